@@ -1,6 +1,7 @@
 #include "base/bytes.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -36,12 +37,14 @@ bool bytes_to_i64(struct bytes text, int64_t *out)
 
 bool bytes_to_double(struct bytes text, long double *out)
 {
-    char copy[256], *end;
+    char copy[5 * 1024], *end; /* Redis writes long doubles out in full: up to 4951 characters */
     if (text.size == 0 || text.size >= sizeof copy || isspace(text.data[0])) return false;
     memcpy(copy, text.data, text.size);
     copy[text.size] = 0;
+    errno = 0;
     long double v = strtold(copy, &end);
     if (end != copy + text.size || isnan(v)) return false;
+    if (errno == ERANGE && (isinf(v) || (double)v == 0)) return false; /* "inf" is a number, 1e5000 is not */
     *out = v;
     return true;
 }

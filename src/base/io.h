@@ -157,6 +157,7 @@ static inline size_t io_conn_backlog(const struct io_conn *c) { return c->out.si
 static inline void io_conn_close(struct io_conn *c, bool flush) { c->io->ops->conn_close(c->io, c, flush); }
 /* Stops and starts reading. On resuming, unconsumed bytes are given to `data` again in a later step of the loop. */
 static inline void io_conn_pause(struct io_conn *c, bool paused) { c->io->ops->conn_pause(c->io, c, paused); }
+static inline void io_conn_set_user(struct io_conn *c, void *user) { c->user = user; }
 static inline void io_conn_set_limit(struct io_conn *c, size_t bytes_max) { c->in_limit = bytes_max; }
 
 /* Files live in the node's data directory; names are plain (no '/'). create_size > 0: if the file is missing, create it of that

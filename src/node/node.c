@@ -1,0 +1,521 @@
+/* The life of a node and its turn: recover, found, serve; then in every turn propose what was evaluated, write the log, release replies. */
+#include "node/internal.h"
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+#include "ring/slot.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SLOW_EVERY   (10 * MS)   /* ticks, deadlines, flushing */
+#define BEAT_EVERY   (1000 * MS) /* a write to an idle log, to know that the device lives */
+
+/* ---- words for the operator ---- */
+
+void node_log(struct node *n, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    trace_line("log: %s", line);
+    if (n->config.log_line) n->config.log_line(n->config.ctx, line);
+}
+
+void node_fatal(struct node *n, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (n->dead) return;
+    n->dead = true;
+    n->config.fatal(n->config.ctx, line);
+}
+
+void node_begin(struct node *n)
+{
+    n->now = io_now(n->io);
+    n->wall_ms = io_wall_ms(n->io);
+    trace_use(&n->trace);
+}
+
+/* ---- configuration and identity ---- */
+
+static void default_u64(uint64_t *v, uint64_t value)
+{
+    if (!*v) *v = value;
+}
+
+static void default_u32(uint32_t *v, uint32_t value)
+{
+    if (!*v) *v = value;
+}
+
+static void config_defaults(struct node_config *c)
+{
+    default_u64(&c->log_segment_bytes, 64u << 20);
+    default_u64(&c->log_quota_bytes, 1u << 30);
+    if (!c->memory_bytes) c->memory_bytes = 64u << 20;
+    if (!c->cache_bytes) c->cache_bytes = 32u << 20;
+    default_u32(&c->lease_ms, 400);
+    default_u32(&c->drift_ppm, 5000);
+    default_u32(&c->heartbeat_ms, 50);
+    default_u32(&c->election_ms, 300);
+    default_u32(&c->clients_max, 10000);
+}
+
+static int address_compare(const void *a, const void *b)
+{
+    size_t x = strlen(a), y = strlen(b);
+    return x != y ? (x > y) - (x < y) : strcmp(a, b);
+}
+
+/* The founding list, sorted, so that each node numbers all alike. */
+static bool found_parse(const char *list, struct identity *id, char *error, size_t error_size)
+{
+    const char *at = list;
+    while (*at) {
+        size_t size = strcspn(at, ",");
+        if (size == 0 || size >= sizeof id->address[0] || id->node_count == NODE_NODES_MAX) {
+            snprintf(error, error_size, "--found must be 1 to %d addresses HOST:PORT separated by commas, got '%s'", NODE_NODES_MAX, list);
+            return false;
+        }
+        memcpy(id->address[++id->node_count], at, size);
+        at += size;
+        if (*at == ',') at++;
+    }
+    qsort(id->address[1], id->node_count, sizeof id->address[0], address_compare);
+    for (int i = 2; i <= id->node_count; i++) {
+        if (strcmp(id->address[i - 1], id->address[i]) != 0) continue;
+        snprintf(error, error_size, "--found names %s twice", id->address[i]);
+        return false;
+    }
+    return id->node_count > 0;
+}
+
+static uint64_t cluster_id(const struct identity *id)
+{
+    uint64_t h = 0x73796e6f64u;
+    for (int i = 1; i <= id->node_count; i++) h = hash64(bytes_str(id->address[i]), h);
+    return h;
+}
+
+static bool identity_found(struct node *n, char *error, size_t error_size)
+{
+    struct identity *id = &n->identity;
+    const struct node_config *c = &n->config;
+    *id = (struct identity){0};
+    if (!found_parse(c->found ? c->found : c->peer, id, error, error_size)) return false;
+    for (int i = 1; i <= id->node_count; i++)
+        if (strcmp(id->address[i], c->peer) == 0) id->node = (uint16_t)i;
+    if (!id->node) {
+        snprintf(error, error_size, "--found does not contain this node's own peer address %s", c->peer);
+        return false;
+    }
+    id->groups = c->groups ? c->groups : 16;
+    id->replicas = c->replicas ? c->replicas : (id->node_count < 5 ? id->node_count : 5);
+    if (id->groups > NODE_GROUPS_MAX || id->replicas > id->node_count || id->replicas > PAXOS_MEMBERS_MAX) {
+        snprintf(error, error_size, "--groups is at most %d and --replicas at most the number of nodes (%u) and %d", NODE_GROUPS_MAX, id->node_count,
+                 PAXOS_MEMBERS_MAX);
+        return false;
+    }
+    id->cluster = cluster_id(id);
+    id->disk = io_random(n->io) | 1;
+    id->disks[id->node] = id->disk;
+    id->founded = id->node_count == 1;
+    return true;
+}
+
+static bool identity_agrees(struct node *n, char *error, size_t error_size)
+{
+    struct identity given = {0}, *id = &n->identity;
+    const struct node_config *c = &n->config;
+    if (c->found && !found_parse(c->found, &given, error, error_size)) return false;
+    if (c->found && cluster_id(&given) != id->cluster) {
+        snprintf(error, error_size, "--found differs from the list this data directory was founded with; leave it out or use another directory");
+        return false;
+    }
+    if ((c->groups && c->groups != id->groups) || (c->replicas && c->replicas != id->replicas)) {
+        snprintf(error, error_size, "this data directory was founded with %u groups and %u replicas; leave --groups and --replicas out", id->groups,
+                 id->replicas);
+        return false;
+    }
+    if (id->node_count > 1 && strcmp(id->address[id->node], c->peer) != 0) {
+        snprintf(error, error_size, "this data directory belongs to node %u with peer address %s, not %s; start it with --peer %s", id->node,
+                 id->address[id->node], c->peer, id->address[id->node]);
+        return false;
+    }
+    return true;
+}
+
+static void count_file(void *ctx, const char *name)
+{
+    (void)name;
+    ++*(int *)ctx;
+}
+
+static bool identity_open(struct node *n, bool *fresh, char *error, size_t error_size)
+{
+    int logs = 0;
+    enum identity_result result = identity_load(n->io, &n->identity);
+    *fresh = result == IDENTITY_NONE;
+    switch (result) {
+    case IDENTITY_E_IO: snprintf(error, error_size, "cannot read the identity file; check the data directory's permissions and disk"); return false;
+    case IDENTITY_E_DAMAGED:
+        snprintf(error, error_size, "the identity file is damaged (fewer than two of its four copies are sound); the node must be rebuilt from its peers "
+                                    "with an empty data directory under a new id");
+        return false;
+    case IDENTITY_NONE:
+        (void)io_file_list(n->io, "log-", count_file, &logs);
+        if (logs) {
+            snprintf(error, error_size, "the data directory has a log but no identity file; bring the file back, or use another directory");
+            return false;
+        }
+        if (!identity_found(n, error, error_size)) return false;
+        break;
+    case IDENTITY_FOUND:
+        if (!identity_agrees(n, error, error_size)) return false;
+        break;
+    }
+    n->identity.incarnation++;
+    int saved = identity_save(n->io, &n->identity);
+    if (saved) snprintf(error, error_size, "cannot write the identity file: %s", strerror(-saved));
+    return saved == 0;
+}
+
+/* ---- groups ---- */
+
+static void groups_make(struct node *n)
+{
+    const struct identity *id = &n->identity;
+    n->group_count = id->groups;
+    n->groups = mem_zalloc(n->group_count * sizeof *n->groups);
+    n->slot_group = mem_alloc(SLOT_COUNT * sizeof *n->slot_group);
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        struct group *g = &n->groups[i];
+        g->node = n;
+        g->id = i;
+        g->slot_lo = (uint16_t)((uint64_t)SLOT_COUNT * i / n->group_count);
+        g->slot_hi = (uint16_t)((uint64_t)SLOT_COUNT * (i + 1) / n->group_count);
+        for (uint32_t s = g->slot_lo; s < g->slot_hi; s++) n->slot_group[s] = (uint16_t)i;
+        g->config.count = (uint8_t)id->replicas;
+        for (uint32_t r = 0; r < id->replicas; r++) {
+            uint16_t node = (uint16_t)((i + r) % id->node_count + 1);
+            g->config.member[r] = (struct paxos_member){.replica = node, .node = node};
+            if (node == id->node) g->replica = node;
+        }
+    }
+}
+
+static void restore_record(void *ctx, const struct log_record *r)
+{
+    struct node *n = ctx;
+    if (r->group < n->group_count && r->type != LOG_BEAT) group_restore(&n->groups[r->group], r);
+}
+
+static void log_is_synced(void *ctx, uint64_t log_lsn)
+{
+    struct node *n = ctx;
+    node_begin(n);
+    /* The marks of one group are in order, so the last one counts: gather it, then step each group once. */
+    struct group *touched = NULL;
+    while (n->mark_count && n->marks[n->mark_head].log_lsn <= log_lsn) {
+        struct append_mark *m = &n->marks[n->mark_head];
+        if (!m->group->synced_next) {
+            m->group->synced_next = touched ? touched : m->group; /* the last of the chain points at itself */
+            touched = m->group;
+        }
+        m->group->synced_to = m->lsn;
+        n->mark_head = (n->mark_head + 1) % n->mark_capacity;
+        n->mark_count--;
+    }
+    while (touched) {
+        struct group *g = touched;
+        touched = g->synced_next == g ? NULL : g->synced_next;
+        g->synced_next = NULL;
+        group_synced(g, g->synced_to);
+    }
+}
+
+static void log_is_broken(void *ctx, const char *why)
+{
+    node_fatal(ctx, "%s", why);
+}
+
+static bool open_state(struct node *n, char *error, size_t error_size)
+{
+    struct log_options options = {.segment_bytes = n->config.log_segment_bytes,
+                                  .quota_bytes = n->config.log_quota_bytes,
+                                  .spare_segments = 1,
+                                  .synced = log_is_synced,
+                                  .fatal = log_is_broken,
+                                  .ctx = n};
+    groups_make(n);
+    for (uint32_t i = 0; i < n->group_count; i++)
+        if (!group_open(&n->groups[i], error, error_size)) return false;
+    return log_open(n->io, &options, restore_record, n, &n->log, error, error_size) == LOG_OPENED;
+}
+
+void node_take_part(struct node *n)
+{
+    ASSERT(!n->taking_part && n->identity.founded);
+    /* A node that never promised anything to anybody need not wait for promises it may have forgotten. */
+    bool fresh = n->identity.incarnation == 1 || MUTANT(MUTANT_NO_RESTART_WAIT);
+    lease_init(&n->leases, n->identity.node, (uint32_t)n->identity.incarnation, n->config.lease_ms * MS, n->config.drift_ppm, io_now(n->io), fresh);
+    n->taking_part = true;
+    for (uint32_t i = 0; i < n->group_count; i++) group_start(&n->groups[i]);
+}
+
+/* ---- life ---- */
+
+static uint64_t node_turn(void *ctx, uint64_t now);
+
+static void run_id_make(struct node *n)
+{
+    for (int i = 0; i < 40; i++) n->run_id[i] = "0123456789abcdef"[hash_mix(n->identity.disk + (uint64_t)(n->identity.node * 64 + i)) & 15];
+}
+
+static bool listen_on(struct node *n, const char *address, const struct io_handler *h, struct io_listener **out, char *error, size_t error_size)
+{
+    int result = io_listen(n->io, address, h, n, out);
+    if (result == 0) return true;
+    snprintf(error, error_size, "cannot listen on %s: %s; is another process using it?", address, strerror(-result));
+    return false;
+}
+
+static struct node *node_alloc(struct io *io, const struct node_config *config)
+{
+    struct node *n = mem_zalloc(sizeof *n);
+    n->io = io;
+    n->config = *config;
+    config_defaults(&n->config);
+    snprintf(n->listen, sizeof n->listen, "%s", config->listen);
+    snprintf(n->peer_address, sizeof n->peer_address, "%s", config->peer);
+    snprintf(n->http, sizeof n->http, "%s", config->http ? config->http : "");
+    snprintf(n->zone, sizeof n->zone, "%s", config->zone ? config->zone : "");
+    list_init(&n->clients);
+    list_init(&n->waiting);
+    list_init(&n->requests);
+    list_init(&n->remote);
+    list_init(&n->traces);
+    view_init(&n->view);
+    prng_init(&n->random, io_random(io));
+    n->slow_micros = 10000;
+    node_begin(n);
+    n->started_at = n->now;
+    n->started_ms = n->wall_ms;
+    return n;
+}
+
+struct node *node_new(struct io *io, const struct node_config *config, char *error, size_t error_size)
+{
+    struct node *n = node_alloc(io, config);
+    bool fresh;
+
+    n->cache = space_cache_new(n->config.cache_bytes);
+    if (!identity_open(n, &fresh, error, error_size) || !open_state(n, error, error_size)) goto fail;
+    run_id_make(n);
+    if (!listen_on(n, n->peer_address, &peer_in_handler, &n->peer_listener, error, error_size)) goto fail;
+    if (!listen_on(n, n->listen, &client_handler, &n->client_listener, error, error_size)) goto fail;
+    peers_start(n);
+    if (n->identity.founded) node_take_part(n);
+    io->client = (struct io_client){node_turn, n};
+    return n;
+fail:
+    node_free(n);
+    return NULL;
+}
+
+void node_free(struct node *n)
+{
+    if (!n) return;
+    trace_use(&n->trace);
+    n->dead = true;
+    n->io->client = (struct io_client){0};
+    if (n->client_listener) io_unlisten(n->io, n->client_listener);
+    if (n->peer_listener) io_unlisten(n->io, n->peer_listener);
+    while (!list_empty(&n->clients)) {
+        struct client *c = LIST_OF(n->clients.next, struct client, link);
+        struct io_conn *conn = c->conn;
+        client_end(c);
+        io_conn_close(conn, false);
+    }
+    request_free_all(n);
+    peers_free(n);
+    if (n->log) log_free(n->log);
+    for (uint32_t i = 0; i < n->group_count; i++) group_free(&n->groups[i]);
+    mem_free(n->groups);
+    mem_free(n->slot_group);
+    mem_free(n->marks);
+    space_cache_free(n->cache);
+    view_deinit(&n->view);
+    buf_deinit(&n->scratch);
+    buf_deinit(&n->scratch2);
+    for (size_t i = 0; i < sizeof n->slow / sizeof *n->slow; i++) mem_free(n->slow[i].text);
+    trace_use(NULL);
+    mem_free(n);
+}
+
+bool node_wants_stop(const struct node *n)
+{
+    return n->shutdown_asked;
+}
+
+/* Gives a leadership to the member that has most of the log. */
+static void hand_over(struct group *g)
+{
+    uint16_t best = 0;
+    for (int i = 0; i < g->config.count; i++) {
+        uint16_t replica = g->config.member[i].replica;
+        if (replica == g->replica) continue;
+        if (!best || paxos_match(g->px, replica) > paxos_match(g->px, best)) best = replica;
+    }
+    if (best) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = best});
+}
+
+bool node_stop(struct node *n)
+{
+    bool leading = false;
+    node_begin(n);
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        struct group *g = &n->groups[i];
+        if (!n->stopping && g->leading) hand_over(g);
+        leading |= g->leading && g->config.count > 1;
+    }
+    if (!n->stopping) n->stop_at = n->now + 2000 * MS;
+    n->stopping = true;
+    return !leading || n->now > n->stop_at;
+}
+
+/* ---- the turn ---- */
+
+/* The largest memory is flushed when there is too much of it; a group that holds the oldest segment when the log is too long. */
+static void flush_some(struct node *n)
+{
+    size_t total = 0;
+    struct group *largest = NULL;
+    uint32_t oldest;
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        struct group *g = &n->groups[i];
+        if (!g->shard) continue;
+        if (space_flushing(g->shard->space)) return; /* one at a time */
+        total += space_memory(g->shard->space);
+        if (n->now < g->flush_retry_at) continue;
+        if (!largest || space_recent_bytes(g->shard->space) > space_recent_bytes(largest->shard->space)) largest = g;
+    }
+    if (total > n->config.memory_bytes && largest) {
+        (void)shard_flush(largest->shard);
+    } else if (log_pressure(n->log, &oldest) && oldest < n->group_count && n->groups[oldest].shard && n->now >= n->groups[oldest].flush_retry_at) {
+        struct group *g = &n->groups[oldest];
+        if (!shard_flush(g->shard)) group_set_floor(g);
+    }
+}
+
+static void slow_part(struct node *n)
+{
+    enum log_room room = log_room(n->log);
+    bool full = room != LOG_ROOM_OK;
+    if (full != n->log_full)
+        node_log(n, full ? "the disk is nearly full: writes are refused until there is room" : "there is room on the disk again: writes are accepted");
+    n->log_full = full;
+    for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_slow(&n->groups[i]);
+    request_deadlines(n);
+    flush_some(n);
+    if (n->now - n->ops_at >= 1000 * MS) {
+        n->ops_per_s = (n->stats.commands - n->ops_before) * 1000 * MS / (n->now - n->ops_at);
+        n->ops_before = n->stats.commands;
+        n->ops_at = n->now;
+    }
+    if (n->now >= n->beat_at && n->taking_part) {
+        n->beat_at = n->now + BEAT_EVERY;
+        if (n->now - log_last_completion(n->log) > BEAT_EVERY) (void)log_append(n->log, &(struct log_record){.type = LOG_BEAT});
+    }
+}
+
+static void release(struct node *n)
+{
+    struct list *next;
+    n->advanced = false;
+    request_release_remote(n);
+    for (struct list *l = n->waiting.next; l != &n->waiting; l = next) {
+        next = l->next;
+        client_release(LIST_OF(l, struct client, waiting));
+    }
+}
+
+static uint64_t node_turn(void *ctx, uint64_t now)
+{
+    struct node *n = ctx;
+    if (n->dead) return UINT64_MAX;
+    node_begin(n);
+    n->now = now;
+
+    peers_turn(n);
+    if (now >= n->slow_at) {
+        n->slow_at = now + SLOW_EVERY;
+        slow_part(n);
+    }
+    for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_turn(&n->groups[i]);
+    if (n->dead) return UINT64_MAX;
+    log_turn(n->log);
+    release(n);
+    trace_use(NULL);
+
+    uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at;
+    return n->advanced ? now : deadline;
+}
+
+/* ---- for checkers ---- */
+
+bool node_group(struct node *n, uint32_t group, struct node_group_view *out)
+{
+    struct group *g = group < n->group_count ? &n->groups[group] : NULL;
+    if (!g || !g->px) return false;
+    *out = (struct node_group_view){.leader_node = group_leader_node(g),
+                                    .leads = n->taking_part && paxos_role(g->px) == PAXOS_LEADER,
+                                    .serving = group_serves(g),
+                                    .promised = paxos_promised(g->px),
+                                    .chosen = paxos_chosen(g->px),
+                                    .applied = g->shard->applied,
+                                    .flushed = g->shard->flushed,
+                                    .last_valid = g->shard->last_valid};
+    return true;
+}
+
+uint32_t node_group_count(const struct node *n)
+{
+    return n->group_count;
+}
+
+bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest, uint64_t *keys)
+{
+    struct group *g = group < n->group_count ? &n->groups[group] : NULL;
+    if (!g || !g->shard) return false;
+    *position = g->shard->applied;
+    return space_digest(g->shard->space, digest, keys) != ENGINE_E_IO;
+}
+
+uint16_t node_id(const struct node *n)
+{
+    return n->identity.node;
+}
+
+void node_check(struct node *n)
+{
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        struct group *g = &n->groups[i];
+        if (!g->px) continue;
+        if (n->taking_part) {
+            paxos_check(g->px);
+            ASSERT(paxos_chosen(g->px) == g->shard->applied || g->broken);
+            ASSERT(!g->leading || paxos_role(g->px) == PAXOS_LEADER);
+        }
+        shard_check(g->shard);
+    }
+}

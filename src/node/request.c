@@ -1,0 +1,819 @@
+/* Commands on their way. A command for a group that is led here is evaluated at once; otherwise it becomes a request: it waits (for a leader,
+ * for room, for a block from the disk), or is forwarded to the leader's node, or is spread over all groups.
+ *
+ * Order. Commands of one client to one group are done in the order in which they came: those forwarded travel one connection and are
+ * evaluated as they arrive; one that cannot be evaluated yet stops what comes behind it from the same client (`barrier` here, the group's
+ * waiting list at the leader); after a change of leader nothing of a client is sent again before all that is under way came back. */
+#include "node/internal.h"
+#include "base/assert.h"
+#include "base/mem.h"
+#include "redis/types.h"
+
+#define REQUEST_DEADLINE  (10000 * MS)
+#define MISSES_MAX        8
+
+/* ---- making and ending ---- */
+
+static struct request *request_new(struct node *n)
+{
+    struct request *r = mem_zalloc(sizeof *r);
+    r->node = n;
+    r->id = ++n->request_id;
+    r->hold = HOLD_NONE;
+    list_init(&r->link);
+    list_push(&n->requests, &r->all);
+    return r;
+}
+
+/* The request's own copy of the arguments: an array of slices, and behind it their bytes. */
+static void request_take(struct request *r, const struct command *cmd, const struct cmd_args *a, uint8_t version)
+{
+    size_t size = a->count * sizeof *a->v;
+    for (uint32_t i = 0; i < a->count; i++) size += a->v[i].size;
+    r->bytes = mem_alloc(size);
+    struct bytes *v = (struct bytes *)(void *)r->bytes;
+    uint8_t *at = r->bytes + a->count * sizeof *v;
+    for (uint32_t i = 0; i < a->count; i++) {
+        v[i] = bytes_of(at, a->v[i].size);
+        if (a->v[i].size) memcpy(at, a->v[i].data, a->v[i].size);
+        at += a->v[i].size;
+    }
+    r->args = (struct cmd_args){v, a->count};
+    r->command = cmd;
+    r->version = version;
+    r->writes = (cmd->flags & CMD_WRITE) != 0;
+    r->deadline = r->node->now + REQUEST_DEADLINE;
+}
+
+void request_free(struct request *r)
+{
+    trace_end(r->timeline);
+    list_remove(&r->all);
+    list_remove(&r->link);
+    map_remove(&r->node->requests_by_id, r->id);
+    buf_deinit(&r->fetch.lo);
+    buf_deinit(&r->fetch.hi);
+    buf_deinit(&r->reply);
+    mem_free(r->bytes);
+    mem_free(r);
+}
+
+static void parent_child_done(struct request *parent, struct request *child);
+
+/* A group's waiting list may hold requests of the same asker behind this one. */
+static void nudge(struct request *r)
+{
+    if (r->group < r->node->group_count) r->node->groups[r->group].retry_waiting = true;
+}
+
+/* A traced reply carries the leader's report in front (trace.c). */
+static void wrap_traced(struct request *r)
+{
+    struct buf report = {0}, whole = {0};
+    if (r->timeline) trace_report(r->node, r->timeline, &report);
+    buf_u32(&whole, (uint32_t)report.size);
+    buf_append_bytes(&whole, buf_bytes(&report));
+    buf_append_bytes(&whole, buf_bytes(&r->reply));
+    buf_deinit(&report);
+    if (r->origin) {
+        buf_deinit(&r->reply);
+        r->reply = whole;
+    } else {
+        trace_reply(r, buf_bytes(&whole));
+        buf_deinit(&whole);
+    }
+}
+
+static void request_done(struct request *r)
+{
+    struct node *n = r->node;
+    ASSERT(r->state != REQUEST_FETCHING && r->state != REQUEST_DONE);
+    if (r->traced && r->state != REQUEST_FORWARDED) wrap_traced(r);
+    r->state = REQUEST_DONE;
+    list_remove(&r->link);
+    map_remove(&n->requests_by_id, r->id);
+    nudge(r);
+    if (r->parent) {
+        parent_child_done(r->parent, r);
+        request_free(r);
+    } else if (r->origin) {
+        if (r->origin_conn) wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, WIRE_DONE, buf_bytes(&r->reply));
+        request_free(r);
+    } else if (r->client) {
+        n->advanced = true;
+        if (r->client->barrier == r) client_unblock(r->client);
+        else if (r->client->barrier) nudge(r->client->barrier);
+    } else {
+        request_free(r);
+    }
+}
+
+/* Only for what was certainly not done (request_status has the other case). */
+static void request_error(struct request *r, const char *text)
+{
+    r->refused = true;
+    buf_clear(&r->reply);
+    reply_error(&(struct reply){&r->reply, r->version}, text);
+    request_done(r);
+}
+
+static void request_status(struct request *r, enum wire_status status)
+{
+    if (r->origin) {
+        if (r->origin_conn) wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, (uint8_t)status, (struct bytes){0});
+        nudge(r);
+        request_free(r);
+        return;
+    }
+    if (status == WIRE_UNKNOWN) r->node->stats.unknown++;
+    else r->node->stats.not_done++;
+    buf_clear(&r->reply);
+    reply_error(&(struct reply){&r->reply, r->version}, status == WIRE_UNKNOWN ? TEXT_UNKNOWN : TEXT_NOT_DONE);
+    r->refused = status != WIRE_UNKNOWN;
+    request_done(r);
+}
+
+/* ---- evaluating ---- */
+
+struct run {
+    const struct command *command;
+    const struct cmd_args *args;
+    struct reply reply;
+};
+
+static void run_command(void *ctx, struct view *v)
+{
+    struct run *r = ctx;
+    r->command->fn(v, r->args, &r->reply);
+}
+
+static enum shard_result evaluate(struct group *g, const struct command *cmd, const struct cmd_args *a, uint8_t version, bool block,
+                                  struct buf *out, struct hold *hold)
+{
+    struct node *n = g->node;
+    struct run run = {cmd, a, {out, version}};
+    struct shard_task task = {run_command, &run, cmd->spread != CMD_SPREAD_NONE, block};
+    size_t before = out->size;
+    uint64_t saw;
+
+    enum shard_result result = shard_evaluate(g->shard, &n->view, &task, n->wall_ms, prng_u64(&n->random), &saw);
+    if (result == SHARD_MISS) {
+        out->size = before;
+        n->stats.misses++;
+        return result;
+    }
+    *hold = group_hold(g, saw, view_wrote(&n->view));
+    n->stats.evaluated++;
+    return result;
+}
+
+static bool refused_full(const struct node *n, const struct command *cmd)
+{
+    return n->log_full && (cmd->flags & CMD_DENYOOM);
+}
+#define TEXT_FULL "OOM the disk of the leader is nearly full: writes are refused until there is room; reads and deletes go on"
+
+static void request_fetched(void *ctx, struct space_fetch *f);
+
+static void request_fetch(struct request *r, struct group *g)
+{
+    struct view *v = &r->node->view;
+    r->state = REQUEST_FETCHING;
+    buf_clear(&r->fetch.lo);
+    buf_clear(&r->fetch.hi);
+    buf_append_bytes(&r->fetch.lo, buf_bytes(&v->miss_lo));
+    buf_append_bytes(&r->fetch.hi, buf_bytes(&v->miss_hi));
+    r->fetch.limit = 4096;
+    r->fetch.done = request_fetched;
+    r->fetch.ctx = r;
+    space_fetch(g->shard->space, &r->fetch);
+}
+
+/* Where a request that must wait stands: in its group's list, in order. */
+static void request_wait(struct request *r, struct group *g)
+{
+    list_remove(&r->link);
+    r->state = REQUEST_WAITING;
+    list_push(&g->waiting, &r->link);
+}
+
+enum attempt { ATTEMPT_OVER, ATTEMPT_WAITS };
+
+/* WAIT: counts the other replicas that have on disk all that was chosen when it was first looked at. Tried again with every slow tick. */
+static enum attempt wait_evaluate(struct request *r, struct group *g)
+{
+    uint32_t have = 0;
+    if (!r->wait_position) r->wait_position = paxos_chosen(g->px);
+    for (int i = 0; i < g->config.count; i++)
+        if (g->config.member[i].replica != g->replica && paxos_match(g->px, g->config.member[i].replica) >= r->wait_position) have++;
+    if (have < r->wait_replicas - 1 && r->node->now < r->deadline) return ATTEMPT_WAITS;
+    buf_clear(&r->reply);
+    reply_i64(&(struct reply){&r->reply, r->version}, have);
+    request_done(r);
+    return ATTEMPT_OVER;
+}
+
+/* Evaluates a request here. It stays in (or goes to) the waiting list if it cannot be done now. */
+static enum attempt request_evaluate(struct request *r, struct group *g)
+{
+    struct node *n = r->node;
+    if (refused_full(n, r->command)) {
+        n->stats.refused_full++;
+        request_error(r, TEXT_FULL);
+        return ATTEMPT_OVER;
+    }
+    if (r->writes && !group_can_write(g)) return ATTEMPT_WAITS;
+    if (r->wait_replicas) return wait_evaluate(r, g);
+    if (r->traced && !r->timeline) r->timeline = trace_begin(n, g->id);
+    buf_clear(&r->reply);
+    if (evaluate(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply, &r->hold) == SHARD_MISS) {
+        if (g->shard->failed) {
+            request_error(r, "IOERR the storage engine of the leader failed to read; see its log");
+            return ATTEMPT_OVER;
+        }
+        r->misses++;
+        request_fetch(r, g);
+        return ATTEMPT_WAITS;
+    }
+    if (r->timeline) trace_evaluated(n, r->timeline, r->hold.read_seq ? 0 : r->hold.position);
+    list_remove(&r->link);
+    list_push(&n->remote, &r->link);
+    r->state = REQUEST_RUNNING;
+    return ATTEMPT_OVER;
+}
+
+static void request_fetched(void *ctx, struct space_fetch *f)
+{
+    struct request *r = ctx;
+    struct node *n = r->node;
+    node_begin(n);
+    r->state = REQUEST_WAITING;
+    if (f->result == ENGINE_E_IO) {
+        request_error(r, "IOERR the storage engine of the leader failed to read; see its log");
+        return;
+    }
+    if (r->gone) {
+        request_free(r);
+        return;
+    }
+    n->groups[r->group].retry_waiting = true;
+}
+
+/* ---- forwarding ---- */
+
+static bool request_forward(struct request *r, struct group *g)
+{
+    struct node *n = r->node;
+    uint16_t leader = group_leader_node(g);
+    struct buf *out = leader && leader != n->identity.node ? peer_out(n, leader) : NULL;
+    if (!out) return false;
+
+    wire_put_command(out, &(struct wire_command){.id = r->id,
+                                                 .client = r->client ? r->client->id : 0,
+                                                 .group = g->id,
+                                                 .version = r->version,
+                                                 .traced = r->traced,
+                                                 .args = r->args});
+    list_remove(&r->link);
+    list_push(&n->peers[leader]->forwarded, &r->link);
+    map_put(&n->requests_by_id, r->id, r);
+    r->state = REQUEST_FORWARDED;
+    n->stats.forwarded++;
+    return true;
+}
+
+/* Is something of the same client under way that this request must not overtake or be overtaken by? */
+static bool client_busy(const struct client *c, const struct request *r)
+{
+    for (uint32_t i = 0; i < c->answer_count; i++) {
+        const struct request *o = c->answers[(c->answer_head + i) & (c->answer_capacity - 1)].request;
+        if (!o || o == r || o->state == REQUEST_DONE) continue;
+        if (o->state != REQUEST_WAITING || o->seq < r->seq) return true;
+    }
+    return false;
+}
+
+static bool client_did_later(const struct client *c, const struct request *r)
+{
+    for (uint64_t seq = r->seq + 1; seq < c->answer_seq + c->answer_count; seq++) {
+        const struct request *o = c->answers[(c->answer_head + (uint32_t)(seq - c->answer_seq)) & (c->answer_capacity - 1)].request;
+        if (o && o->state == REQUEST_DONE && o->group == r->group && !o->refused) return true;
+    }
+    return false;
+}
+
+static bool earlier_of_asker(const struct group *g, const struct request *r)
+{
+    for (const struct list *l = g->waiting.next; l != &g->waiting && l != &r->link; l = l->next) {
+        const struct request *o = LIST_OF(l, const struct request, link);
+        if (o->origin == r->origin && o->origin_client == r->origin_client) return true;
+    }
+    return false;
+}
+
+/* One try at a waiting request. */
+static void request_try(struct request *r, struct group *g)
+{
+    if (r->state != REQUEST_WAITING) return;
+    if (r->gone) {
+        request_free(r);
+        return;
+    }
+    if (r->client && client_busy(r->client, r)) return;
+    if (r->client && r->sent && client_did_later(r->client, r)) {
+        request_status(r, WIRE_NOT_DONE);
+        return;
+    }
+    if (group_serves(g)) {
+        if (r->origin && earlier_of_asker(g, r)) return;
+        (void)request_evaluate(r, g);
+        return;
+    }
+    if (r->origin) {
+        request_status(r, WIRE_NOT_DONE);
+        return;
+    }
+    if (request_forward(r, g)) r->sent = true;
+}
+
+void request_retry_group(struct group *g)
+{
+    struct list *next;
+    for (struct list *l = g->waiting.next; l != &g->waiting; l = next) {
+        next = l->next;
+        request_try(LIST_OF(l, struct request, link), g);
+        if (g->node->dead) return;
+    }
+}
+
+/* ---- from clients ---- */
+
+/* Not done here and now: the client's answer waits for a request. Later commands wait too unless it is already on its way. */
+static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a, struct group *g, bool missed)
+{
+    struct node *n = c->node;
+    bool ordered = c->async == 0 || c->async_epoch == n->leader_epoch;
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    request_take(r, cmd, a, c->version);
+    r->group = g->id;
+    if (r->writes) c->written_group = g->id;
+    if (missed) {
+        r->misses = 1;
+        request_wait(r, g);
+        request_fetch(r, g);
+        c->barrier = r;
+        return;
+    }
+    if (!group_serves(g) && ordered && request_forward(r, g)) {
+        r->sent = true;
+        return;
+    }
+    request_wait(r, g);
+    c->barrier = r;
+    g->retry_waiting = true;
+}
+
+/* --redirect moved: names the leader's client address, where one is known. */
+static bool answer_moved(struct client *c, struct group *g, uint16_t slot)
+{
+    struct node *n = c->node;
+    uint16_t leader = group_leader_node(g);
+    struct peer *p = leader <= n->identity.node_count ? n->peers[leader] : NULL;
+    size_t before = c->held.size;
+    if (!n->config.redirect || !p || !p->client[0]) return false;
+    reply_errorf(&(struct reply){&c->held, c->version}, "MOVED %u %s", slot, p->client);
+    client_answer(c, HOLD_NONE, before);
+    return true;
+}
+
+static void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a, struct group *g)
+{
+    struct node *n = c->node;
+    struct reply out = {&c->held, c->version};
+    size_t before = c->held.size;
+    struct hold hold;
+
+    bool served = group_serves(g) && (!(cmd->flags & CMD_WRITE) || group_can_write(g));
+    bool overtakes = c->async && c->async_epoch != n->leader_epoch;
+    if (!served || overtakes) {
+        if (cmd->first && !group_serves(g) && answer_moved(c, g, slot_of(a->v[(uint32_t)cmd->first]))) return;
+        dispatch_later(c, cmd, a, g, false);
+        return;
+    }
+    if (refused_full(n, cmd)) {
+        n->stats.refused_full++;
+        reply_error(&out, TEXT_FULL);
+        client_answer(c, HOLD_NONE, before);
+        return;
+    }
+    if (cmd->flags & CMD_WRITE) c->written_group = g->id;
+    if (evaluate(g, cmd, a, c->version, false, &c->held, &hold) == SHARD_MISS) dispatch_later(c, cmd, a, g, true);
+    else client_answer(c, hold, before);
+}
+
+struct keys_at {
+    struct node *n;
+    int32_t group; /* -1: none yet; -2: of different groups */
+    bool too_long;
+};
+
+static void keys_each(void *ctx, struct bytes key)
+{
+    struct keys_at *k = ctx;
+    int32_t group = k->n->slot_group[slot_of(key)];
+    if (key.size > COMMAND_KEY_MAX) k->too_long = true;
+    if (k->group == -1) k->group = group;
+    else if (k->group != group) k->group = -2;
+}
+
+/* The group of a command's keys; or answers the error and returns NULL. */
+static struct group *group_of(struct client *c, const struct command *cmd, const struct cmd_args *a, struct reply *out)
+{
+    struct node *n = c->node;
+    struct keys_at k = {n, -1, false};
+    int64_t slot;
+
+    if (cmd->spread == CMD_SPREAD_CURSOR) {
+        int64_t cursor;
+        if (!bytes_to_i64(a->v[1], &cursor) || cursor < 0 || cursor >> 48 >= SLOT_COUNT) {
+            reply_error(out, "ERR invalid cursor");
+            return NULL;
+        }
+        return &n->groups[n->slot_group[cursor >> 48]];
+    }
+    if (cmd->parent && cmd->first == 0) { /* CLUSTER COUNTKEYSINSLOT and its like: the slot is an argument */
+        if (!bytes_to_i64(a->v[2], &slot) || slot < 0 || slot >= SLOT_COUNT) {
+            reply_error(out, "ERR Invalid slot");
+            return NULL;
+        }
+        return &n->groups[n->slot_group[slot]];
+    }
+    if (!command_keys(cmd, a, keys_each, &k) || k.group == -1) {
+        reply_error(out, ERR_SYNTAX);
+        return NULL;
+    }
+    if (k.too_long) reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
+    else if (k.group == -2)
+        reply_error(out, "CROSSSLOT Keys in request don't hash to the same slot group; give them one {tag}, transactions over groups come in a later version");
+    else return &n->groups[k.group];
+    return NULL;
+}
+
+void request_dispatch(struct client *c)
+{
+    struct node *n = c->node;
+    struct cmd_args a = {c->args.v, c->args.count};
+    struct reply out = {&c->held, c->version};
+    size_t before = c->held.size;
+    const struct command *cmd = command_find(&a, NULL);
+    uint32_t answers = c->answer_count;
+
+    n->stats.commands++;
+    c->commands++;
+    if (!cmd) {
+        command_unknown(&a, &out);
+    } else if (command_check_arity(cmd, &a, &out)) {
+        c->last_command = cmd->name;
+        if (cmd->flags & CMD_LOCAL) {
+            local_command(c, cmd, &a, &out);
+            if (c->answer_count != answers) return; /* it became a request */
+        } else if (cmd->spread != CMD_SPREAD_NONE && cmd->spread != CMD_SPREAD_CURSOR) {
+            (void)request_spread(c, cmd, &a);
+            return;
+        } else {
+            struct group *g = group_of(c, cmd, &a, &out);
+            if (g) {
+                dispatch_group(c, cmd, &a, g);
+                return;
+            }
+        }
+    }
+    client_answer(c, HOLD_NONE, before);
+}
+
+/* ---- over all groups ---- */
+
+static void spread_next(struct request *parent);
+
+static void spread_child(struct request *parent, uint32_t group)
+{
+    struct node *n = parent->node;
+    struct group *g = &n->groups[group];
+    struct request *r = request_new(n);
+    request_take(r, parent->command, &parent->args, parent->version);
+    r->group = group;
+    r->parent = parent;
+    parent->children++;
+    request_wait(r, g);
+    g->retry_waiting = true;
+}
+
+struct request *request_spread(struct client *c, const struct command *cmd, const struct cmd_args *a)
+{
+    struct node *n = c->node;
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    request_take(r, cmd, a, c->version);
+    r->group = UINT32_MAX;
+    r->state = REQUEST_RUNNING;
+    c->barrier = r;
+    if (cmd->spread == CMD_SPREAD_ANY) {
+        r->next_group = (uint32_t)prng_below(&n->random, n->group_count);
+        spread_next(r);
+    } else {
+        for (uint32_t g = 0; g < n->group_count; g++) spread_child(r, g);
+    }
+    return r;
+}
+
+static void spread_next(struct request *parent)
+{
+    uint32_t group = parent->next_group;
+    parent->next_group = (group + 1) % parent->node->group_count;
+    parent->items++;
+    spread_child(parent, group);
+}
+
+static bool reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *line)
+{
+    const uint8_t *cr = reply.size ? memchr(reply.data, '\r', reply.size) : NULL;
+    if (!cr || reply.data[0] != type) return false;
+    *line = (size_t)(cr - reply.data) + 2;
+    return bytes_to_i64(bytes_of(reply.data + 1, (size_t)(cr - reply.data) - 1), v);
+}
+
+static void parent_finish(struct request *p)
+{
+    struct buf whole = {0};
+    struct reply out = {&whole, p->version};
+    if (p->failed) {
+        request_done(p);
+        return;
+    }
+    switch (p->command->spread) {
+    case CMD_SPREAD_SUM: reply_i64(&out, p->sum); break;
+    case CMD_SPREAD_OK: reply_ok(&out); break;
+    case CMD_SPREAD_CONCAT:
+        reply_array(&out, (size_t)p->sum);
+        buf_append_bytes(&whole, buf_bytes(&p->reply));
+        break;
+    default: reply_nil(&out); break;
+    }
+    buf_deinit(&p->reply);
+    p->reply = whole;
+    request_done(p);
+}
+
+/* Adds one group's reply to what the parent has. */
+static void parent_add(struct request *p, struct bytes reply)
+{
+    int64_t v;
+    size_t line;
+    bool error = reply.size && reply.data[0] == '-';
+    if (p->failed) return;
+    if (!error && p->command->spread == CMD_SPREAD_SUM && reply_number(reply, ':', &v, &line)) {
+        p->sum += v;
+    } else if (!error && p->command->spread == CMD_SPREAD_CONCAT && reply_number(reply, '*', &v, &line)) {
+        p->sum += v;
+        buf_append(&p->reply, reply.data + line, reply.size - line);
+    } else if (!error && p->command->spread == CMD_SPREAD_ANY && (reply.data[0] == '_' || bytes_equal(reply, BYTES("$-1\r\n")))) {
+        return;
+    } else if (error || p->command->spread == CMD_SPREAD_ANY) { /* the first error, or the first that is not nil, is the answer */
+        buf_clear(&p->reply);
+        buf_append_bytes(&p->reply, reply);
+        p->failed = true;
+    }
+}
+
+static void parent_child_done(struct request *parent, struct request *child)
+{
+    parent_add(parent, buf_bytes(&child->reply));
+    if (--parent->children) return;
+    if (parent->gone) request_free(parent);
+    else if (parent->command->spread == CMD_SPREAD_ANY && !parent->failed && parent->items < parent->node->group_count) spread_next(parent);
+    else parent_finish(parent);
+}
+
+/* ---- commands with a life of their own ---- */
+
+void request_sleep(struct client *c, const struct command *cmd, const struct cmd_args *a, uint64_t ns)
+{
+    struct request *r = client_request(c);
+    request_take(r, cmd, a, c->version);
+    r->group = UINT32_MAX;
+    r->state = REQUEST_RUNNING;
+    r->sleeping = true;
+    r->deadline = c->node->now + ns;
+    c->barrier = r;
+}
+
+/* One more than asked, so that 0 means "not a WAIT"; never more than there are. */
+static uint32_t wait_count(const struct group *g, int64_t asked)
+{
+    if (asked < 0) asked = 0;
+    if (asked > g->config.count - 1) asked = g->config.count - 1;
+    return (uint32_t)asked + 1;
+}
+
+/* WAIT means what it says: how many replicas besides the leader have this connection's last write on disk. A majority had it before the write
+ * was answered; WAIT asks for more. */
+void request_wait_replicas(struct client *c, const struct command *cmd, const struct cmd_args *a, uint64_t timeout_ms)
+{
+    struct node *n = c->node;
+    int64_t asked = 0;
+    struct group *g = &n->groups[c->written_group < n->group_count ? c->written_group : 0];
+    (void)bytes_to_i64(a->v[1], &asked);
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    request_take(r, cmd, a, c->version);
+    r->group = g->id;
+    r->wait_replicas = wait_count(g, asked);
+    if (timeout_ms && timeout_ms < REQUEST_DEADLINE / MS) r->deadline = n->now + timeout_ms * MS;
+    request_wait(r, g);
+    c->barrier = r;
+    g->retry_waiting = true;
+}
+
+void request_trace(struct client *c, const struct cmd_args *a, struct reply *out)
+{
+    struct node *n = c->node;
+    struct cmd_args inner = {a->v + 1, a->count - 1};
+    const struct command *cmd = command_find(&inner, NULL);
+    if (!cmd) {
+        command_unknown(&inner, out);
+        return;
+    }
+    if (!command_check_arity(cmd, &inner, out)) return;
+    if (!cmd->fn || cmd->spread != CMD_SPREAD_NONE || cmd->first == 0) {
+        reply_error(out, "ERR TRACE follows one command on keys; this one has none, or concerns all groups");
+        return;
+    }
+    struct group *g = group_of(c, cmd, &inner, out);
+    if (!g) return;
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    request_take(r, cmd, &inner, c->version);
+    r->group = g->id;
+    r->traced = true;
+    r->began = io_now(n->io);
+    r->slot = slot_of(inner.v[(uint32_t)cmd->first]);
+    request_wait(r, g);
+    c->barrier = r;
+    g->retry_waiting = true;
+}
+
+/* ---- from peers ---- */
+
+void request_remote(struct peer *p, struct io_conn *conn, const struct wire_command *w)
+{
+    struct node *n = p->node;
+    struct group *g = w->group < n->group_count ? &n->groups[w->group] : NULL;
+    const struct command *cmd = command_find(&w->args, NULL);
+    struct reply none = {&n->scratch2, w->version};
+
+    n->stats.forwarded_in++;
+    buf_clear(&n->scratch2);
+    int64_t wait = 0;
+    bool waits = cmd && !cmd->parent && strcmp(cmd->name, "wait") == 0 && bytes_to_i64(w->args.v[1], &wait);
+    if (!g || !cmd || (!cmd->fn && !waits) || !command_check_arity(cmd, &w->args, &none) || !group_serves(g)) {
+        wire_put_reply(io_conn_out(conn), w->id, WIRE_NOT_DONE, (struct bytes){0});
+        return;
+    }
+    struct request *r = request_new(n);
+    r->origin = p->id;
+    r->origin_conn = conn;
+    r->origin_id = w->id;
+    r->origin_client = w->client;
+    r->group = g->id;
+    r->command = cmd;
+    r->args = w->args;
+    r->version = w->version;
+    r->writes = (cmd->flags & CMD_WRITE) != 0;
+    r->deadline = n->now + REQUEST_DEADLINE;
+    r->traced = w->traced;
+    if (waits) r->wait_replicas = wait_count(g, wait);
+    request_wait(r, g);
+    if (!earlier_of_asker(g, r) && request_evaluate(r, g) == ATTEMPT_OVER) return;
+    struct cmd_args borrowed = r->args; /* it waits: the frame's bytes do not */
+    request_take(r, cmd, &borrowed, w->version);
+}
+
+static void remote_ready(struct request *r, enum hold_state state)
+{
+    if (state == HOLD_READY) request_done(r);
+    else if (r->origin) request_status(r, state == HOLD_UNKNOWN ? WIRE_UNKNOWN : WIRE_NOT_DONE);
+    else if (state == HOLD_UNKNOWN) request_status(r, WIRE_UNKNOWN);
+    else request_wait(r, &r->node->groups[r->group]); /* mine, with its arguments: it is simply tried again */
+}
+
+/* Requests that were evaluated here, and may be answered by now. */
+void request_release_remote(struct node *n)
+{
+    struct list *next;
+    for (struct list *l = n->remote.next; l != &n->remote; l = next) {
+        next = l->next;
+        struct request *r = LIST_OF(l, struct request, link);
+        enum hold_state state = group_hold_state(n, &r->hold);
+        if (state == HOLD_WAIT) continue;
+        remote_ready(r, state);
+    }
+}
+
+void request_replied(struct peer *p, const struct wire_reply *w)
+{
+    struct node *n = p->node;
+    struct request *r = map_get(&n->requests_by_id, w->id);
+    if (!r || r->state != REQUEST_FORWARDED) return; /* given up meanwhile */
+    map_remove(&n->requests_by_id, r->id);
+    if (w->status == WIRE_DONE) {
+        buf_clear(&r->reply);
+        if (r->traced) trace_reply(r, w->reply);
+        else buf_append_bytes(&r->reply, w->reply);
+        request_done(r);
+    } else if (w->status == WIRE_UNKNOWN && r->writes) {
+        request_status(r, WIRE_UNKNOWN);
+    } else {
+        struct group *g = &n->groups[r->group];
+        request_wait(r, g);
+        if (r->client && !r->client->barrier) r->client->barrier = r; /* nothing new before this is settled */
+    }
+}
+
+void request_peer_lost(struct peer *p)
+{
+    struct list *l;
+    while ((l = list_pop(&p->forwarded))) {
+        struct request *r = LIST_OF(l, struct request, link);
+        map_remove(&p->node->requests_by_id, r->id);
+        r->state = REQUEST_WAITING;
+        if (r->writes) {
+            request_status(r, WIRE_UNKNOWN);
+        } else {
+            request_wait(r, &p->node->groups[r->group]);
+            if (r->client && !r->client->barrier) r->client->barrier = r;
+        }
+    }
+}
+
+void request_conn_lost(struct node *n, struct io_conn *conn)
+{
+    for (struct list *l = n->requests.next; l != &n->requests; l = l->next) {
+        struct request *r = LIST_OF(l, struct request, all);
+        if (r->origin_conn == conn) r->origin_conn = NULL;
+    }
+}
+
+/* ---- time, and the end ---- */
+
+/* True: it was ended (and may be gone, its parent too). */
+static bool request_expired(struct request *r)
+{
+    switch (r->state) {
+    case REQUEST_WAITING:
+        if (r->origin) request_status(r, WIRE_NOT_DONE);
+        else request_error(r, "CLUSTERDOWN no leader could be reached for the keys of this command within 10 s; nothing was changed");
+        return true;
+    case REQUEST_FORWARDED:
+        request_status(r, r->writes ? WIRE_UNKNOWN : WIRE_NOT_DONE);
+        return true;
+    case REQUEST_RUNNING:
+        if (r->children) return false; /* they have deadlines of their own */
+        if (r->sleeping) {
+            reply_ok(&(struct reply){&r->reply, r->version});
+            request_done(r);
+            return true;
+        }
+        request_status(r, r->writes ? WIRE_UNKNOWN : WIRE_NOT_DONE);
+        return true;
+    default: return false;
+    }
+}
+
+void request_deadlines(struct node *n)
+{
+    struct list *next;
+    for (struct list *l = n->requests.next; l != &n->requests; l = next) {
+        next = l->next;
+        struct request *r = LIST_OF(l, struct request, all);
+        if (n->now > r->deadline && request_expired(r)) next = n->requests.next;
+    }
+}
+
+void request_client_gone(struct node *n, struct client *c)
+{
+    (void)n;
+    for (uint32_t i = 0; i < c->answer_count; i++) {
+        struct request *r = c->answers[(c->answer_head + i) & (c->answer_capacity - 1)].request;
+        if (!r) continue;
+        r->client = NULL;
+        r->gone = true;
+        if (r->state == REQUEST_DONE || r->state == REQUEST_WAITING) request_free(r);
+    }
+}
+
+void request_free_all(struct node *n)
+{
+    while (!list_empty(&n->requests)) request_free(LIST_OF(n->requests.next, struct request, all));
+    map_deinit(&n->requests_by_id);
+}

@@ -1,0 +1,393 @@
+#!/usr/bin/env python3
+"""Random commands, given both to redis-server and to synod's commands (drive.c): replies must be equal.
+
+    differential.py DRIVE [COMMANDS [SEED]]
+
+Every area runs in RESP2 and RESP3. Where the order of a reply is free (HGETALL, KEYS) it is sorted first, where time is in it (TTL) it
+is rounded. Known differences are listed in `forgive`, each with its reason. Without redis-server: skipped (exit 77).
+"""
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+SKIP = 77
+
+
+class Error(str):
+    """An error reply."""
+
+
+class Simple(str):
+    """A simple string: OK is not 'OK'."""
+
+
+def read_reply(f):
+    line = f.readline()
+    if not line.endswith(b"\r\n"):
+        raise EOFError("the other side closed")
+    kind, rest = line[:1], line[1:-2]
+    if kind == b"+":
+        return Simple(rest.decode("latin1"))
+    if kind == b"-":
+        return Error(rest.decode("latin1"))
+    if kind == b":":
+        return int(rest)
+    if kind in b"$=":
+        return None if int(rest) < 0 else f.read(int(rest) + 2)[:-2]
+    if kind == b"*":
+        return "nil array" if int(rest) < 0 else [read_reply(f) for _ in range(int(rest))]
+    if kind == b"~":
+        return ["set"] + [read_reply(f) for _ in range(int(rest))]
+    if kind == b"%":
+        return {"map": [[read_reply(f), read_reply(f)] for _ in range(int(rest))]}
+    if kind == b"_":
+        return None
+    if kind == b"#":
+        return rest == b"t"
+    if kind == b",":
+        return float(rest)
+    raise ValueError(f"reply of kind {kind!r}")
+
+
+def encode(args):
+    return b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%s\r\n" % (len(a), a) for a in args)
+
+
+class Redis:
+    """A redis-server of our own, without persistence, on a free loopback port."""
+
+    def __init__(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.directory = tempfile.TemporaryDirectory()
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+             "--proto-max-bulk-len", str(32 << 20), "--dir", self.directory.name],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.wait()
+
+    def wait(self):
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise RuntimeError("redis-server does not answer")
+
+    def connect(self, version):
+        peer = Peer(socket.create_connection(("127.0.0.1", self.port)).makefile("rwb"))
+        peer.run([b"FLUSHALL"])
+        if version == 3:
+            peer.run([b"HELLO", b"3"])
+        return peer
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        self.directory.cleanup()
+
+
+class Peer:
+    def __init__(self, stream):
+        self.stream = stream
+
+    def run(self, args):
+        self.stream.write(encode(args))
+        self.stream.flush()
+        return read_reply(self.stream)
+
+
+class Driver(Peer):
+    def __init__(self, path, version):
+        self.process = subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        super().__init__(None)
+        self.run([b"HELLO", b"%d" % version])
+
+    def run(self, args):
+        self.process.stdin.write(encode(args))
+        self.process.stdin.flush()
+        return read_reply(self.process.stdout)
+
+    def stop(self):
+        self.process.stdin.close()
+        if self.process.wait() != 0:
+            raise RuntimeError(f"the driver ended with {self.process.returncode}")
+
+
+# ---- what is said ----
+
+KEYS = [b"a", b"b", b"c", b"d", b"{t}e", b"h1", b"h2", b"h3"]
+INTEGERS = [b"0", b"1", b"-1", b"2", b"-2", b"5", b"10", b"-10", b"100", b"1000", b"9223372036854775807", b"-9223372036854775808",
+            b"9223372036854775806", b"9223372036854775808", b"012", b"+1", b" 1", b"1 ", b"1.5", b"", b"x", b"-0"]
+FLOATS = [b"0", b"1.5", b"-1.5", b"0.1", b"1e3", b"1e-3", b"3.0e5", b"-0", b"inf", b"-inf", b"nan", b"1e400", b"abc", b"", b" 1", b"1 ", b"0x10",
+          b"5000", b"1.0000000000000000001", b"123456789012345678"]
+VALUES = [b"", b"v", b"hello", b"hello world", b"\x00\xff\r\n", b"10", b"3.14", b"v" * 100] + INTEGERS[:12] + FLOATS[:8]
+FIELDS = [b"f1", b"f2", b"f3", b"f4", b"", b"long field name"]
+
+
+class Words:
+    """Random words, from one seed."""
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def one(self, choices):
+        return self.rng.choice(choices)
+
+    def key(self):
+        return self.one(KEYS)
+
+    def value(self):
+        return self.one(VALUES)
+
+    def integer(self):
+        return self.one(INTEGERS)
+
+    def small(self):
+        return self.one([b"0", b"1", b"2", b"3", b"-1", b"-2", b"7", b"-100", b"100", b"x"])
+
+    def field(self):
+        return self.one(FIELDS)
+
+    def some(self, make, most=4):
+        return [make() for _ in range(self.rng.randint(1, most))]
+
+    def options(self, choices, most=3):
+        """A few options, right or wrong, each a list of words."""
+        return [w for _ in range(self.rng.randint(0, most)) for w in self.one(choices)]
+
+    def expiry(self):
+        """A time to live no test outlives, or a wrong one."""
+        return self.one([b"100", b"5000", b"100000", b"0", b"-1", b"x", b"9223372036854775807", b"9223372036854775", b"92233720368547758"])
+
+    def unix(self, unit):
+        now = time.time()
+        return self.one([b"%d" % ((now + 1000) * unit), b"%d" % ((now + 5000) * unit), b"1", b"0", b"-5", b"x"])
+
+    def case(self, word):
+        return self.one([word, word, word.lower(), word.title()])
+
+
+def set_options(w):
+    return [[b"NX"], [b"XX"], [b"GET"], [b"KEEPTTL"], [b"EX", w.expiry()], [b"PX", b"100000"], [b"PX", w.expiry().replace(b"100", b"100000")],
+            [b"EXAT", w.unix(1)], [b"PXAT", w.unix(1000)], [b"PERSIST"], [b"EX"], [b"junk"]]
+
+
+def strings(w):
+    k, v, i = w.key, w.value, w.integer
+    return w.one([
+        lambda: [b"SET", k(), v()] + w.options(set_options(w)),
+        lambda: [b"SET", k(), v()],
+        lambda: [b"SET", k(), i()],
+        lambda: [b"GET", k()],
+        lambda: [b"GETEX", k()] + w.options(set_options(w), 2),
+        lambda: [b"GETDEL", k()],
+        lambda: [b"GETSET", k(), v()],
+        lambda: [b"MGET"] + w.some(k),
+        lambda: [b"MSET"] + [x for _ in range(3) for x in (k(), v())],
+        lambda: [b"MSET", k(), v(), k()],
+        lambda: [b"MSETNX"] + [x for _ in range(2) for x in (k(), v())],
+        lambda: [b"MSETNX", k(), v(), k()],
+        lambda: [b"SETNX", k(), v()],
+        lambda: [b"SETEX", k(), w.expiry(), v()],
+        lambda: [b"PSETEX", k(), w.expiry().replace(b"100", b"100000"), v()],
+        lambda: [b"APPEND", k(), v()],
+        lambda: [b"STRLEN", k()],
+        lambda: [w.one([b"GETRANGE", b"SUBSTR"]), k(), w.one([w.small, i])(), w.one([w.small, i])()],
+        lambda: [b"SETRANGE", k(), w.small(), v()],
+        lambda: [b"SETRANGE", k(), w.one([b"-1", b"x", b"5"]), w.one([b"", b"x"])],
+        lambda: [b"INCR", k()],
+        lambda: [b"DECR", k()],
+        lambda: [b"INCRBY", k(), i()],
+        lambda: [b"DECRBY", k(), i()],
+        lambda: [b"INCRBYFLOAT", k(), w.one(FLOATS)],
+        lambda: [b"LCS", k(), k()] + w.options([[b"LEN"], [b"IDX"], [b"MINMATCHLEN", w.small()], [b"WITHMATCHLEN"], [b"junk"], [b"MINMATCHLEN"]]),
+        lambda: [b"TTL", k()],
+        lambda: [b"DEL", k()],
+        lambda: [b"HSET", w.one([b"h1", b"a"]), b"f", b"v"],
+    ])()
+
+
+def texts(w):
+    """Two strings over few letters, and what LCS says of them."""
+    def text():
+        return bytes(w.rng.choice(b"ab" if w.rng.random() < 0.5 else b"abcd") for _ in range(w.rng.randint(0, 30)))
+    return w.one([
+        lambda: [b"SET", w.one([b"a", b"b"]), text()],
+        lambda: [b"SET", w.one([b"a", b"b"]), text()],
+        lambda: [b"LCS", b"a", b"b"],
+        lambda: [b"LCS", b"a", b"b", b"LEN"],
+        lambda: [b"LCS", b"a", b"b", b"IDX"] + w.options([[b"MINMATCHLEN", w.small()], [b"WITHMATCHLEN"]], 2),
+        lambda: [b"GETRANGE", w.one([b"a", b"b"]), w.small(), w.small()],
+    ])()
+
+
+def hashes(w):
+    k, f, v = (lambda: w.one([b"h1", b"h2", b"h3", b"a"])), w.field, w.value
+    return w.one([
+        lambda: [b"HSET", k()] + [x for _ in range(w.rng.randint(1, 3)) for x in (f(), v())],
+        lambda: [b"HSET", k(), f(), v(), f()],
+        lambda: [b"HMSET", k(), f(), v(), f(), v()],
+        lambda: [b"HMSET", k(), f(), v(), f()],
+        lambda: [b"HSETNX", k(), f(), v()],
+        lambda: [b"HGET", k(), f()],
+        lambda: [b"HMGET", k()] + w.some(f),
+        lambda: [b"HGETALL", k()],
+        lambda: [b"HKEYS", k()],
+        lambda: [b"HVALS", k()],
+        lambda: [b"HLEN", k()],
+        lambda: [b"HSTRLEN", k(), f()],
+        lambda: [b"HEXISTS", k(), f()],
+        lambda: [b"HDEL", k()] + w.some(f),
+        lambda: [b"HINCRBY", k(), f(), w.integer()],
+        lambda: [b"HINCRBYFLOAT", k(), f(), w.one(FLOATS)],
+        lambda: [b"HSCAN", k(), w.one([b"0", b"x"])] + w.options([[b"MATCH", b"f*"], [b"COUNT", w.small()], [b"junk"], [b"MATCH"]], 2),
+        lambda: [b"HRANDFIELD", k(), w.one([b"10", b"0", b"x", b"100"])] + w.options([[b"WITHVALUES"], [b"junk"]], 1),
+        lambda: [b"DEL", k()],
+        lambda: [b"SET", b"a", v()],
+        lambda: [b"TTL", k()],
+        lambda: [b"TYPE", k()],
+    ])()
+
+
+def keys(w):
+    k = w.key
+    condition = [[b"NX"], [b"XX"], [b"GT"], [b"LT"], [b"junk"]]
+    return w.one([
+        lambda: [b"SET", k(), w.value()],
+        lambda: [b"SET", k(), w.value(), b"EX", b"500"],
+        lambda: [b"HSET", k(), w.field(), w.value(), w.field(), w.value()],
+        lambda: [w.one([b"DEL", b"UNLINK", b"EXISTS", b"TOUCH"])] + w.some(k),
+        lambda: [b"EXPIRE", k(), w.expiry()] + w.options(condition, 2),
+        lambda: [b"PEXPIRE", k(), w.expiry().replace(b"100", b"100000")] + w.options(condition, 2),
+        lambda: [b"EXPIREAT", k(), w.unix(1)] + w.options(condition, 2),
+        lambda: [b"PEXPIREAT", k(), w.unix(1000)] + w.options(condition, 2),
+        lambda: [w.one([b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"]), k()],
+        lambda: [b"PERSIST", k()],
+        lambda: [b"TYPE", k()],
+        lambda: [b"RENAME", k(), k()],
+        lambda: [b"RENAMENX", k(), k()],
+        lambda: [b"COPY", k(), k()] + w.options([[b"REPLACE"], [b"DB", b"0"], [b"junk"], [b"DB", b"x"]], 2),
+        lambda: [b"KEYS", w.one([b"*", b"h?", b"[a-c]", b"nothing", b"\\{t*", b"[^a]"])],
+        lambda: [b"DBSIZE"],
+        lambda: [b"OBJECT", w.one([b"REFCOUNT", b"junk", b"ENCODING"]), k()],
+        lambda: [b"GETDEL", k()],
+        lambda: [b"FLUSHALL"] + w.options([[b"SYNC"], [b"ASYNC"], [b"junk"]], 1) if w.rng.random() < 0.05 else [b"DBSIZE"],
+    ])()
+
+
+def wrong(w):
+    """Any command with any number of any arguments: arity and error texts."""
+    names = [b"SET", b"GET", b"GETEX", b"MSET", b"INCR", b"APPEND", b"LCS", b"HSET", b"HGET", b"HDEL", b"HINCRBY", b"HSCAN", b"HRANDFIELD",
+             b"EXPIRE", b"TTL", b"DEL", b"COPY", b"RENAME", b"TYPE", b"nosuch", b"GETRANGE", b"SETRANGE", b"SETEX", b"PERSIST", b"KEYS",
+             b"no\r\nsuch", b"x" * 200, b"", b"CONFIG", b"CLIENT", b"DBSIZE", b"OBJECT", b"COMMAND"]
+    name = w.case(w.one(names))
+    args = [w.one([w.key, w.value, w.small, w.integer, w.field, lambda: b"y" * 150])() for _ in range(w.rng.randint(0, 5))]
+    if name.upper() in (b"CONFIG", b"CLIENT", b"COMMAND"):
+        args = w.one([[], [b"nosuch"], [b"nosuch", b"x"], [b"GETKEYS", b"GET", b"a", b"b"], [b"getkeys", b"mset", b"a", b"1", b"b", b"2"]])
+        if name.upper() != b"COMMAND":
+            args = [a for a in args if a.lower() == b"nosuch"]
+    if name.upper() == b"COMMAND" and not args:
+        args = [b"GETKEYS", b"nosuch", b"x"]
+    return [name] + args
+
+
+AREAS = {"strings": strings, "lcs": texts, "hashes": hashes, "keys": keys, "wrong arguments": wrong}
+
+
+# ---- what is compared ----
+
+UNORDERED = {b"HKEYS", b"HVALS", b"KEYS"}
+
+
+def pairs(items):
+    return sorted(items[i:i + 2] for i in range(0, len(items), 2))
+
+
+def plain(reply, command):
+    """The reply without what is free."""
+    name = command[0].upper()
+    if isinstance(reply, list) and name in UNORDERED:
+        return sorted(reply, key=repr)
+    if isinstance(reply, dict):
+        return {"map": sorted(reply["map"], key=repr) if name == b"HGETALL" else reply["map"]}
+    if isinstance(reply, list) and name == b"HGETALL":
+        return pairs(reply)
+    if isinstance(reply, list) and name == b"HSCAN":
+        return [reply[0], pairs(reply[1])]
+    if isinstance(reply, list) and name == b"HRANDFIELD":
+        values = len(command) > 3 and reply and not isinstance(reply[0], list)
+        return pairs(reply) if values else sorted(reply, key=repr)
+    return reply
+
+
+CLOCKS = {b"TTL": 2, b"PTTL": 2000, b"EXPIRETIME": 2, b"PEXPIRETIME": 2000}
+
+
+def same(ours, theirs, command):
+    within = CLOCKS.get(command[0].upper())
+    if within and isinstance(ours, int) and isinstance(theirs, int) and ours > 0 and theirs > 0:
+        return abs(ours - theirs) <= within
+    return type(ours) is type(theirs) and plain(ours, command) == plain(theirs, command)
+
+
+def forgive(ours, theirs, command):
+    """Differences that are meant."""
+    name = command[0].upper()
+    if name == b"OBJECT":
+        return isinstance(ours, (int, bytes)) and type(ours) is type(theirs)  # encodings, and integers that Redis shares
+    if name in (b"SCAN", b"HSCAN") and ours == "ERR invalid cursor":
+        return True  # strtoul, which Redis uses, takes a minus sign, and nothing at all for 0
+    if name == b"HSCAN" and isinstance(theirs, list) and (theirs[0] != b"0" or command[2] != b"0"):
+        return ours[0] == b"0"  # a small hash comes whole; Redis divides it once one of its values was long
+    if name == b"HRANDFIELD" and isinstance(theirs, bytes):
+        return isinstance(ours, bytes)  # any field will do
+    if name == b"HRANDFIELD" and isinstance(theirs, Error) and "must between" in theirs:
+        return "must between" in ours  # ours names the limit
+    if isinstance(theirs, Error) and isinstance(ours, Error) and "maximum allowed size" in theirs:
+        return "maximum allowed size" in ours  # ours names the limit
+    return False
+
+
+def compare(area, redis, driver_path, version, commands, seed):
+    w = Words(random.Random(f"{area} {version} {seed}"))
+    theirs, ours = redis.connect(version), Driver(driver_path, version)
+    last = []
+    for number in range(commands):
+        command = AREAS[area](w)
+        a, b = ours.run(command), theirs.run(command)
+        last = (last + [command])[-12:]
+        if not same(a, b, command) and not forgive(a, b, command):
+            print(f"not ok {area} in RESP{version} answer as redis-server does")
+            print(f"  seed {seed}, command {number}: {command}\n  synod: {a!r}\n  redis: {b!r}\n  before it:")
+            for c in last[:-1]:
+                print(f"    {c}")
+            return False
+    ours.stop()
+    print(f"ok {area} in RESP{version} answer as redis-server does ({commands} random commands)")
+    return True
+
+
+def main():
+    driver = sys.argv[1]
+    commands = int(sys.argv[2]) if len(sys.argv) > 2 else 3000
+    seed = sys.argv[3] if len(sys.argv) > 3 else "1"
+    if not shutil.which("redis-server"):
+        print("skipped: redis-server is not installed, so there is nothing to compare with (tools/deps installs it)")
+        return SKIP
+    redis = Redis()
+    try:
+        results = [compare(area, redis, driver, version, commands, seed) for area in AREAS for version in (2, 3)]
+    finally:
+        redis.stop()
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
