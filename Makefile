@@ -45,7 +45,7 @@ soak: all
 	$(SYNOD) sim --soak-hours $(SOAK_HOURS)
 
 canary: all
-	tools/canary
+	tools/canary $(BUILD)
 
 fuzz: all
 	tools/deps --test

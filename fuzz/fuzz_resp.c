@@ -1,5 +1,6 @@
-/* libFuzzer: the RESP request and reply parsers. Whatever the bytes, a request parsed whole and the same one parsed in two pieces (the
- * first byte says where it is cut), moved between them, must agree; sizes stay within the input. */
+/* libFuzzer: the RESP request and reply parsers. Whatever the bytes, a request parsed whole and the
+ * same one parsed in two pieces (the first byte says where it is cut), moved between them, must
+ * agree; sizes stay within the input. */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/resp.h"
@@ -36,7 +37,8 @@ static struct said say_copy(struct resp_args *a, struct bytes in)
 static void check_request(struct bytes in, size_t cut)
 {
     struct resp_args whole = {0}, pieces = {0};
-    struct said a = say_copy(&whole, in), first = say_copy(&pieces, bytes_of(in.data, cut)), b = first;
+    struct said a = say_copy(&whole, in), first = say_copy(&pieces, bytes_of(in.data, cut)),
+                b = first;
 
     if (first.size == 0) b = say_copy(&pieces, in);
     ASSERT(a.size == b.size && a.count == b.count);

@@ -1,6 +1,7 @@
-/* synod bench: a closed-loop load generator. One thread, N connections; each sends P operations, waits for all answers, and
- * sends the next. So what is measured is a server under N * P operations at a time, and the generator's own share of the machine
- * is the same for every server. Latency is from handing the batch to the socket to reading the answer. */
+/* synod bench: a closed-loop load generator. One thread, N connections; each sends P operations,
+ * waits for all answers, and sends the next. So what is measured is a server under N * P operations
+ * at a time, and the generator's own share of the machine is the same for every server. Latency is
+ * from handing the batch to the socket to reading the answer. */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/prng.h"
@@ -30,17 +31,18 @@
 #define RECEIVE_BYTES (64u << 10)
 #define RECONNECT_NS  20000000ull
 
-static const char usage[] = "usage: synod bench [options]\n"
-                            "  Loads servers that speak RESP (synod, Redis) or, with --etcd, etcd, and says what they did.\n\n";
+static const char usage[] =
+    "usage: synod bench [options]\n"
+    "  Loads servers that speak RESP (synod, Redis) or, with --etcd, etcd, and says what they did.\n\n";
 
 struct conn {
-    int fd;                  /* -1: not connected */
+    int fd; /* -1: not connected */
     unsigned address;
-    unsigned owed;           /* operations of the batch without an answer yet */
-    bool blocked;            /* waiting for room to send */
+    unsigned owed; /* operations of the batch without an answer yet */
+    bool blocked;  /* waiting for room to send */
     uint64_t batch_ns, reopen_ns;
     struct buf in, out;
-    size_t sent;             /* bytes of `out` that left */
+    size_t sent; /* bytes of `out` that left */
     struct bench_wire wire;
 };
 
@@ -87,7 +89,8 @@ static void error_count(struct bench *b, struct bytes text)
     while (size < text.size && text.data[size] > ' ' && size + 1 < KIND_BYTES) size++;
     b->errors++;
     for (unsigned i = 0; i < b->kinds; i++) {
-        if (strlen(b->kind[i].word) != size || memcmp(b->kind[i].word, text.data, size) != 0) continue;
+        if (strlen(b->kind[i].word) != size || memcmp(b->kind[i].word, text.data, size) != 0)
+            continue;
         b->kind[i].count++;
         return;
     }
@@ -123,8 +126,10 @@ static void conn_flush(struct bench *b, struct conn *c)
     bool blocked = false;
     while (c->sent < c->out.size && !blocked) {
         ssize_t n = send(c->fd, c->out.data + c->sent, c->out.size - c->sent, MSG_NOSIGNAL);
-        if (n >= 0) c->sent += (size_t)n;
-        else if (errno == EAGAIN) blocked = true;
+        if (n >= 0)
+            c->sent += (size_t)n;
+        else if (errno == EAGAIN)
+            blocked = true;
         else if (errno != EINTR) {
             conn_close(b, c, "CONNECTION");
             return;
@@ -156,9 +161,13 @@ static void batch_start(struct bench *b, struct conn *c)
     for (uint64_t i = 0; i < b->pipeline && (b->requests == 0 || b->issued < b->requests); i++) {
         enum bench_op op = op_choose(b);
         uint64_t number = b->fill ? b->issued % b->keys : prng_below(&b->random, b->keys);
-        int size = snprintf(key, sizeof key, "%.64s%c%012llu", b->prefix, op == BENCH_HSET || op == BENCH_HGET ? 'h' : op == BENCH_INCR ? 'n' : 's',
+        int size = snprintf(key, sizeof key, "%.64s%c%012llu", b->prefix,
+                            op == BENCH_HSET || op == BENCH_HGET ? 'h'
+                            : op == BENCH_INCR                   ? 'n'
+                                                                 : 's',
                             (unsigned long long)number);
-        bench_wire_say(&c->wire, &c->out, op, bytes_of(key, (size_t)size), bytes_of(b->value, b->value_bytes));
+        bench_wire_say(&c->wire, &c->out, op, bytes_of(key, (size_t)size),
+                       bytes_of(b->value, b->value_bytes));
         c->owed++;
         b->issued++;
     }
@@ -194,14 +203,17 @@ static bool answers_take(struct bench *b, struct conn *c, uint64_t now)
     enum bench_heard heard = BENCH_OTHER;
     while (heard != BENCH_MORE && heard != BENCH_BAD) {
         struct bytes error = {0};
-        heard = bench_wire_hear(&c->wire, bytes_of(c->in.data + at, c->in.size - at), &used, &c->out, &error);
+        heard = bench_wire_hear(&c->wire, bytes_of(c->in.data + at, c->in.size - at), &used,
+                                &c->out, &error);
         at += used;
         if (heard != BENCH_OK && heard != BENCH_ERROR) continue;
         if (c->owed == 0) return false;
         c->owed--;
         b->done++;
-        if (heard == BENCH_ERROR) error_count(b, error);
-        else if (b->measuring) histogram_add(&b->latency, now - c->batch_ns);
+        if (heard == BENCH_ERROR)
+            error_count(b, error);
+        else if (b->measuring)
+            histogram_add(&b->latency, now - c->batch_ns);
     }
     buf_drop_front(&c->in, at);
     return heard != BENCH_BAD;
@@ -220,8 +232,10 @@ static void conn_receive(struct bench *b, struct conn *c)
         conn_close(b, c, "PROTOCOL");
         return;
     }
-    if (c->owed == 0) batch_start(b, c);
-    else if (c->out.size && !c->blocked) conn_flush(b, c);
+    if (c->owed == 0)
+        batch_start(b, c);
+    else if (c->out.size && !c->blocked)
+        conn_flush(b, c);
 }
 
 /* ---- the run ---- */
@@ -284,7 +298,8 @@ static void bench_run(struct bench *b, struct measure *m)
         if (now < check) continue;
         check = now + RECONNECT_NS;
         conns_reopen(b, now);
-        if (b->requests && b->issued == b->requests && b->errors) { /* a lost connection took its operations along */
+        if (b->requests && b->issued == b->requests &&
+            b->errors) { /* a lost connection took its operations along */
             uint64_t owed = 0;
             for (uint64_t i = 0; i < b->clients; i++) owed += b->conn[i].owed;
             if (owed == 0) break;
@@ -299,21 +314,27 @@ static void report(const struct bench *b, const struct measure *m)
 {
     const struct histogram *h = &b->latency;
     double rate = (double)h->count / m->seconds;
-    double p50 = (double)histogram_quantile(h, 0.5) / 1e3, p99 = (double)histogram_quantile(h, 0.99) / 1e3,
+    double p50 = (double)histogram_quantile(h, 0.5) / 1e3,
+           p99 = (double)histogram_quantile(h, 0.99) / 1e3,
            p999 = (double)histogram_quantile(h, 0.999) / 1e3, max = (double)h->max / 1e3;
     if (b->as_json) {
-        printf("{\"ops\":%llu,\"seconds\":%.3f,\"ops_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,"
-               "\"max_us\":%.1f,\"cpu_us_per_op\":%.3f,\"memory_bytes\":%llu,\"errors\":{",
-               (unsigned long long)h->count, m->seconds, rate, p50, p99, p999, max, m->cpu_us_per_op,
-               (unsigned long long)m->memory);
+        printf(
+            "{\"ops\":%llu,\"seconds\":%.3f,\"ops_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,"
+            "\"max_us\":%.1f,\"cpu_us_per_op\":%.3f,\"memory_bytes\":%llu,\"errors\":{",
+            (unsigned long long)h->count, m->seconds, rate, p50, p99, p999, max, m->cpu_us_per_op,
+            (unsigned long long)m->memory);
         for (unsigned i = 0; i < b->kinds; i++)
-            printf("%s\"%s\":%llu", i ? "," : "", b->kind[i].word, (unsigned long long)b->kind[i].count);
+            printf("%s\"%s\":%llu", i ? "," : "", b->kind[i].word,
+                   (unsigned long long)b->kind[i].count);
         puts("}}");
         return;
     }
     printf("%llu operations in %.2f s: %.0f/s\n", (unsigned long long)h->count, m->seconds, rate);
-    printf("latency ms: p50 %.3f  p99 %.3f  p99.9 %.3f  max %.3f\n", p50 / 1e3, p99 / 1e3, p999 / 1e3, max / 1e3);
-    if (b->pids) printf("servers: %.2f us of CPU an operation, %.1f MB\n", m->cpu_us_per_op, (double)m->memory / 1e6);
+    printf("latency ms: p50 %.3f  p99 %.3f  p99.9 %.3f  max %.3f\n", p50 / 1e3, p99 / 1e3,
+           p999 / 1e3, max / 1e3);
+    if (b->pids)
+        printf("servers: %.2f us of CPU an operation, %.1f MB\n", m->cpu_us_per_op,
+               (double)m->memory / 1e6);
     if (b->errors) printf("errors: %llu\n", (unsigned long long)b->errors);
     for (unsigned i = 0; i < b->kinds; i++)
         printf("  %-20s %llu\n", b->kind[i].word, (unsigned long long)b->kind[i].count);
@@ -327,10 +348,12 @@ static int addresses_parse(struct bench *b, const char *command, const char *lis
     for (const char *at = list;;) {
         uint16_t port;
         size_t size = strcspn(at, ",");
-        if (size >= sizeof one || b->addresses == ADDRESSES_MAX) return cli_usage(command, "--at has too much in it");
+        if (size >= sizeof one || b->addresses == ADDRESSES_MAX)
+            return cli_usage(command, "--at has too much in it");
         memcpy(one, at, size);
         one[size] = 0;
-        if (!address_split(one, host, sizeof host, &port)) return cli_usage(command, "'%s' is no HOST:PORT", one);
+        if (!address_split(one, host, sizeof host, &port))
+            return cli_usage(command, "'%s' is no HOST:PORT", one);
         snprintf(service, sizeof service, "%u", port);
 
         struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
@@ -364,11 +387,13 @@ static int mix_parse(struct bench *b, const char *command, const char *mix)
     for (const char *at = mix;;) {
         size_t size = strcspn(at, "=,");
         unsigned op = 0;
-        while (op < BENCH_OPS && (strlen(name[op]) != size || memcmp(name[op], at, size) != 0)) op++;
+        while (op < BENCH_OPS && (strlen(name[op]) != size || memcmp(name[op], at, size) != 0))
+            op++;
         char *end = (char *)at + size;
         unsigned long weight = *end == '=' ? strtoul(end + 1, &end, 10) : 1;
         if (op == BENCH_OPS || weight == 0 || weight > 1000000 || (*end && *end != ','))
-            return cli_usage(command, "--mix takes set, get, hset, hget, incr, ping with weights: set=1,get=9");
+            return cli_usage(
+                command, "--mix takes set, get, hset, hget, incr, ping with weights: set=1,get=9");
         b->weight[op] += (unsigned)weight;
         b->weight_sum += (unsigned)weight;
         if (!*end) return EXIT_DONE;
@@ -376,11 +401,13 @@ static int mix_parse(struct bench *b, const char *command, const char *mix)
     }
 }
 
-static int bench_begin(struct bench *b, const char *command, const char *at, const char *pids, const char *mix)
+static int bench_begin(struct bench *b, const char *command, const char *at, const char *pids,
+                       const char *mix)
 {
     int status = addresses_parse(b, command, at);
     if (status == EXIT_DONE) status = pids_parse(b, command, pids);
-    if (status == EXIT_DONE) status = mix_parse(b, command, b->fill && !mix ? "set" : mix ? mix : "set=1,get=1");
+    if (status == EXIT_DONE)
+        status = mix_parse(b, command, b->fill && !mix ? "set" : mix ? mix : "set=1,get=1");
     if (status != EXIT_DONE) return status;
     if (b->fill) b->requests = b->keys;
 
@@ -388,15 +415,19 @@ static int bench_begin(struct bench *b, const char *command, const char *at, con
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < b->clients + 64) {
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
-        if (files.rlim_cur < b->clients + 64) return cli_fail("%llu clients need more open files than `ulimit -n` allows", (unsigned long long)b->clients);
+        if (files.rlim_cur < b->clients + 64)
+            return cli_fail("%llu clients need more open files than `ulimit -n` allows",
+                            (unsigned long long)b->clients);
     }
     b->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (b->epoll < 0) return cli_fail("cannot make an epoll instance: %s", strerror(errno));
     prng_init(&b->random, b->seed);
     b->value = mem_alloc(b->value_bytes + 1);
-    for (uint64_t i = 0; i < b->value_bytes; i++) b->value[i] = (uint8_t)('a' + prng_below(&b->random, 26));
+    for (uint64_t i = 0; i < b->value_bytes; i++)
+        b->value[i] = (uint8_t)('a' + prng_below(&b->random, 26));
     b->conn = mem_zalloc(b->clients * sizeof *b->conn);
-    for (uint64_t i = 0; i < b->clients; i++) b->conn[i].fd = -1, b->conn[i].address = (unsigned)(i % b->addresses);
+    for (uint64_t i = 0; i < b->clients; i++)
+        b->conn[i].fd = -1, b->conn[i].address = (unsigned)(i % b->addresses);
     return EXIT_DONE;
 }
 
@@ -417,23 +448,41 @@ int cmd_bench(int argc, char **argv)
 {
     struct bench *b = mem_zalloc(sizeof *b);
     const char *at = "127.0.0.1:7001", *pids = NULL, *mix = NULL;
-    *b = (struct bench){.clients = 50, .pipeline = 1, .value_bytes = 100, .keys = 100000, .seconds_ms = 5000, .warmup_ms = 500,
-                        .seed = 1, .prefix = "bench:", .epoll = -1};
+    *b = (struct bench){.clients = 50,
+                        .pipeline = 1,
+                        .value_bytes = 100,
+                        .keys = 100000,
+                        .seconds_ms = 5000,
+                        .warmup_ms = 500,
+                        .seed = 1,
+                        .prefix = "bench:",
+                        .epoll = -1};
     const struct option table[] = {
-        {"at", OPTION_TEXT, &at, .value = "HOST:PORT,...", .help = "servers; connections take turns (127.0.0.1:7001)"},
+        {"at", OPTION_TEXT, &at, .value = "HOST:PORT,...",
+         .help = "servers; connections take turns (127.0.0.1:7001)"},
         {"clients", OPTION_NUMBER, &b->clients, 1, 60000, .value = "N", .help = "connections (50)"},
-        {"pipeline", OPTION_NUMBER, &b->pipeline, 1, BENCH_PIPELINE_MAX, .value = "P", .help = "operations at once on each (1)"},
-        {"mix", OPTION_TEXT, &mix, .value = "OP=WEIGHT,...", .help = "of set, get, hset, hget, incr, ping (set=1,get=1)"},
-        {"wait", OPTION_NUMBER, &b->wait_replicas, 0, 99, .value = "R", .help = "WAIT R 0 behind each write (0: none)"},
-        {"value-size", OPTION_NUMBER, &b->value_bytes, 0, 32u << 20, .value = "BYTES", .help = "(100)"},
-        {"keys", OPTION_NUMBER, &b->keys, 1, UINT32_MAX, .value = "N", .help = "drawn from so many, evenly (100000)"},
+        {"pipeline", OPTION_NUMBER, &b->pipeline, 1, BENCH_PIPELINE_MAX, .value = "P",
+         .help = "operations at once on each (1)"},
+        {"mix", OPTION_TEXT, &mix, .value = "OP=WEIGHT,...",
+         .help = "of set, get, hset, hget, incr, ping (set=1,get=1)"},
+        {"wait", OPTION_NUMBER, &b->wait_replicas, 0, 99, .value = "R",
+         .help = "WAIT R 0 behind each write (0: none)"},
+        {"value-size", OPTION_NUMBER, &b->value_bytes, 0, 32u << 20, .value = "BYTES",
+         .help = "(100)"},
+        {"keys", OPTION_NUMBER, &b->keys, 1, UINT32_MAX, .value = "N",
+         .help = "drawn from so many, evenly (100000)"},
         {"prefix", OPTION_TEXT, &b->prefix, .value = "TEXT", .help = "of every key (bench:)"},
         {"fill", OPTION_FLAG, &b->fill, .help = "each key once, in order, instead of for a time"},
-        {"requests", OPTION_NUMBER, &b->requests, 0, INT64_MAX, .value = "N", .help = "so many instead of for a time"},
-        {"ms", OPTION_NUMBER, &b->seconds_ms, 1, 86400000, .value = "MS", .help = "how long (5000)"},
-        {"warmup-ms", OPTION_NUMBER, &b->warmup_ms, 0, 3600000, .value = "MS", .help = "before measuring (500)"},
-        {"pids", OPTION_TEXT, &pids, .value = "PID,...", .help = "the servers' processes: CPU and memory"},
-        {"seed", OPTION_NUMBER, &b->seed, 0, INT64_MAX, .value = "S", .help = "of keys and mix (1)"},
+        {"requests", OPTION_NUMBER, &b->requests, 0, INT64_MAX, .value = "N",
+         .help = "so many instead of for a time"},
+        {"ms", OPTION_NUMBER, &b->seconds_ms, 1, 86400000, .value = "MS",
+         .help = "how long (5000)"},
+        {"warmup-ms", OPTION_NUMBER, &b->warmup_ms, 0, 3600000, .value = "MS",
+         .help = "before measuring (500)"},
+        {"pids", OPTION_TEXT, &pids, .value = "PID,...",
+         .help = "the servers' processes: CPU and memory"},
+        {"seed", OPTION_NUMBER, &b->seed, 0, INT64_MAX, .value = "S",
+         .help = "of keys and mix (1)"},
         {"etcd", OPTION_FLAG, &b->etcd, .help = "they are etcd servers: Put and Range by gRPC"},
         {"json", OPTION_FLAG, &b->as_json, .help = "one JSON object"},
         {0},

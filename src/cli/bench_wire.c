@@ -1,8 +1,9 @@
 /* RESP2 and just enough of gRPC.
  *
- * The gRPC side sends requests with literal header fields only (RFC 7541, 6.2.2) and understands of the answers what a load
- * generator needs: a stream that carried DATA and then ended was answered; one that ended without DATA was refused (gRPC sends
- * errors as trailers alone). It keeps the flow-control windows open and answers SETTINGS and PING. */
+ * The gRPC side sends requests with literal header fields only (RFC 7541, 6.2.2) and understands of
+ * the answers what a load generator needs: a stream that carried DATA and then ended was answered;
+ * one that ended without DATA was refused (gRPC sends errors as trailers alone). It keeps the
+ * flow-control windows open and answers SETTINGS and PING. */
 #include "cli/bench_wire.h"
 
 #include "base/assert.h"
@@ -28,9 +29,13 @@ static void resp_owe(struct bench_wire *w, uint8_t kind)
     w->owed[(w->first + w->count++) % sizeof w->owed] = kind;
 }
 
-static void resp_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key, struct bytes value)
+static void resp_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key,
+                     struct bytes value)
 {
-    static const struct { const char *head; bool keyed, field, valued, writes; } form[BENCH_OPS] = {
+    static const struct {
+        const char *head;
+        bool keyed, field, valued, writes;
+    } form[BENCH_OPS] = {
         [BENCH_SET] = {"*3\r\n$3\r\nSET\r\n", true, false, true, true},
         [BENCH_GET] = {"*2\r\n$3\r\nGET\r\n", true, false, false, false},
         [BENCH_HSET] = {"*4\r\n$4\r\nHSET\r\n", true, true, true, true},
@@ -47,13 +52,14 @@ static void resp_say(struct bench_wire *w, struct buf *out, enum bench_op op, st
     resp_owe(w, wait ? OWED_BEFORE_WAIT : OWED_OP);
     if (!wait) return;
     char request[64];
-    int size = snprintf(request, sizeof request, "*3\r\n$4\r\nWAIT\r\n$%d\r\n%u\r\n$1\r\n0\r\n", w->wait_replicas < 10 ? 1 : 2,
-                        w->wait_replicas);
+    int size = snprintf(request, sizeof request, "*3\r\n$4\r\nWAIT\r\n$%d\r\n%u\r\n$1\r\n0\r\n",
+                        w->wait_replicas < 10 ? 1 : 2, w->wait_replicas);
     buf_append(out, request, (size_t)size);
     resp_owe(w, OWED_WAIT);
 }
 
-static enum bench_heard resp_hear(struct bench_wire *w, struct bytes in, size_t *used, struct bytes *error)
+static enum bench_heard resp_hear(struct bench_wire *w, struct bytes in, size_t *used,
+                                  struct bytes *error)
 {
     const uint8_t *end = in.size ? memchr(in.data, '\n', in.size) : NULL;
     if (!end) return BENCH_MORE;
@@ -82,7 +88,8 @@ static enum bench_heard resp_hear(struct bench_wire *w, struct bytes in, size_t 
         return BENCH_OTHER;
     }
     if (kind == OWED_WAIT && !failed && (w->write_failed || number < (int64_t)w->wait_replicas)) {
-        *error = w->write_failed ? BYTES("WRITE refused before WAIT") : BYTES("WAIT reached too few replicas");
+        *error = w->write_failed ? BYTES("WRITE refused before WAIT")
+                                 : BYTES("WAIT reached too few replicas");
         failed = true;
     }
     return failed ? BENCH_ERROR : BENCH_OK;
@@ -90,7 +97,17 @@ static enum bench_heard resp_hear(struct bench_wire *w, struct bytes in, size_t 
 
 /* ---- etcd: gRPC over HTTP/2 (RFC 9113) ---- */
 
-enum { FRAME_DATA, FRAME_HEADERS, FRAME_PRIORITY, FRAME_RST, FRAME_SETTINGS, FRAME_PUSH, FRAME_PING, FRAME_GOAWAY, FRAME_WINDOW };
+enum {
+    FRAME_DATA,
+    FRAME_HEADERS,
+    FRAME_PRIORITY,
+    FRAME_RST,
+    FRAME_SETTINGS,
+    FRAME_PUSH,
+    FRAME_PING,
+    FRAME_GOAWAY,
+    FRAME_WINDOW
+};
 enum { FRAME_HEAD = 9, FLAG_END_STREAM = 1, FLAG_ACK = 1, FLAG_END_HEADERS = 4 };
 
 #define WINDOW_STEP (1u << 20)
@@ -98,8 +115,15 @@ enum { FRAME_HEAD = 9, FLAG_END_STREAM = 1, FLAG_ACK = 1, FLAG_END_HEADERS = 4 }
 static void frame_head(struct buf *out, size_t size, uint8_t type, uint8_t flags, uint32_t stream)
 {
     const uint8_t head[FRAME_HEAD] = {
-        (uint8_t)(size >> 16),   (uint8_t)(size >> 8),    (uint8_t)size,          type,           flags,
-        (uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream,
+        (uint8_t)(size >> 16),
+        (uint8_t)(size >> 8),
+        (uint8_t)size,
+        type,
+        flags,
+        (uint8_t)(stream >> 24),
+        (uint8_t)(stream >> 16),
+        (uint8_t)(stream >> 8),
+        (uint8_t)stream,
     };
     buf_append(out, head, sizeof head);
 }
@@ -132,12 +156,21 @@ static size_t varint_size(uint64_t v)
     return n;
 }
 
-static void etcd_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key, struct bytes value)
+static void etcd_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key,
+                     struct bytes value)
 {
-    /* :method POST, :scheme http from the static table; then literals: :path, :authority, content-type, te. */
+    /* :method POST, :scheme http from the static table; then literals: :path, :authority,
+     * content-type, te. */
     static const char put[] = "\x83\x86\x04\x14/etcdserverpb.KV/Put";
     static const char range[] = "\x83\x86\x04\x16/etcdserverpb.KV/Range";
-    static const char rest[] = "\x01\x04" "etcd" "\x0f\x10\x10" "application/grpc" "\x00\x02" "te" "\x08" "trailers";
+    static const char rest[] = "\x01\x04"
+                               "etcd"
+                               "\x0f\x10\x10"
+                               "application/grpc"
+                               "\x00\x02"
+                               "te"
+                               "\x08"
+                               "trailers";
     bool writes = op == BENCH_SET || op == BENCH_HSET || op == BENCH_INCR;
     const char *path = writes ? put : range;
     size_t path_size = (writes ? sizeof put : sizeof range) - 1;
@@ -156,7 +189,8 @@ static void etcd_say(struct bench_wire *w, struct buf *out, enum bench_op op, st
     w->stream += 2;
 }
 
-static enum bench_heard etcd_hear(struct bench_wire *w, struct bytes in, size_t *used, struct buf *out, struct bytes *error)
+static enum bench_heard etcd_hear(struct bench_wire *w, struct bytes in, size_t *used,
+                                  struct buf *out, struct bytes *error)
 {
     if (in.size < FRAME_HEAD) return BENCH_MORE;
     size_t size = (size_t)in.data[0] << 16 | (size_t)in.data[1] << 8 | in.data[2];
@@ -208,16 +242,21 @@ void bench_wire_open(struct bench_wire *w, struct buf *out)
     if (w->etcd) etcd_open(w, out);
 }
 
-void bench_wire_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key, struct bytes value)
+void bench_wire_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key,
+                    struct bytes value)
 {
-    if (w->etcd) etcd_say(w, out, op, key, value);
-    else resp_say(w, out, op, key, value);
+    if (w->etcd)
+        etcd_say(w, out, op, key, value);
+    else
+        resp_say(w, out, op, key, value);
 }
 
-enum bench_heard bench_wire_hear(struct bench_wire *w, struct bytes in, size_t *used, struct buf *out, struct bytes *error)
+enum bench_heard bench_wire_hear(struct bench_wire *w, struct bytes in, size_t *used,
+                                 struct buf *out, struct bytes *error)
 {
     *used = 0;
-    enum bench_heard heard = w->etcd ? etcd_hear(w, in, used, out, error) : resp_hear(w, in, used, error);
+    enum bench_heard heard =
+        w->etcd ? etcd_hear(w, in, used, out, error) : resp_hear(w, in, used, error);
     if (heard == BENCH_MORE) *used = 0;
     ASSERT(*used <= in.size);
     return heard;

@@ -1,7 +1,8 @@
 /* What the load generator says and hears: RESP2 to a synod or Redis server, gRPC (HTTP/2) to etcd.
  *
- * Both sides are bytes in caller's buffers; no I/O here. An operation is one request of the mix; a wire may need more than one
- * message for it (a write followed by WAIT) and tells when the whole is answered. */
+ * Both sides are bytes in caller's buffers; no I/O here. An operation is one request of the mix; a
+ * wire may need more than one message for it (a write followed by WAIT) and tells when the whole is
+ * answered. */
 #ifndef SYNOD_CLI_BENCH_WIRE_H
 #define SYNOD_CLI_BENCH_WIRE_H
 
@@ -15,7 +16,8 @@ struct bench_wire {
     bool etcd;
     unsigned wait_replicas; /* > 0: WAIT n 0 behind each write, whose reply must be at least n */
     /* One connection's state. */
-    uint8_t owed[2 * BENCH_PIPELINE_MAX]; /* RESP: what the replies to come are for, a ring; etcd: which streams have DATA */
+    uint8_t owed[2 * BENCH_PIPELINE_MAX]; /* RESP: what the replies to come are for, a ring; etcd:
+                                             which streams have DATA */
     unsigned first, count;
     bool write_failed;   /* RESP: the reply before WAIT's was an error */
     uint32_t stream;     /* etcd: the next stream number */
@@ -33,8 +35,11 @@ enum bench_heard {
 /* At the start of a connection. */
 void bench_wire_open(struct bench_wire *w, struct buf *out);
 /* Appends one operation. */
-void bench_wire_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key, struct bytes value);
-/* Takes one message from the front of `in`; *used bytes are done with. May append to `out` (HTTP/2's own acknowledgements). */
-enum bench_heard bench_wire_hear(struct bench_wire *w, struct bytes in, size_t *used, struct buf *out, struct bytes *error);
+void bench_wire_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key,
+                    struct bytes value);
+/* Takes one message from the front of `in`; *used bytes are done with. May append to `out`
+ * (HTTP/2's own acknowledgements). */
+enum bench_heard bench_wire_hear(struct bench_wire *w, struct bytes in, size_t *used,
+                                 struct buf *out, struct bytes *error);
 
 #endif

@@ -71,22 +71,24 @@ static enum parse bulk_parse(struct bytes in, size_t *at, int64_t size, struct c
     }
     if (size < 0 || size > CLIENT_REPLY_MAX) return PARSE_BAD;
     if (in.size - *at < (size_t)size + 2) return PARSE_MORE;
-    if (in.data[*at + (size_t)size] != '\r' || in.data[*at + (size_t)size + 1] != '\n') return PARSE_BAD;
+    if (in.data[*at + (size_t)size] != '\r' || in.data[*at + (size_t)size + 1] != '\n')
+        return PARSE_BAD;
     out->type = CLIENT_BULK;
     out->text = bytes_of(in.data + *at, (size_t)size);
     *at += (size_t)size + 2;
     return PARSE_DONE;
 }
 
-static enum parse array_parse(struct bytes in, size_t *at, int64_t count, unsigned depth, struct client_reply *out,
-                              struct client_arrays **arrays)
+static enum parse array_parse(struct bytes in, size_t *at, int64_t count, unsigned depth,
+                              struct client_reply *out, struct client_arrays **arrays)
 {
     if (count == -1) {
         out->type = CLIENT_NIL;
         return PARSE_DONE;
     }
     if (count < 0 || count > CLIENT_REPLY_MAX / 4 || depth == CLIENT_DEPTH_MAX) return PARSE_BAD;
-    /* No element is shorter than four bytes, so memory is only taken for what can be here already. */
+    /* No element is shorter than four bytes, so memory is only taken for what can be here already.
+     */
     if ((size_t)count > (in.size - *at) / 4) return PARSE_MORE;
 
     struct client_arrays *a = mem_alloc(sizeof *a + (size_t)count * sizeof *a->items);
@@ -118,7 +120,9 @@ static enum parse reply_parse(struct bytes in, size_t *at, unsigned depth, struc
         *out = (struct client_reply){.type = CLIENT_INTEGER, .integer = number};
         return PARSE_DONE;
     case '$': return bytes_to_i64(rest, &number) ? bulk_parse(in, at, number, out) : PARSE_BAD;
-    case '*': return bytes_to_i64(rest, &number) ? array_parse(in, at, number, depth, out, arrays) : PARSE_BAD;
+    case '*':
+        return bytes_to_i64(rest, &number) ? array_parse(in, at, number, depth, out, arrays)
+                                           : PARSE_BAD;
     default: return PARSE_BAD;
     }
 }
@@ -181,7 +185,8 @@ static int socket_connect(const struct addrinfo *to, uint64_t deadline_ms)
     return fd;
 }
 
-struct client *client_connect(const char *address, uint32_t timeout_ms, char *error, size_t error_size)
+struct client *client_connect(const char *address, uint32_t timeout_ms, char *error,
+                              size_t error_size)
 {
     char host[256], service[8];
     uint16_t port;
@@ -199,7 +204,8 @@ struct client *client_connect(const char *address, uint32_t timeout_ms, char *er
 
     uint64_t deadline = clock_ms() + timeout_ms;
     int fd = -ENOENT;
-    for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next) fd = socket_connect(a, deadline);
+    for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next)
+        fd = socket_connect(a, deadline);
     freeaddrinfo(found);
     if (fd < 0) {
         snprintf(error, error_size, "cannot reach %s: %s", address, strerror(-fd));
@@ -221,7 +227,8 @@ void client_free(struct client *c)
     mem_free(c);
 }
 
-static bool client_failed(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool client_failed(struct client *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static bool client_failed(struct client *c, const char *format, ...)
 {
     va_list args;
@@ -245,7 +252,8 @@ const char *client_error(const struct client *c)
 bool client_reply_failed(const struct client_reply *r, const char *word)
 {
     size_t size = strlen(word);
-    return r && r->type == CLIENT_ERROR && r->text.size >= size && memcmp(r->text.data, word, size) == 0;
+    return r && r->type == CLIENT_ERROR && r->text.size >= size &&
+           memcmp(r->text.data, word, size) == 0;
 }
 
 void client_append(struct client *c, size_t argc, const struct bytes *argv)
@@ -317,7 +325,8 @@ int client_receive(struct client *c, uint32_t wait_ms)
     if (n <= 0) return -1;
 
     c->in.size += (size_t)n;
-    if (c->in.size > CLIENT_REPLY_MAX) client_failed(c, "a reply of more than %u bytes", CLIENT_REPLY_MAX);
+    if (c->in.size > CLIENT_REPLY_MAX)
+        client_failed(c, "a reply of more than %u bytes", CLIENT_REPLY_MAX);
     return c->failed ? -1 : 1;
 }
 
@@ -326,7 +335,8 @@ int client_next(struct client *c, const struct client_reply **out)
     *out = NULL;
     client_arrays_free(&c->arrays);
     if (c->failed) return -1;
-    int64_t used = client_parse(bytes_of(c->in.data + c->taken, c->in.size - c->taken), &c->reply, &c->arrays);
+    int64_t used =
+        client_parse(bytes_of(c->in.data + c->taken, c->in.size - c->taken), &c->reply, &c->arrays);
     if (used < 0) client_failed(c, "the server does not speak RESP");
     if (used <= 0) return (int)used;
     c->taken += (size_t)used;

@@ -39,7 +39,8 @@ static void sleep_ms(long ms)
 }
 
 /* DIR/node2.pid for (2, ".pid"), DIR/node2 for (2, ""). */
-static const char *node_path(const struct cluster *c, unsigned n, const char *ending, char out[PATH_BYTES])
+static const char *node_path(const struct cluster *c, unsigned n, const char *ending,
+                             char out[PATH_BYTES])
 {
     snprintf(out, PATH_BYTES, "%s/node%u%s", c->dir, n, ending);
     return out;
@@ -86,14 +87,16 @@ int cluster_open(struct cluster *c, const char *dir, bool *found)
     if (found) *found = false;
     if (!realpath(dir, whole) || strlen(whole) >= CLUSTER_DIR_MAX) {
         if (found && errno == ENOENT) return EXIT_DONE;
-        return cli_fail("no cluster in %s: %s; `synod cluster up` starts one", dir, strerror(errno));
+        return cli_fail("no cluster in %s: %s; `synod cluster up` starts one", dir,
+                        strerror(errno));
     }
     strcpy(c->dir, whole);
     snprintf(path, sizeof path, "%s/cluster.conf", c->dir);
     FILE *in = fopen(path, "re");
     if (!in) {
         if (found && errno == ENOENT) return EXIT_DONE;
-        return cli_fail("no cluster in %s: %s; `synod cluster up` starts one", dir, strerror(errno));
+        return cli_fail("no cluster in %s: %s; `synod cluster up` starts one", dir,
+                        strerror(errno));
     }
 
     int status = EXIT_DONE;
@@ -102,7 +105,8 @@ int cluster_open(struct cluster *c, const char *dir, bool *found)
         status = conf_line(c, path, number, line);
     }
     fclose(in);
-    if (status == EXIT_DONE && (c->nodes == 0 || c->nodes > CLUSTER_NODES_MAX || c->port == 0 || c->groups == 0))
+    if (status == EXIT_DONE &&
+        (c->nodes == 0 || c->nodes > CLUSTER_NODES_MAX || c->port == 0 || c->groups == 0))
         status = cli_fail("%s does not say nodes, port and groups", path);
     if (status == EXIT_DONE && found) *found = true;
     return status;
@@ -111,7 +115,8 @@ int cluster_open(struct cluster *c, const char *dir, bool *found)
 int cluster_create(struct cluster *c)
 {
     char path[PATH_BYTES], draft[PATH_BYTES + 8], whole[4096 + 1];
-    if (mkdir(c->dir, 0755) < 0 && errno != EEXIST) return cli_fail("cannot make %s: %s", c->dir, strerror(errno));
+    if (mkdir(c->dir, 0755) < 0 && errno != EEXIST)
+        return cli_fail("cannot make %s: %s", c->dir, strerror(errno));
     if (!realpath(c->dir, whole)) return cli_fail("cannot enter %s: %s", c->dir, strerror(errno));
     if (strlen(whole) >= CLUSTER_DIR_MAX) return cli_fail("the path %s is too long", whole);
     strcpy(c->dir, whole);
@@ -120,10 +125,12 @@ int cluster_create(struct cluster *c)
     snprintf(draft, sizeof draft, "%s.new", path);
     FILE *out = fopen(draft, "we");
     if (!out) return cli_fail("cannot write %s: %s", draft, strerror(errno));
-    fprintf(out, "# Written by `synod cluster up`.\nnodes %u\nport %u\ngroups %u\n", c->nodes, c->port, c->groups);
+    fprintf(out, "# Written by `synod cluster up`.\nnodes %u\nport %u\ngroups %u\n", c->nodes,
+            c->port, c->groups);
     if (c->extra.size) fwrite(c->extra.data, 1, c->extra.size, out);
     bool bad = ferror(out);
-    if (fclose(out) != 0 || bad || rename(draft, path) < 0) return cli_fail("cannot write %s: %s", path, strerror(errno));
+    if (fclose(out) != 0 || bad || rename(draft, path) < 0)
+        return cli_fail("cannot write %s: %s", path, strerror(errno));
     return EXIT_DONE;
 }
 
@@ -151,7 +158,8 @@ static void args_extra(struct args *a, const struct buf *extra)
         if (space) {
             snprintf(option, sizeof option, "--%.*s", (int)(space - line), (const char *)line);
             args_add(a, option);
-            snprintf(option, sizeof option, "%.*s", (int)(line + size - space - 1), (const char *)space + 1);
+            snprintf(option, sizeof option, "%.*s", (int)(line + size - space - 1),
+                     (const char *)space + 1);
             args_add(a, option);
         }
         at += size + 1;
@@ -191,7 +199,8 @@ static _Noreturn void node_become(struct args *a, int log)
     dup2(null, STDIN_FILENO);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    (void)syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC); /* at execv, the parent's pipe among them */
+    (void)syscall(SYS_close_range, 3u, ~0u,
+                  CLOSE_RANGE_CLOEXEC); /* at execv, the parent's pipe among them */
     signal(SIGPIPE, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
@@ -211,8 +220,8 @@ pid_t cluster_pid(const struct cluster *c, unsigned n)
     return process_alive(&p, node_path(c, n, "", path)) ? p.pid : 0;
 }
 
-/* Forks and becomes the server in the child. Returns when the child is the server or is gone, so that whoever looks at its
- * arguments from then on sees the server's: the pid, or -1. */
+/* Forks and becomes the server in the child. Returns when the child is the server or is gone, so
+ * that whoever looks at its arguments from then on sees the server's: the pid, or -1. */
 static pid_t node_spawn(struct args *a, int log)
 {
     int gate[2];
@@ -243,7 +252,8 @@ int cluster_start(const struct cluster *c, unsigned n)
     close(log);
     if (pid < 0) return cli_fail("cannot start a process: %s", strerror(errno));
 
-    /* The start time is the fork's, so it may be read at once. A child that is gone already will be missed by cluster_wait. */
+    /* The start time is the fork's, so it may be read at once. A child that is gone already will be
+     * missed by cluster_wait. */
     if (!process_identify(pid, &p)) p = (struct process){.pid = pid};
     int error = process_file_write(node_path(c, n, ".pid", path), &p);
     if (error == 0) return EXIT_DONE;
@@ -283,7 +293,8 @@ static enum ready node_ready(const struct cluster *c, unsigned n)
     const struct client_reply *r = client_call(client, "CLUSTER INFO");
     if (r && r->type == CLIENT_BULK) {
         static const char ok[] = "cluster_state:ok";
-        ready = memmem(r->text.data, r->text.size, ok, sizeof ok - 1) ? READY_SERVES : READY_ANSWERS;
+        ready =
+            memmem(r->text.data, r->text.size, ok, sizeof ok - 1) ? READY_SERVES : READY_ANSWERS;
     }
     client_free(client);
     return ready;
@@ -294,7 +305,8 @@ static int nodes_alive(const struct cluster *c, unsigned first, unsigned last)
 {
     for (unsigned n = first; n <= last; n++) {
         if (cluster_pid(c, n)) continue;
-        int status = cli_fail("node %u has ended; its log, %s/node%u.log, ends with:", n, c->dir, n);
+        int status =
+            cli_fail("node %u has ended; its log, %s/node%u.log, ends with:", n, c->dir, n);
         log_tail_print(c, n);
         return status;
     }
@@ -315,11 +327,12 @@ int cluster_wait(const struct cluster *c, unsigned n, bool any_state, uint32_t t
         if (nodes_alive(c, first, last) != EXIT_DONE) return EXIT_FAILED;
         if (clock_ms() >= deadline)
             return cli_fail("node %u %s within %u s; see %s/node%u.log", i,
-                            any_state ? "does not answer" : "does not see a leader for every group", timeout_ms / 1000,
-                            c->dir, i);
+                            any_state ? "does not answer" : "does not see a leader for every group",
+                            timeout_ms / 1000, c->dir, i);
         sleep_ms(20);
     }
-    return nodes_alive(c, first, last); /* it may have been somebody else's server that answered at this port */
+    return nodes_alive(
+        c, first, last); /* it may have been somebody else's server that answered at this port */
 }
 
 /* ---- signals ---- */
@@ -343,8 +356,10 @@ int cluster_signal(const struct cluster *c, unsigned n, int signal)
     int error = process_signal(fd, signal);
     bool gone = signal != SIGKILL || error || process_wait(fd, pid, DOWN_MS);
     close(fd);
-    if (error) return cli_fail("cannot signal node %u (process %d): %s", n, (int)pid, strerror(-error));
-    if (!gone) return cli_fail("node %u (process %d) does not die; is its disk stuck?", n, (int)pid);
+    if (error)
+        return cli_fail("cannot signal node %u (process %d): %s", n, (int)pid, strerror(-error));
+    if (!gone)
+        return cli_fail("node %u (process %d) does not die; is its disk stuck?", n, (int)pid);
     return EXIT_DONE;
 }
 
@@ -364,9 +379,11 @@ int cluster_down(const struct cluster *c)
         if (fd[n] < 0) continue;
         uint64_t now = clock_ms();
         if (!process_wait(fd[n], pid[n], now < deadline ? (uint32_t)(deadline - now) : 0)) {
-            fprintf(stderr, "synod: node %u did not end within %d s; killing it\n", n, DOWN_MS / 1000);
+            fprintf(stderr, "synod: node %u did not end within %d s; killing it\n", n,
+                    DOWN_MS / 1000);
             (void)process_signal(fd[n], SIGKILL);
-            if (!process_wait(fd[n], pid[n], DOWN_MS)) status = cli_fail("node %u (process %d) does not die", n, (int)pid[n]);
+            if (!process_wait(fd[n], pid[n], DOWN_MS))
+                status = cli_fail("node %u (process %d) does not die", n, (int)pid[n]);
         }
         close(fd[n]);
         if (status == EXIT_DONE) (void)unlink(node_path(c, n, ".pid", path));

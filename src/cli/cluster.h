@@ -1,13 +1,13 @@
 /* A cluster of background `synod server` processes on this machine, all of it under one directory:
  *
- *   cluster.conf   nodes, port, groups, and the server options that were passed through, one "name value" a line
- *   nodeN/         node N's data (N counts from 1)
- *   nodeN.log      its output, appended to
- *   nodeN.pid      "PID START", START being the kernel's start time of that process, so that another process which got the
- *                  same number later is never taken for it
+ *   cluster.conf   nodes, port, groups, and the server options that were passed through, one "name
+ * value" a line nodeN/         node N's data (N counts from 1) nodeN.log      its output, appended
+ * to nodeN.pid      "PID START", START being the kernel's start time of that process, so that
+ * another process which got the same number later is never taken for it
  *
- * Node N serves clients at 127.0.0.1:(port + N - 1); peers are at + 10000, http at + 1000. The processes outlive the program
- * that started them. Functions that can fail print one line on stderr and return EXIT_FAILED (cli/options.h). */
+ * Node N serves clients at 127.0.0.1:(port + N - 1); peers are at + 10000, http at + 1000. The
+ * processes outlive the program that started them. Functions that can fail print one line on stderr
+ * and return EXIT_FAILED (cli/options.h). */
 #ifndef SYNOD_CLI_CLUSTER_H
 #define SYNOD_CLI_CLUSTER_H
 
@@ -30,7 +30,8 @@ struct cluster {
     struct buf extra; /* lines "name value" for every node's server; no NUL */
 };
 
-/* Fills *c from DIR/cluster.conf. `found`, if not NULL, is set to whether there is one, and its absence is no failure then. */
+/* Fills *c from DIR/cluster.conf. `found`, if not NULL, is set to whether there is one, and its
+ * absence is no failure then. */
 int cluster_open(struct cluster *c, const char *dir, bool *found);
 /* Makes c->dir, which the caller set (any path), and writes its cluster.conf. */
 int cluster_create(struct cluster *c);
@@ -38,10 +39,12 @@ void cluster_deinit(struct cluster *c);
 
 /* Starts node n in the background; does not wait for it. Does nothing if it is running. */
 int cluster_start(const struct cluster *c, unsigned n);
-/* Waits until node n (0: every node) says that each group has a leader, or with `any_state` that it answers at all. Gives up
- * after timeout_ms, or at once when a node ends, showing the end of its log. */
+/* Waits until node n (0: every node) says that each group has a leader, or with `any_state` that it
+ * answers at all. Gives up after timeout_ms, or at once when a node ends, showing the end of its
+ * log. */
 int cluster_wait(const struct cluster *c, unsigned n, bool any_state, uint32_t timeout_ms);
-/* Sends a signal to node n, which must be running; after SIGKILL it waits until the process is gone. */
+/* Sends a signal to node n, which must be running; after SIGKILL it waits until the process is
+ * gone. */
 int cluster_signal(const struct cluster *c, unsigned n, int signal);
 /* SIGTERM to all, SIGKILL after ten seconds to those that are left. Fine if none is running. */
 int cluster_down(const struct cluster *c);

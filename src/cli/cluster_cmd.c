@@ -6,15 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char usage[] = "usage: synod cluster up [options]      start a cluster in the background, or what is missing of it\n"
-                            "       synod cluster down              end it; the data stays\n"
-                            "       synod cluster kill N            node N dies as by power loss (SIGKILL)\n"
-                            "       synod cluster pause N           node N stops in its tracks (SIGSTOP)\n"
-                            "       synod cluster resume N          and goes on (SIGCONT)\n"
-                            "       synod cluster start N           start node N again\n\n";
+static const char usage[] =
+    "usage: synod cluster up [options]      start a cluster in the background, or what is missing of it\n"
+    "       synod cluster down              end it; the data stays\n"
+    "       synod cluster kill N            node N dies as by power loss (SIGKILL)\n"
+    "       synod cluster pause N           node N stops in its tracks (SIGSTOP)\n"
+    "       synod cluster resume N          and goes on (SIGCONT)\n"
+    "       synod cluster start N           start node N again\n\n";
 
 /* Options of the server's that `up` hands on. */
-static const char *const passed_names[] = {"replicas", "io", "read-mode", "redirect", "log-level", "zone"};
+static const char *const passed_names[] = {"replicas", "io",        "read-mode",
+                                           "redirect", "log-level", "zone"};
 enum { PASSED = sizeof passed_names / sizeof *passed_names };
 
 struct cluster_request {
@@ -32,13 +34,15 @@ static void extra_put(struct cluster *c, const struct cluster_request *q)
         if (q->passed[i]) buf_printf(&c->extra, "%s %s\n", passed_names[i], q->passed[i]);
 }
 
-/* An existing cluster keeps its shape: silently starting another one over its data would be no kindness. */
+/* An existing cluster keeps its shape: silently starting another one over its data would be no
+ * kindness. */
 static int shape_check(const struct cluster *c, const struct cluster_request *q)
 {
     if ((q->nodes_given && q->nodes != c->nodes) || (q->port_given && q->port != c->port) ||
         (q->groups_given && q->groups != c->groups))
-        return cli_fail("%s holds a cluster of %u nodes with %u groups at port %u; leave these options out, or take another --dir",
-                        c->dir, c->nodes, c->groups, c->port);
+        return cli_fail(
+            "%s holds a cluster of %u nodes with %u groups at port %u; leave these options out, or take another --dir",
+            c->dir, c->nodes, c->groups, c->port);
     return EXIT_DONE;
 }
 
@@ -75,7 +79,8 @@ static int cluster_up(const char *command, const struct cluster_request *q)
     struct cluster c;
     bool found, started[CLUSTER_NODES_MAX + 1] = {0};
     if (q->port + q->nodes - 1 + 10000 > 65535)
-        return cli_usage(command, "--port %llu leaves no room for the peer ports at + 10000", (unsigned long long)q->port);
+        return cli_usage(command, "--port %llu leaves no room for the peer ports at + 10000",
+                         (unsigned long long)q->port);
     int status = passed_check(command, q);
     if (status == EXIT_DONE) status = cluster_open(&c, q->dir, &found);
     if (status != EXIT_DONE) return status;
@@ -114,13 +119,15 @@ static int cluster_down_all(const char *dir)
     return status;
 }
 
-static int cluster_one(const char *command, const char *dir, const char *verb, const char *number, int signal)
+static int cluster_one(const char *command, const char *dir, const char *verb, const char *number,
+                       int signal)
 {
     struct cluster c;
     int64_t n;
     int status = cluster_open(&c, dir, NULL);
     if (status == EXIT_DONE && (!bytes_to_i64(bytes_str(number), &n) || n < 1 || n > c.nodes))
-        status = cli_usage(command, "%s takes a node from 1 to %u, not '%s'", verb, c.nodes, number);
+        status =
+            cli_usage(command, "%s takes a node from 1 to %u, not '%s'", verb, c.nodes, number);
     if (status != EXIT_DONE) {
         cluster_deinit(&c);
         return status;
@@ -129,7 +136,8 @@ static int cluster_one(const char *command, const char *dir, const char *verb, c
     if (signal) {
         status = cluster_signal(&c, (unsigned)n, signal);
     } else if (cluster_pid(&c, (unsigned)n)) {
-        status = cli_fail("node %lld is running already (process %d)", (long long)n, (int)cluster_pid(&c, (unsigned)n));
+        status = cli_fail("node %lld is running already (process %d)", (long long)n,
+                          (int)cluster_pid(&c, (unsigned)n));
     } else {
         status = cluster_start(&c, (unsigned)n);
         if (status == EXIT_DONE) status = cluster_wait(&c, (unsigned)n, true, CLUSTER_WAIT_MS);
@@ -142,14 +150,21 @@ int cmd_cluster(int argc, char **argv)
 {
     struct cluster_request q = {.dir = "./synod-data", .nodes = 3, .port = 7001, .groups = 16};
     struct option table[4 + PASSED + 1] = {
-        {"dir", OPTION_TEXT, &q.dir, .value = "DIR", .help = "data, logs and process numbers (./synod-data)"},
-        {"nodes", OPTION_NUMBER, &q.nodes, 1, CLUSTER_NODES_MAX, .value = "N", .help = "up: how many (3)", .given = &q.nodes_given},
-        {"port", OPTION_NUMBER, &q.port, 1, 55535, .value = "PORT", .help = "up: node N is at PORT + N - 1 (7001)",
-         .given = &q.port_given},
-        {"groups", OPTION_NUMBER, &q.groups, 1, 16384, .value = "N", .help = "up: groups (16)", .given = &q.groups_given},
+        {"dir", OPTION_TEXT, &q.dir, .value = "DIR",
+         .help = "data, logs and process numbers (./synod-data)"},
+        {"nodes", OPTION_NUMBER, &q.nodes, 1, CLUSTER_NODES_MAX, .value = "N",
+         .help = "up: how many (3)", .given = &q.nodes_given},
+        {"port", OPTION_NUMBER, &q.port, 1, 55535, .value = "PORT",
+         .help = "up: node N is at PORT + N - 1 (7001)", .given = &q.port_given},
+        {"groups", OPTION_NUMBER, &q.groups, 1, 16384, .value = "N", .help = "up: groups (16)",
+         .given = &q.groups_given},
     };
     for (size_t i = 0; i < PASSED; i++)
-        table[4 + i] = (struct option){passed_names[i], OPTION_TEXT, &q.passed[i], .value = "V", .given = &q.passed_given,
+        table[4 + i] = (struct option){passed_names[i],
+                                       OPTION_TEXT,
+                                       &q.passed[i],
+                                       .value = "V",
+                                       .given = &q.passed_given,
                                        .help = "up: handed to each server"};
 
     int words;
@@ -158,8 +173,14 @@ int cmd_cluster(int argc, char **argv)
     options_text_free(&text);
     if (status != EXIT_DONE) return status;
 
-    static const struct { const char *verb; int signal; } one[] = {
-        {"kill", SIGKILL}, {"pause", SIGSTOP}, {"resume", SIGCONT}, {"start", 0},
+    static const struct {
+        const char *verb;
+        int signal;
+    } one[] = {
+        {"kill", SIGKILL},
+        {"pause", SIGSTOP},
+        {"resume", SIGCONT},
+        {"start", 0},
     };
     const char *verb = words > 0 ? argv[1] : NULL;
     if (!verb) return cli_usage(argv[0], "up, down, kill, pause, resume or start?");

@@ -1,6 +1,8 @@
-/* synod demo: real data into three nodes, one of which is killed in the middle, and a count at the end.
+/* synod demo: real data into three nodes, one of which is killed in the middle, and a count at the
+ * end.
  *
- * What `make run` runs. With --at it loads into servers that run already, kills nobody, and compares what it can. */
+ * What `make run` runs. With --at it loads into servers that run already, kills nobody, and
+ * compares what it can. */
 #include "cli/client.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
@@ -25,10 +27,12 @@
 
 static const char usage[] =
     "usage: synod demo [options]\n"
-    "  Starts a cluster of three nodes, loads the package index of this machine into it, kills the node that leads most\n"
-    "  groups in the middle of that, and shows that nothing acknowledged is missing. The cluster stays, unless --exit.\n\n";
+    "  Starts a cluster of three nodes, loads the package index of this machine into it, kills the\n"
+    "  node that leads most groups in the middle of that, and shows that nothing acknowledged is\n"
+    "  missing. The cluster stays, unless --exit.\n\n";
 
-/* One key of a group that the victim led, written again and again until it is accepted elsewhere. */
+/* One key of a group that the victim led, written again and again until it is accepted elsewhere.
+ */
 struct probe {
     char address[OPTION_ADDRESS_MAX];
     char key[48];
@@ -41,16 +45,16 @@ enum stage { STAGE_BEFORE, STAGE_KILLED, STAGE_BACK, STAGE_CALM };
 
 struct demo {
     struct cluster cluster;
-    bool own;          /* the cluster is ours to kill; else --at */
+    bool own; /* the cluster is ours to kill; else --at */
     bool tty;
     enum stage stage;
-    unsigned victim;   /* node number */
-    unsigned led;      /* groups (ranges of slots) it led */
+    unsigned victim; /* node number */
+    unsigned led;    /* groups (ranges of slots) it led */
     struct probe probe;
     struct packages packages;
     struct loader loader;
-    const char *verb;  /* for the progress line */
-    unsigned shown;    /* per cent, or on a terminal tenths of a second */
+    const char *verb; /* for the progress line */
+    unsigned shown;   /* per cent, or on a terminal tenths of a second */
     bool failed;
 };
 
@@ -87,8 +91,8 @@ static void progress_show(struct demo *d, const struct loader_result *r)
         d->shown = tick;
         static const char bar[] = "########################################";
         int filled = (int)(percent * 40 / 100);
-        printf("\r%-8s [%.*s%*s] %3u %%  %zu of %zu  %.0f/s ", d->verb, filled, bar, 40 - filled, "", percent, r->done,
-               total, rate);
+        printf("\r%-8s [%.*s%*s] %3u %%  %zu of %zu  %.0f/s ", d->verb, filled, bar, 40 - filled,
+               "", percent, r->done, total, rate);
         if (r->done == total) putchar('\n');
     } else {
         if (percent / 10 <= d->shown) return;
@@ -98,7 +102,8 @@ static void progress_show(struct demo *d, const struct loader_result *r)
     fflush(stdout);
 }
 
-static void progress_note(struct demo *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void progress_note(struct demo *d, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static void progress_note(struct demo *d, const char *format, ...)
 {
     va_list args;
@@ -112,7 +117,8 @@ static void progress_note(struct demo *d, const char *format, ...)
 
 /* ---- the kill ---- */
 
-/* Counts the ranges each node leads, from CLUSTER SLOTS: [first, last, [host, port, ...leader], ...replicas]. */
+/* Counts the ranges each node leads, from CLUSTER SLOTS: [first, last, [host, port, ...leader],
+ * ...replicas]. */
 static unsigned slots_victim(const struct demo *d, const struct client_reply *slots, unsigned *led)
 {
     unsigned count[CLUSTER_NODES_MAX + 1] = {0}, best = 0;
@@ -128,7 +134,8 @@ static unsigned slots_victim(const struct demo *d, const struct client_reply *sl
     return best;
 }
 
-static bool slot_led_by(const struct demo *d, const struct client_reply *slots, int64_t slot, unsigned node)
+static bool slot_led_by(const struct demo *d, const struct client_reply *slots, int64_t slot,
+                        unsigned node)
 {
     for (size_t i = 0; i < slots->count; i++) {
         const struct client_reply *range = &slots->items[i];
@@ -170,7 +177,8 @@ static bool victim_kill(struct demo *d)
     cluster_address(&d->cluster, other, d->probe.address);
     d->probe.client = demo_connect(d->probe.address);
 
-    progress_note(d, "kill -9 of node %u, which leads %u of %u groups", d->victim, d->led, d->cluster.groups);
+    progress_note(d, "kill -9 of node %u, which leads %u of %u groups", d->victim, d->led,
+                  d->cluster.groups);
     d->probe.killed_ns = clock_ns();
     d->stage = STAGE_KILLED;
     return cluster_signal(&d->cluster, d->victim, SIGKILL) == EXIT_DONE;
@@ -207,7 +215,8 @@ static void probe_step(struct probe *p)
     if (r->type == CLIENT_STATUS) p->accepted_ns = clock_ns();
 }
 
-/* After the kill: the probe; the victim comes back when the probe went through and a quarter is left to load. */
+/* After the kill: the probe; the victim comes back when the probe went through and a quarter is
+ * left to load. */
 static bool stage_step(struct demo *d, bool restart)
 {
     if (d->stage == STAGE_KILLED) {
@@ -217,7 +226,8 @@ static bool stage_step(struct demo *d, bool restart)
                           (double)(d->probe.accepted_ns - d->probe.killed_ns) / 1e6);
             d->stage = STAGE_BACK;
         } else if (clock_ns() - d->probe.killed_ns > PROBE_MAX_NS) {
-            cli_fail("no write was accepted for %llu s after the kill", PROBE_MAX_NS / 1000000000ull);
+            cli_fail("no write was accepted for %llu s after the kill",
+                     PROBE_MAX_NS / 1000000000ull);
             return false;
         }
     }
@@ -246,7 +256,8 @@ static bool plain_turn(void *ctx, const struct loader_result *r)
     return true;
 }
 
-static bool demo_pass(struct demo *d, enum loader_pass kind, const char *verb, struct loader_result *result)
+static bool demo_pass(struct demo *d, enum loader_pass kind, const char *verb,
+                      struct loader_result *result)
 {
     char error[256];
     d->verb = verb;
@@ -305,7 +316,8 @@ static int sample_order(const void *a, const void *b)
     return (x->node > y->node) - (x->node < y->node);
 }
 
-/* Groups for which some position was seen on every replica; *bad is the first sample that differs from another at its position. */
+/* Groups for which some position was seen on every replica; *bad is the first sample that differs
+ * from another at its position. */
 static unsigned samples_compare(struct samples *s, int replicas, const struct sample **bad)
 {
     unsigned groups = 0;
@@ -313,7 +325,8 @@ static unsigned samples_compare(struct samples *s, int replicas, const struct sa
     qsort(s->list, s->count, sizeof *s->list, sample_order);
     for (size_t i = 0, end; i < s->count; i = end) {
         uint64_t seen = 0;
-        for (end = i; end < s->count && s->list[end].group == s->list[i].group && s->list[end].position == s->list[i].position;
+        for (end = i; end < s->count && s->list[end].group == s->list[i].group &&
+                      s->list[end].position == s->list[i].position;
              end++) {
             if (strcmp(s->list[end].digest, s->list[i].digest) != 0) *bad = &s->list[end];
             seen |= 1ull << s->list[end].node;
@@ -332,7 +345,8 @@ static bool samples_take(struct samples *s, const struct demo *d)
         const struct client_reply *r = c ? client_call(c, "SYNOD DIGEST") : NULL;
         bool good = r && r->type == CLIENT_BULK && samples_add(s, n, r->text);
         if (!good && c)
-            cli_fail("%s does not answer SYNOD DIGEST: %.*s", d->loader.address[n - 1], r ? (int)r->text.size : 0,
+            cli_fail("%s does not answer SYNOD DIGEST: %.*s", d->loader.address[n - 1],
+                     r ? (int)r->text.size : 0,
                      r && r->text.size ? (const char *)r->text.data : "");
         client_free(c);
         if (!good) return false;
@@ -351,15 +365,17 @@ static bool digests_compare(const struct demo *d)
     do {
         if (s.count) sleep_ms(100);
         asked = samples_take(&s, d);
-        if (asked) equal = samples_compare(&s, nodes < REPLICAS_MAX ? (int)nodes : REPLICAS_MAX, &bad);
+        if (asked)
+            equal = samples_compare(&s, nodes < REPLICAS_MAX ? (int)nodes : REPLICAS_MAX, &bad);
     } while (asked && !bad && equal < groups && clock_ns() < deadline);
 
     if (bad)
-        cli_fail("group %llu differs between replicas at position %llu (node %u); keep the data directories, this is a bug",
-                 (unsigned long long)bad->group, (unsigned long long)bad->position, bad->node);
+        cli_fail(
+            "group %llu differs between replicas at position %llu (node %u); keep the data directories, this is a bug",
+            (unsigned long long)bad->group, (unsigned long long)bad->position, bad->node);
     else if (asked && equal < groups)
-        cli_fail("%u of %u groups did not reach one position on all replicas within %d s", groups - equal, groups,
-                 DIGEST_WAIT_MS / 1000);
+        cli_fail("%u of %u groups did not reach one position on all replicas within %d s",
+                 groups - equal, groups, DIGEST_WAIT_MS / 1000);
     else if (asked)
         printf("equal on all replicas: %u of %u groups, by digest\n", equal, groups);
     mem_free(s.list);
@@ -391,9 +407,11 @@ static int cluster_begin(struct demo *d, const struct demo_request *q, bool *fre
         if (q->read_mode) buf_printf(&c->extra, "read-mode %s\n", q->read_mode);
         status = cluster_create(c);
     }
-    printf("starting %u nodes with %u groups in %s\n", d->cluster.nodes, d->cluster.groups, d->cluster.dir);
+    printf("starting %u nodes with %u groups in %s\n", d->cluster.nodes, d->cluster.groups,
+           d->cluster.dir);
     fflush(stdout);
-    for (unsigned n = 1; n <= d->cluster.nodes && status == EXIT_DONE; n++) status = cluster_start(&d->cluster, n);
+    for (unsigned n = 1; n <= d->cluster.nodes && status == EXIT_DONE; n++)
+        status = cluster_start(&d->cluster, n);
     if (status == EXIT_DONE) status = cluster_wait(&d->cluster, 0, false, CLUSTER_WAIT_MS);
     if (status != EXIT_DONE) return status;
 
@@ -417,7 +435,8 @@ static int addresses_parse(struct demo *d, const char *command, const char *list
         char *to = d->loader.address[d->loader.addresses++];
         memcpy(to, at, size);
         to[size] = 0;
-        if (!address_split(to, host, sizeof host, &port)) return cli_usage(command, "'%s' is no HOST:PORT", to);
+        if (!address_split(to, host, sizeof host, &port))
+            return cli_usage(command, "'%s' is no HOST:PORT", to);
         if (!at[size]) return EXIT_DONE;
         at += size + 1;
     }
@@ -444,15 +463,19 @@ static int demo_body(struct demo *d, bool fresh)
         if (!stage_step(d, true)) return EXIT_FAILED;
         sleep_ms(1);
     }
-    printf("loaded %zu records, %.1f MB in %.1f s: %.0f records/s, %.1f MB/s; %zu sent a second time\n", load.done,
-           (double)load.bytes / 1e6, load.seconds, (double)load.done / load.seconds, (double)load.bytes / 1e6 / load.seconds,
-           load.retried);
-    if (d->own && cluster_wait(&d->cluster, 0, false, CLUSTER_WAIT_MS) != EXIT_DONE) return EXIT_FAILED;
+    printf(
+        "loaded %zu records, %.1f MB in %.1f s: %.0f records/s, %.1f MB/s; %zu sent a second time\n",
+        load.done, (double)load.bytes / 1e6, load.seconds, (double)load.done / load.seconds,
+        (double)load.bytes / 1e6 / load.seconds, load.retried);
+    if (d->own && cluster_wait(&d->cluster, 0, false, CLUSTER_WAIT_MS) != EXIT_DONE)
+        return EXIT_FAILED;
 
     if (!demo_pass(d, LOADER_VERIFY, "checking", &verify)) return EXIT_FAILED;
-    printf("read back %zu acknowledged records in %.1f s (%.0f/s): %zu missing, %zu different\n", verify.done,
-           verify.seconds, (double)verify.done / verify.seconds, verify.missing, verify.different);
-    if (verify.missing || verify.different) return cli_fail("data was lost or changed, for example %s", verify.example);
+    printf("read back %zu acknowledged records in %.1f s (%.0f/s): %zu missing, %zu different\n",
+           verify.done, verify.seconds, (double)verify.done / verify.seconds, verify.missing,
+           verify.different);
+    if (verify.missing || verify.different)
+        return cli_fail("data was lost or changed, for example %s", verify.example);
     if (d->own && !digests_compare(d)) return EXIT_FAILED;
     return EXIT_DONE;
 }
@@ -462,8 +485,10 @@ static int demo_run(struct demo *d, const char *command, const struct demo_reque
     const char *source;
     char error[256];
     bool fresh = false;
-    if (!packages_read(&d->packages, q->file, &source, error, sizeof error)) return cli_fail("%s", error);
-    printf("%zu package records (%.1f MB) from %s\n", d->packages.count, (double)d->packages.text.size / 1e6, source);
+    if (!packages_read(&d->packages, q->file, &source, error, sizeof error))
+        return cli_fail("%s", error);
+    printf("%zu package records (%.1f MB) from %s\n", d->packages.count,
+           (double)d->packages.text.size / 1e6, source);
     fflush(stdout);
 
     int status = q->at ? addresses_parse(d, command, q->at) : cluster_begin(d, q, &fresh);
@@ -474,7 +499,9 @@ static int demo_run(struct demo *d, const char *command, const struct demo_reque
     } else if (d->own && status == EXIT_DONE) {
         how_to_go_on(d);
     } else if (d->own) {
-        fprintf(stderr, "The cluster is left running for a look: synod cluster down --dir %s ends it.\n", d->cluster.dir);
+        fprintf(stderr,
+                "The cluster is left running for a look: synod cluster down --dir %s ends it.\n",
+                d->cluster.dir);
     }
     return status;
 }
@@ -484,12 +511,17 @@ int cmd_demo(int argc, char **argv)
     struct demo_request q = {.dir = "./synod-data", .port = 7001, .groups = 16, .nodes = 3};
     const struct option table[] = {
         {"exit", OPTION_FLAG, &q.leave, .help = "end the cluster at the end"},
-        {"dir", OPTION_TEXT, &q.dir, .value = "DIR", .help = "the cluster's directory (./synod-data)"},
-        {"port", OPTION_NUMBER, &q.port, 1, 55500, .value = "PORT", .help = "of the first node (7001)"},
-        {"nodes", OPTION_NUMBER, &q.nodes, 3, CLUSTER_NODES_MAX, .value = "N", .help = "how many (3)"},
+        {"dir", OPTION_TEXT, &q.dir, .value = "DIR",
+         .help = "the cluster's directory (./synod-data)"},
+        {"port", OPTION_NUMBER, &q.port, 1, 55500, .value = "PORT",
+         .help = "of the first node (7001)"},
+        {"nodes", OPTION_NUMBER, &q.nodes, 3, CLUSTER_NODES_MAX, .value = "N",
+         .help = "how many (3)"},
         {"groups", OPTION_NUMBER, &q.groups, 1, 16384, .value = "N", .help = "groups (16)"},
-        {"file", OPTION_TEXT, &q.file, .value = "FILE", .help = "records from here instead of from apt-cache"},
-        {"at", OPTION_TEXT, &q.at, .value = "HOST:PORT,...", .help = "load into these servers, start and kill none"},
+        {"file", OPTION_TEXT, &q.file, .value = "FILE",
+         .help = "records from here instead of from apt-cache"},
+        {"at", OPTION_TEXT, &q.at, .value = "HOST:PORT,...",
+         .help = "load into these servers, start and kill none"},
         {"io", OPTION_TEXT, &q.io, .value = "V", .help = "handed to the servers of a new cluster"},
         {"read-mode", OPTION_TEXT, &q.read_mode, .value = "V", .help = "the same"},
         {0},

@@ -3,7 +3,8 @@
 
 #include "base/assert.h"
 
-/* Below 64 each value has its own bucket; from there the six bits after the leading one choose the step. */
+/* Below 64 each value has its own bucket; from there the six bits after the leading one choose the
+ * step. */
 static unsigned bucket_of(uint64_t value)
 {
     if (value < HISTOGRAM_STEPS) return (unsigned)value;

@@ -9,17 +9,18 @@
 #include <stdio.h>
 #include <time.h>
 
-#define WINDOW           64    /* requests under way on a connection */
-#define CONNECT_MS       500
-#define SILENT_MS        5000  /* a connection that owes answers and says nothing for so long is given up */
-#define STUCK_MS         60000 /* no record done for so long: the pass fails */
-#define RETRY_MS         20
-#define CONNECTIONS_MAX  (LOADER_ADDRESSES_MAX * 4)
+#define WINDOW     64 /* requests under way on a connection */
+#define CONNECT_MS 500
+#define SILENT_MS  5000 /* a connection that owes answers and says nothing for so long is given up \
+                         */
+#define STUCK_MS        60000 /* no record done for so long: the pass fails */
+#define RETRY_MS        20
+#define CONNECTIONS_MAX (LOADER_ADDRESSES_MAX * 4)
 
 struct conn {
-    struct client *client;     /* NULL: not connected */
+    struct client *client; /* NULL: not connected */
     unsigned address;
-    uint32_t sent[WINDOW];     /* ring: records whose replies are owed, oldest at `first` */
+    uint32_t sent[WINDOW]; /* ring: records whose replies are owed, oldest at `first` */
     unsigned first, count;
     uint64_t heard_ms, connect_at_ms;
 };
@@ -30,8 +31,8 @@ struct pass {
     struct loader_result *result;
     struct conn conn[CONNECTIONS_MAX];
     unsigned conns;
-    size_t next;               /* first record never sent */
-    uint32_t *again;           /* records to send again; a stack */
+    size_t next;     /* first record never sent */
+    uint32_t *again; /* records to send again; a stack */
     size_t again_count;
     uint64_t again_at_ms, progress_ms;
     bool failed;
@@ -57,13 +58,17 @@ static void request_append(struct pass *p, struct client *c, const struct packag
     struct package_field field[PACKAGE_FIELDS_MAX];
     struct bytes word[2 + 2 * PACKAGE_FIELDS_MAX];
     size_t words = 2;
-    int size = snprintf(key, sizeof key, "pkg:%.*s", (int)package->name.size, (const char *)package->name.data);
-    word[0] = p->kind == LOADER_LOAD ? BYTES("HSET") : p->kind == LOADER_CLEAR ? BYTES("UNLINK") : BYTES("HGETALL");
+    int size = snprintf(key, sizeof key, "pkg:%.*s", (int)package->name.size,
+                        (const char *)package->name.data);
+    word[0] = p->kind == LOADER_LOAD    ? BYTES("HSET")
+              : p->kind == LOADER_CLEAR ? BYTES("UNLINK")
+                                        : BYTES("HGETALL");
     word[1] = bytes_of(key, (size_t)size);
 
     if (p->kind == LOADER_LOAD) {
         size_t fields = package_fields(package->record, field);
-        for (size_t i = 0; i < fields; i++) word[words++] = field[i].name, word[words++] = field[i].value;
+        for (size_t i = 0; i < fields; i++)
+            word[words++] = field[i].name, word[words++] = field[i].value;
         p->result->bytes += package->record.size;
     }
     client_append(c, words, word);
@@ -90,10 +95,12 @@ static void work_return(struct pass *p, uint32_t record)
 
 /* ---- replies ---- */
 
-/* Errors that say: not now, or nobody knows. Anything else is a mistake that sending again would not mend. */
+/* Errors that say: not now, or nobody knows. Anything else is a mistake that sending again would
+ * not mend. */
 static bool error_may_pass(const struct client_reply *r)
 {
-    static const char *const word[] = {"UNKNOWN", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "BUSY", "MASTERDOWN", "TIMEOUT"};
+    static const char *const word[] = {"UNKNOWN", "TRYAGAIN",   "CLUSTERDOWN", "LOADING",
+                                       "BUSY",    "MASTERDOWN", "TIMEOUT"};
     for (size_t i = 0; i < sizeof word / sizeof *word; i++)
         if (client_reply_failed(r, word[i])) return true;
     return false;
@@ -104,15 +111,18 @@ static void verify_one(struct pass *p, const struct package *package, const stru
     struct package_field field[PACKAGE_FIELDS_MAX];
     size_t fields = package_fields(package->record, field);
     uint64_t expected = 0, found = 0;
-    for (size_t i = 0; i < fields; i++) expected += package_field_digest(field[i].name, field[i].value);
+    for (size_t i = 0; i < fields; i++)
+        expected += package_field_digest(field[i].name, field[i].value);
     for (size_t i = 0; i + 1 < r->count; i += 2) {
         found += package_field_digest(r->items[i].text, r->items[i + 1].text);
         p->result->bytes += r->items[i].text.size + r->items[i + 1].text.size;
     }
     if (r->count == 2 * fields && found == expected) return;
 
-    if (r->count == 0) p->result->missing++;
-    else p->result->different++;
+    if (r->count == 0)
+        p->result->missing++;
+    else
+        p->result->different++;
     snprintf(p->result->example, sizeof p->result->example, "pkg:%.*s", (int)package->name.size,
              (const char *)package->name.data);
 }
@@ -124,7 +134,8 @@ static void reply_take(struct pass *p, struct conn *c, const struct client_reply
     c->count--;
 
     if (r->type == CLIENT_ERROR) {
-        snprintf(p->result->example, sizeof p->result->example, "%.*s", (int)r->text.size, (const char *)r->text.data);
+        snprintf(p->result->example, sizeof p->result->example, "%.*s", (int)r->text.size,
+                 (const char *)r->text.data);
         if (error_may_pass(r)) {
             p->again_at_ms = clock_ms() + RETRY_MS;
             work_return(p, record);
@@ -135,7 +146,8 @@ static void reply_take(struct pass *p, struct conn *c, const struct client_reply
     }
     enum client_type wanted = p->kind == LOADER_VERIFY ? CLIENT_ARRAY : CLIENT_INTEGER;
     if (r->type != wanted) {
-        snprintf(p->result->example, sizeof p->result->example, "a reply of another type than expected");
+        snprintf(p->result->example, sizeof p->result->example,
+                 "a reply of another type than expected");
         p->failed = true;
         return;
     }
@@ -150,7 +162,8 @@ static void conn_drop(struct pass *p, struct conn *c, uint64_t now)
 {
     client_free(c->client);
     c->client = NULL;
-    for (; c->count; c->count--, c->first = (c->first + 1) % WINDOW) work_return(p, c->sent[c->first]);
+    for (; c->count; c->count--, c->first = (c->first + 1) % WINDOW)
+        work_return(p, c->sent[c->first]);
     c->address = (c->address + 1) % p->l->addresses; /* another node may do better */
     c->connect_at_ms = now + RETRY_MS;
 }
@@ -208,9 +221,11 @@ static void pass_turn(struct pass *p)
         if (p->conn[i].client) conn_receive(p, &p->conn[i], now);
 }
 
-bool loader_run(const struct loader *l, enum loader_pass kind, struct loader_result *out, char *error, size_t error_size)
+bool loader_run(const struct loader *l, enum loader_pass kind, struct loader_result *out,
+                char *error, size_t error_size)
 {
-    ASSERT(l->addresses > 0 && l->addresses <= LOADER_ADDRESSES_MAX && l->connections > 0 && l->connections <= 4);
+    ASSERT(l->addresses > 0 && l->addresses <= LOADER_ADDRESSES_MAX && l->connections > 0 &&
+           l->connections <= 4);
     struct pass *p = mem_zalloc(sizeof *p);
     uint64_t start = clock_ns();
     *out = (struct loader_result){0};
@@ -226,9 +241,13 @@ bool loader_run(const struct loader *l, enum loader_pass kind, struct loader_res
         stopped = l->turn && !l->turn(l->ctx, out);
         stuck = clock_ms() - p->progress_ms > STUCK_MS;
     }
-    if (p->failed) snprintf(error, error_size, "a request was refused: %s", out->example);
-    else if (stopped) snprintf(error, error_size, "stopped");
-    else if (stuck) snprintf(error, error_size, "nothing was answered for %d s; last seen: %s", STUCK_MS / 1000, out->example);
+    if (p->failed)
+        snprintf(error, error_size, "a request was refused: %s", out->example);
+    else if (stopped)
+        snprintf(error, error_size, "stopped");
+    else if (stuck)
+        snprintf(error, error_size, "nothing was answered for %d s; last seen: %s", STUCK_MS / 1000,
+                 out->example);
 
     for (unsigned i = 0; i < p->conns; i++) client_free(p->conn[i].client);
     mem_free(p->again);

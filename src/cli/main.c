@@ -40,7 +40,8 @@ static int cmd_help(int argc, char **argv)
 {
     (void)argc, (void)argv;
     puts("usage: synod COMMAND [options]");
-    for (size_t i = 0; i < COMMANDS; i++) printf("  %-10s %s\n", commands[i].name, commands[i].help);
+    for (size_t i = 0; i < COMMANDS; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].help);
     puts("`synod COMMAND --help` tells more.");
     return EXIT_DONE;
 }
@@ -69,7 +70,8 @@ int main(int argc, char **argv)
         snprintf(typed, sizeof typed, "synod %s", name);
         argv[1] = typed;
         int status = commands[i].run(argc - 1, argv + 1);
-        if (fflush(stdout) != 0 && status == EXIT_DONE) status = cli_fail("cannot write the output");
+        if (fflush(stdout) != 0 && status == EXIT_DONE)
+            status = cli_fail("cannot write the output");
         return status == OPTIONS_HELPED ? EXIT_DONE : status;
     }
     fprintf(stderr, "synod: there is no command '%s'; see `synod help`\n", name);

@@ -56,7 +56,8 @@ bool address_split(const char *address, char *host, size_t host_size, uint16_t *
     size_t size = (size_t)(end - start);
     int64_t number;
     if (size == 0 || size >= host_size) return false;
-    if (!bytes_to_i64(bytes_str(colon + 1), &number) || number < 1 || number > UINT16_MAX) return false;
+    if (!bytes_to_i64(bytes_str(colon + 1), &number) || number < 1 || number > UINT16_MAX)
+        return false;
 
     memcpy(host, start, size);
     host[size] = 0;
@@ -68,7 +69,8 @@ bool address_with_port(const char *address, uint32_t port, char *out)
 {
     char host[256];
     uint16_t old;
-    if (port == 0 || port > UINT16_MAX || !address_split(address, host, sizeof host, &old)) return false;
+    if (port == 0 || port > UINT16_MAX || !address_split(address, host, sizeof host, &old))
+        return false;
     const char *form = strchr(host, ':') ? "[%s]:%u" : "%s:%u";
     int size = snprintf(out, OPTION_ADDRESS_MAX, form, host, (unsigned)port);
     return size > 0 && size < OPTION_ADDRESS_MAX;
@@ -91,7 +93,8 @@ static int choice_set(const char *command, const struct option *o, const char *v
     char known[256] = "";
     size_t used = 0;
     for (int i = 0; o->words[i] && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", o->words[i]);
+        used +=
+            (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", o->words[i]);
     return cli_usage(command, "--%s is one of %s, not '%s'", o->name, known, value);
 }
 
@@ -136,7 +139,8 @@ static int option_set(const char *command, const struct option *o, const char *v
     return EXIT_USAGE;
 }
 
-static int config_line(const struct option *table, const char *command, const char *file, int number, char *line)
+static int config_line(const struct option *table, const char *command, const char *file,
+                       int number, char *line)
 {
     line += strspn(line, " \t");
     size_t size = strlen(line);
@@ -146,7 +150,8 @@ static int config_line(const struct option *table, const char *command, const ch
     size_t name_size = strcspn(line, " \t");
     const struct option *o = option_find(table, line, name_size);
     if (!o || o->kind == OPTION_CONFIG)
-        return cli_usage(command, "%s:%d: there is no option '%.*s'", file, number, (int)name_size, line);
+        return cli_usage(command, "%s:%d: there is no option '%.*s'", file, number, (int)name_size,
+                         line);
 
     char *value = line + name_size;
     value += strspn(value, " \t");
@@ -158,7 +163,8 @@ static int config_line(const struct option *table, const char *command, const ch
     return option_set(command, o, *value ? value : NULL);
 }
 
-static int config_read(const struct option *table, const char *command, const char *file, struct options_text *text)
+static int config_read(const struct option *table, const char *command, const char *file,
+                       struct options_text *text)
 {
     FILE *in = fopen(file, "re");
     if (!in) return cli_fail("cannot read %s: %s", file, strerror(errno));
@@ -168,7 +174,8 @@ static int config_read(const struct option *table, const char *command, const ch
     bool bad = ferror(in);
     fclose(in);
     if (bad) return cli_fail("cannot read %s: %s", file, strerror(EIO));
-    if (size > CONFIG_BYTES_MAX) return cli_fail("%s is larger than 1 MiB; is it a configuration?", file);
+    if (size > CONFIG_BYTES_MAX)
+        return cli_fail("%s is larger than 1 MiB; is it a configuration?", file);
     text->text[size] = 0;
 
     int status = EXIT_DONE, number = 1;
@@ -182,7 +189,8 @@ static int config_read(const struct option *table, const char *command, const ch
 }
 
 /* The option that argv[*at] names, with its value, *at moved behind both. NULL after a message. */
-static const struct option *option_take(const struct option *table, int argc, char **argv, int *at, const char **value)
+static const struct option *option_take(const struct option *table, int argc, char **argv, int *at,
+                                        const char **value)
 {
     const char *name = argv[(*at)++] + 2;
     size_t size = strcspn(name, "=");
@@ -196,7 +204,8 @@ static const struct option *option_take(const struct option *table, int argc, ch
     return o;
 }
 
-static int configs_read(const struct option *table, int argc, char **argv, struct options_text *text)
+static int configs_read(const struct option *table, int argc, char **argv,
+                        struct options_text *text)
 {
     int status = EXIT_DONE;
     for (int at = 1; at < argc && status == EXIT_DONE;) {
@@ -220,12 +229,14 @@ static void options_help(const struct options *options)
     fputs(options->usage, stdout);
     for (const struct option *o = options->table; o->name; o++) {
         char left[80];
-        snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+        snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "",
+                 o->value ? o->value : "");
         printf("  %-26s %s\n", left, o->help);
     }
 }
 
-int options_parse(const struct options *options, int argc, char **argv, int *words, struct options_text *text)
+int options_parse(const struct options *options, int argc, char **argv, int *words,
+                  struct options_text *text)
 {
     const struct option *table = options->table;
     int status = configs_read(table, argc, argv, text);

@@ -30,7 +30,8 @@ static bool is_blank(uint8_t c)
     return c == ' ' || c == '\t';
 }
 
-/* One field with the lines that go on with it, from *at. False at the end. A line that is no field comes out with no name. */
+/* One field with the lines that go on with it, from *at. False at the end. A line that is no field
+ * comes out with no name. */
 static bool field_next(struct bytes record, size_t *at, struct package_field *out)
 {
     struct bytes line, more;
@@ -38,7 +39,8 @@ static bool field_next(struct bytes record, size_t *at, struct package_field *ou
     if (!line_next(record, at, &line)) return false;
 
     const uint8_t *end = line.data + line.size;
-    while (*at < record.size && is_blank(record.data[*at]) && line_next(record, at, &more)) end = more.data + more.size;
+    while (*at < record.size && is_blank(record.data[*at]) && line_next(record, at, &more))
+        end = more.data + more.size;
     const uint8_t *colon = memchr(line.data, ':', line.size);
     if (!colon || is_blank(line.data[0])) return true;
 
@@ -160,7 +162,8 @@ static bool apt_read(struct packages *p)
     return good && p->count > 0;
 }
 
-/* The sample lies in the source tree, seen from where we are or from the program in build/src/cli, or where it was installed. */
+/* The sample lies in the source tree, seen from where we are or from the program in build/src/cli,
+ * or where it was installed. */
 static bool sample_read(struct packages *p)
 {
     char path[PATH_MAX + 64];
@@ -174,13 +177,15 @@ static bool sample_read(struct packages *p)
     return file_read(p, path);
 }
 
-bool packages_read(struct packages *p, const char *file, const char **source, char *error, size_t error_size)
+bool packages_read(struct packages *p, const char *file, const char **source, char *error,
+                   size_t error_size)
 {
     *p = (struct packages){0};
     if (file) {
         *source = file;
         if (file_read(p, file)) return true;
-        snprintf(error, error_size, "%s holds no package records: %s", file, errno ? strerror(errno) : "wrong format");
+        snprintf(error, error_size, "%s holds no package records: %s", file,
+                 errno ? strerror(errno) : "wrong format");
     } else {
         *source = "apt-cache dumpavail";
         if (apt_read(p)) return true;

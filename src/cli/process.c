@@ -25,7 +25,8 @@ static ssize_t file_read(const char *path, char *out, size_t size)
     return n;
 }
 
-/* Field `number` (from 3, the state) of /proc/PID/stat. The name before it may hold blanks and brackets. */
+/* Field `number` (from 3, the state) of /proc/PID/stat. The name before it may hold blanks and
+ * brackets. */
 static const char *stat_field(const char *stat, int number)
 {
     ASSERT(number >= 3);

@@ -11,12 +11,14 @@ struct process {
     uint64_t start; /* clock ticks after boot, field 22 of /proc/PID/stat */
 };
 
-/* Identity of a live process. False if there is none or it is a zombie. A zombie child of ours is reaped. */
+/* Identity of a live process. False if there is none or it is a zombie. A zombie child of ours is
+ * reaped. */
 bool process_identify(pid_t pid, struct process *out);
-/* Whether this very process lives and `word` is one of its arguments (after a reboot pid and start could both repeat). */
+/* Whether this very process lives and `word` is one of its arguments (after a reboot pid and start
+ * could both repeat). */
 bool process_alive(const struct process *p, const char *word);
-/* A pidfd of this very process, or -1 if it is gone: a signal sent through it can reach no other, and it turns readable when
- * the process has ended. */
+/* A pidfd of this very process, or -1 if it is gone: a signal sent through it can reach no other,
+ * and it turns readable when the process has ended. */
 int process_open(const struct process *p, const char *word);
 int process_signal(int pidfd, int signal); /* 0 or a negative errno */
 /* Waits until the process ends; false after timeout_ms. Reaps it if it is our child. */

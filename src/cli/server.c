@@ -21,18 +21,22 @@ static int found_parse(struct server_options *o, const char *command, const char
     for (const char *at = list;;) {
         size_t size = strcspn(at, ",");
         if (o->found_count == SERVER_FOUND_MAX)
-            return cli_usage(command, "--found names more than %d nodes; found with fewer and let others join",
-                             SERVER_FOUND_MAX);
+            return cli_usage(
+                command, "--found names more than %d nodes; found with fewer and let others join",
+                SERVER_FOUND_MAX);
         char *to = o->found[o->found_count];
         char host[256];
         uint16_t port;
-        if (size >= OPTION_ADDRESS_MAX) return cli_usage(command, "--found has an address that is too long");
+        if (size >= OPTION_ADDRESS_MAX)
+            return cli_usage(command, "--found has an address that is too long");
         memcpy(to, at, size);
         to[size] = 0;
         if (!address_split(to, host, sizeof host, &port))
-            return cli_usage(command, "--found takes HOST:PORT,HOST:PORT,..., and '%s' is no HOST:PORT", to);
+            return cli_usage(command,
+                             "--found takes HOST:PORT,HOST:PORT,..., and '%s' is no HOST:PORT", to);
         for (unsigned i = 0; i < o->found_count; i++)
-            if (strcmp(o->found[i], to) == 0) return cli_usage(command, "--found names %s twice", to);
+            if (strcmp(o->found[i], to) == 0)
+                return cli_usage(command, "--found names %s twice", to);
         o->found_count++;
         if (!at[size]) return EXIT_DONE;
         at += size + 1;
@@ -40,7 +44,8 @@ static int found_parse(struct server_options *o, const char *command, const char
 }
 
 /* A port derived from the client port, where none was given. */
-static int address_default(const char *command, const char *listen, const char *name, unsigned offset, char *out)
+static int address_default(const char *command, const char *listen, const char *name,
+                           unsigned offset, char *out)
 {
     char host[256];
     uint16_t port = 0;
@@ -52,25 +57,33 @@ static int address_default(const char *command, const char *listen, const char *
 }
 
 /* What one option alone cannot tell: how they fit together. */
-static int server_options_finish(struct server_options *o, const char *command, const char *found, uint64_t replicas)
+static int server_options_finish(struct server_options *o, const char *command, const char *found,
+                                 uint64_t replicas)
 {
-    if (!o->data_dir) return cli_usage(command, "--data DIR is needed: where should the data live?");
-    if (*o->join) return cli_usage(command, "--join is not in this version: found the cluster with all its nodes (--found)");
+    if (!o->data_dir)
+        return cli_usage(command, "--data DIR is needed: where should the data live?");
+    if (*o->join)
+        return cli_usage(
+            command,
+            "--join is not in this version: found the cluster with all its nodes (--found)");
     int status = address_default(command, o->listen, "peer", 10000, o->peer);
     if (status == EXIT_DONE) status = address_default(command, o->listen, "http", 1000, o->http);
     if (status == EXIT_DONE && found) status = found_parse(o, command, found);
     if (status != EXIT_DONE) return status;
 
-    if (strcmp(o->listen, o->peer) == 0 || strcmp(o->listen, o->http) == 0 || strcmp(o->peer, o->http) == 0)
+    if (strcmp(o->listen, o->peer) == 0 || strcmp(o->listen, o->http) == 0 ||
+        strcmp(o->peer, o->http) == 0)
         return cli_usage(command, "--listen, --peer and --http need three different addresses");
-    while (o->found_self < o->found_count && strcmp(o->found[o->found_self], o->peer) != 0) o->found_self++;
+    while (o->found_self < o->found_count && strcmp(o->found[o->found_self], o->peer) != 0)
+        o->found_self++;
     if (found && o->found_self == o->found_count)
-        return cli_usage(command, "this node's peer address %s is not among --found %s", o->peer, found);
+        return cli_usage(command, "this node's peer address %s is not among --found %s", o->peer,
+                         found);
 
     unsigned nodes = o->found_count ? o->found_count : 1;
     if (replicas && found && replicas > nodes)
-        return cli_usage(command, "--replicas %u needs that many founding nodes, and there are %u", (unsigned)replicas,
-                         nodes);
+        return cli_usage(command, "--replicas %u needs that many founding nodes, and there are %u",
+                         (unsigned)replicas, nodes);
     o->replicas = (unsigned)replicas;
     return EXIT_DONE;
 }
@@ -78,27 +91,39 @@ static int server_options_finish(struct server_options *o, const char *command, 
 int server_options_parse(struct server_options *o, struct options_text *text, int argc, char **argv)
 {
     *o = (struct server_options){.listen = "127.0.0.1:6379", .zone = "default"};
-    int io = SERVER_IO_AUTO, read_mode = SERVER_READ_LEASE, log_level = SERVER_LOG_INFO, redirect = 0;
+    int io = SERVER_IO_AUTO, read_mode = SERVER_READ_LEASE, log_level = SERVER_LOG_INFO,
+        redirect = 0;
     uint64_t groups = 0, replicas = 0;
     const char *found = NULL;
     const struct option table[] = {
-        {"data", OPTION_TEXT, &o->data_dir, .value = "DIR", .help = "where the data lives; one node a directory"},
-        {"listen", OPTION_ADDRESS, o->listen, .value = "HOST:PORT", .help = "for clients (127.0.0.1:6379)"},
-        {"peer", OPTION_ADDRESS, o->peer, .value = "HOST:PORT", .help = "for other nodes (listen + 10000)"},
-        {"http", OPTION_ADDRESS, o->http, .value = "HOST:PORT", .help = "for metrics (listen + 1000)"},
-        {"zone", OPTION_TEXT, &o->zone, .value = "Z", .help = "failure zone; replicas spread over zones"},
-        {"found", OPTION_TEXT, &found, .value = "HOST:PORT,...", .help = "found a cluster of these peer addresses"},
-        {"join", OPTION_ADDRESS, o->join, .value = "HOST:PORT", .help = "join the cluster of this peer address"},
-        {"groups", OPTION_NUMBER, &groups, 1, 16384, .value = "N", .help = "groups at founding (16)"},
-        {"replicas", OPTION_NUMBER, &replicas, 1, SERVER_FOUND_MAX, .value = "R", .help = "replicas a group (every founding node, up to 5)"},
-        {"io", OPTION_CHOICE, &io, .words = io_words, .value = "auto|uring|epoll", .help = "how to do I/O (auto)"},
+        {"data", OPTION_TEXT, &o->data_dir, .value = "DIR",
+         .help = "where the data lives; one node a directory"},
+        {"listen", OPTION_ADDRESS, o->listen, .value = "HOST:PORT",
+         .help = "for clients (127.0.0.1:6379)"},
+        {"peer", OPTION_ADDRESS, o->peer, .value = "HOST:PORT",
+         .help = "for other nodes (listen + 10000)"},
+        {"http", OPTION_ADDRESS, o->http, .value = "HOST:PORT",
+         .help = "for metrics (listen + 1000)"},
+        {"zone", OPTION_TEXT, &o->zone, .value = "Z",
+         .help = "failure zone; replicas spread over zones"},
+        {"found", OPTION_TEXT, &found, .value = "HOST:PORT,...",
+         .help = "found a cluster of these peer addresses"},
+        {"join", OPTION_ADDRESS, o->join, .value = "HOST:PORT",
+         .help = "join the cluster of this peer address"},
+        {"groups", OPTION_NUMBER, &groups, 1, 16384, .value = "N",
+         .help = "groups at founding (16)"},
+        {"replicas", OPTION_NUMBER, &replicas, 1, SERVER_FOUND_MAX, .value = "R",
+         .help = "replicas a group (every founding node, up to 5)"},
+        {"io", OPTION_CHOICE, &io, .words = io_words, .value = "auto|uring|epoll",
+         .help = "how to do I/O (auto)"},
         {"read-mode", OPTION_CHOICE, &read_mode, .words = read_mode_words, .value = "lease|quorum",
          .help = "quorum trusts no clock (lease)"},
         {"redirect", OPTION_CHOICE, &redirect, .words = redirect_words, .value = "forward|moved",
          .help = "a key that is led elsewhere (forward)"},
         {"log-level", OPTION_CHOICE, &log_level, .words = log_level_words, .value = "L",
          .help = "error, warn, info or debug (info)"},
-        {"fault", OPTION_TEXT, &o->fault, .value = "SPEC", .help = "for tests: plant a fault in this node's disk"},
+        {"fault", OPTION_TEXT, &o->fault, .value = "SPEC",
+         .help = "for tests: plant a fault in this node's disk"},
         {"config", OPTION_CONFIG, .value = "FILE", .help = "lines 'name value', by these names"},
         {0},
     };

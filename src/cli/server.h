@@ -1,7 +1,9 @@
-/* What `synod server` was asked to do: the command line of docs/GUARANTEES.md and of `synod server --help`, parsed and checked.
+/* What `synod server` was asked to do: the command line of docs/GUARANTEES.md and of `synod server
+ * --help`, parsed and checked.
  *
- * Addresses are HOST:PORT texts, ready for io_listen and io_connect. Defaults are filled in: nothing here is empty but what says
- * so. Texts that are pointers live as long as the program's arguments and configuration, that is: while server_run runs. */
+ * Addresses are HOST:PORT texts, ready for io_listen and io_connect. Defaults are filled in:
+ * nothing here is empty but what says so. Texts that are pointers live as long as the program's
+ * arguments and configuration, that is: while server_run runs. */
 #ifndef SYNOD_CLI_SERVER_H
 #define SYNOD_CLI_SERVER_H
 
@@ -20,8 +22,9 @@ struct server_options {
     char http[OPTION_ADDRESS_MAX];   /* metrics and pages; default listen's host, its port + 1000 */
     const char *zone;                /* default "default" */
 
-    /* The founding nodes' peer addresses, in the order given, which is the same on each; this node's own `peer` is among them.
-     * Count 0 with an empty `join`: a cluster of one, if data_dir is empty. Node numbers may follow from the order. */
+    /* The founding nodes' peer addresses, in the order given, which is the same on each; this
+     * node's own `peer` is among them. Count 0 with an empty `join`: a cluster of one, if data_dir
+     * is empty. Node numbers may follow from the order. */
     char found[SERVER_FOUND_MAX][OPTION_ADDRESS_MAX];
     unsigned found_count;
     unsigned found_self;           /* index of `peer` in `found`, if there is any */
@@ -33,12 +36,13 @@ struct server_options {
     enum server_read_mode read_mode;
     enum server_log_level log_level;
     const char *fault; /* for tests: a fault of the host (host/host.h); NULL: none */
-    bool redirect; /* answer -MOVED instead of forwarding */
+    bool redirect;     /* answer -MOVED instead of forwarding */
 };
 
-/* Fills *options from the command line; *text must outlive them. As options_parse: EXIT_DONE, OPTIONS_HELPED, EXIT_USAGE after a
- * line on stderr, EXIT_FAILED. */
-int server_options_parse(struct server_options *options, struct options_text *text, int argc, char **argv);
+/* Fills *options from the command line; *text must outlive them. As options_parse: EXIT_DONE,
+ * OPTIONS_HELPED, EXIT_USAGE after a line on stderr, EXIT_FAILED. */
+int server_options_parse(struct server_options *options, struct options_text *text, int argc,
+                         char **argv);
 
 /* Runs the node until SIGTERM or SIGINT. Returns the program's exit status. In serve.c. */
 int server_run(const struct server_options *options);

@@ -82,6 +82,7 @@ static void era_begin(struct group *g)
     g->era++;
     g->leading = true;
     g->era_ballot = paxos_promised(g->px);
+    g->era_began = g->node->now;
     g->read_open = 1;
     g->read_confirmed = g->read_asked = 0;
     g->expire_at_ms = 0;

@@ -87,6 +87,7 @@ struct group {
     uint32_t era;              /* of my leadership here; 0: never led */
     bool leading;              /* serving in this era */
     paxos_ballot era_ballot;
+    uint64_t era_began;
     uint64_t read_open, read_confirmed, read_asked; /* rounds of reads */
     bool reads_this_turn;
     bool retry_waiting;        /* look at `waiting` again in this turn */
@@ -111,7 +112,8 @@ struct peer {
     uint16_t id;
     char address[64];
     struct io_conn *out;      /* dialled by me; carries what I say */
-    bool out_ready;           /* its HELLO came back */
+    bool out_ready;           /* its HELLO came back, at up_since */
+    uint64_t up_since;
     struct io_conn *in;       /* the one it dialled, after its HELLO */
     uint64_t dial_at, backoff;
     bool knows_me;            /* it has recorded my disk */
@@ -275,7 +277,7 @@ struct node {
     int64_t wall_ms;
     struct prng random;
     uint64_t leader_epoch;     /* rises whenever any group's leader changes, as far as known here */
-    uint64_t heartbeat_at, state_at, slow_at, beat_at;
+    uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at;
     bool log_full;             /* refuse writes that need room */
     bool advanced;             /* something was applied or confirmed since replies were last released */
 

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #define SLOW_EVERY   (10 * MS)   /* ticks, deadlines, flushing */
+#define SPREAD_EVERY    (250 * MS)  /* at most one leadership is given back in that time */
+#define SPREAD_PATIENCE (3000 * MS) /* after a node came up, or a leadership began */
 #define BEAT_EVERY   (1000 * MS) /* a write to an idle log, to know that the device lives */
 
 /* ---- words for the operator ---- */
@@ -417,6 +419,23 @@ static void flush_some(struct node *n)
     }
 }
 
+/* Leaderships go back to where founding put them, one at a time, once that member is up and has everything: else whoever survived a failure
+ * would lead all groups for ever. */
+static void spread_leaders(struct node *n)
+{
+    if (n->now < n->spread_at || n->stopping) return;
+    n->spread_at = n->now + SPREAD_EVERY + io_random(n->io) % SPREAD_EVERY;
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        struct group *g = &n->groups[i];
+        const struct paxos_member *home = &g->config.member[g->id % g->config.count];
+        struct peer *p = home->node == n->identity.node ? NULL : n->peers[home->node];
+        if (!g->leading || !p || !p->out_ready || n->now - p->up_since < SPREAD_PATIENCE || n->now - g->era_began < SPREAD_PATIENCE) continue;
+        if (paxos_match(g->px, home->replica) + 64 < paxos_chosen(g->px)) continue;
+        group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = home->replica});
+        return;
+    }
+}
+
 static void slow_part(struct node *n)
 {
     enum log_room room = log_room(n->log);
@@ -427,6 +446,7 @@ static void slow_part(struct node *n)
     for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_slow(&n->groups[i]);
     request_deadlines(n);
     flush_some(n);
+    spread_leaders(n);
     if (n->now - n->ops_at >= 1000 * MS) {
         n->ops_per_s = (n->stats.commands - n->ops_before) * 1000 * MS / (n->now - n->ops_at);
         n->ops_before = n->stats.commands;
@@ -465,9 +485,11 @@ static uint64_t node_turn(void *ctx, uint64_t now)
     if (n->dead) return UINT64_MAX;
     log_turn(n->log);
     release(n);
+    space_cache_turn(n->cache);
     trace_use(NULL);
 
-    uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at;
+    uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at, log_at = log_deadline(n->log);
+    if (log_at < deadline) deadline = log_at;
     return n->advanced ? now : deadline;
 }
 

@@ -299,6 +299,7 @@ static struct peer *out_hello(struct node *n, struct io_conn *c, const struct wi
     struct peer *p = hello_check(n, c, h), *dialled = c->user;
     if (!p || p != dialled) return NULL;
     p->out_ready = true;
+    p->up_since = n->now;
     p->backoff = 0;
     found_if_complete(n);
     for (uint32_t i = 0; i < n->group_count; i++) n->groups[i].retry_waiting = true;

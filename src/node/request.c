@@ -10,7 +10,8 @@
 #include "redis/types.h"
 
 #define REQUEST_DEADLINE  (10000 * MS)
-#define MISSES_MAX        8
+#define MISSES_MAX        12  /* then the reactor itself reads: a value larger than every cache would miss for ever */
+#define FETCH_KEYS        1024u
 
 /* ---- making and ending ---- */
 
@@ -183,7 +184,8 @@ static void request_fetch(struct request *r, struct group *g)
     buf_clear(&r->fetch.hi);
     buf_append_bytes(&r->fetch.lo, buf_bytes(&v->miss_lo));
     buf_append_bytes(&r->fetch.hi, buf_bytes(&v->miss_hi));
-    r->fetch.limit = 4096;
+    r->fetch.limit = FETCH_KEYS << 2 * (r->misses < 8 ? r->misses : 8); /* a long range is fetched in few, growing steps */
+    r->fetch.reverse = v->miss_reverse;
     r->fetch.done = request_fetched;
     r->fetch.ctx = r;
     space_fetch(g->shard->space, &r->fetch);

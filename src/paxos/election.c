@@ -205,7 +205,7 @@ void election_on_prevote_ok(struct turn *t, const struct paxos_message *m)
     /* My own yes is asked again each time: a lease may have ended, been released, or been renewed meanwhile. */
     uint8_t mine = (uint8_t)(1u << px->self);
     if (election_permits(px, px->opt.replica, 0, t->now)) px->votes |= mine;
-    else px->votes &= (uint8_t)~mine;
+    else px->votes = (uint8_t)(px->votes & ~mine);
     if (votes_suffice(px) && px->votes & mine) election_prepare(t);
 }
 

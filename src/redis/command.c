@@ -92,7 +92,8 @@ static struct names category_names(const struct command *c)
     return n;
 }
 
-/* Where the keys stand, as Redis 7's key specifications: from an index, a range of them or as many as a number says. */
+/* Where the keys stand, as Redis 7's key specifications: from an index, a range of them or as many
+ * as a number says. */
 static void reply_key_spec(const struct command *c, struct reply *out)
 {
     bool counted = c->flags & CMD_NUMKEYS;
@@ -156,8 +157,10 @@ static void command_info(const struct cmd_args *a, struct reply *out)
     reply_array(out, a->count - 2);
     for (uint32_t i = 2; i < a->count; i++) {
         const struct command *c = named(a->v[i]);
-        if (c) reply_info(out, c);
-        else reply_nil_array(out);
+        if (c)
+            reply_info(out, c);
+        else
+            reply_nil_array(out);
     }
 }
 
@@ -262,7 +265,8 @@ static void command_getkeys(const struct cmd_args *a, struct reply *out, bool fl
         reply_error(out, "ERR Invalid command specified");
     } else if (c->first == 0) {
         reply_error(out, "ERR The command has no key arguments");
-    } else if (c->arity > 0 ? asked.count != (uint32_t)c->arity : asked.count < (uint32_t)-c->arity) {
+    } else if (c->arity > 0 ? asked.count != (uint32_t)c->arity
+                            : asked.count < (uint32_t)-c->arity) {
         reply_error(out, "ERR Invalid number of arguments specified for command");
     } else if (!command_keys(c, &asked, keys_each, &k)) {
         reply_error(out, "ERR Invalid arguments specified for command");
@@ -277,15 +281,24 @@ void command_command(const struct cmd_args *a, struct reply *out)
 {
     struct bytes sub = a->count > 1 ? a->v[1] : BYTES("info");
 
-    if (a->count == 1) command_info(&(struct cmd_args){a->v, 2}, out);
-    else if (bytes_equal_nocase(sub, "info")) command_info(a, out);
-    else if (bytes_equal_nocase(sub, "docs")) command_docs(a, out);
-    else if (bytes_equal_nocase(sub, "list")) command_list(a, out);
-    else if (bytes_equal_nocase(sub, "count")) reply_i64(out, (int64_t)each_below(NULL, NULL, NULL));
-    else if (bytes_equal_nocase(sub, "getkeys")) command_getkeys(a, out, false);
-    else if (bytes_equal_nocase(sub, "getkeysandflags")) command_getkeys(a, out, true);
-    else if (bytes_equal_nocase(sub, "help")) command_help("command", out);
-    else command_unknown(a, out);
+    if (a->count == 1)
+        command_info(&(struct cmd_args){a->v, 2}, out);
+    else if (bytes_equal_nocase(sub, "info"))
+        command_info(a, out);
+    else if (bytes_equal_nocase(sub, "docs"))
+        command_docs(a, out);
+    else if (bytes_equal_nocase(sub, "list"))
+        command_list(a, out);
+    else if (bytes_equal_nocase(sub, "count"))
+        reply_i64(out, (int64_t)each_below(NULL, NULL, NULL));
+    else if (bytes_equal_nocase(sub, "getkeys"))
+        command_getkeys(a, out, false);
+    else if (bytes_equal_nocase(sub, "getkeysandflags"))
+        command_getkeys(a, out, true);
+    else if (bytes_equal_nocase(sub, "help"))
+        command_help("command", out);
+    else
+        command_unknown(a, out);
 }
 
 /* ---- HELP ---- */
@@ -346,7 +359,7 @@ void command_help(const char *container, struct reply *out)
 static const struct {
     const char *group, *title;
 } sections[] = {
-    {"string", "Strings"}, {"hash", "Hashes"},   {"generic", "Keys"},
+    {"string", "Strings"},        {"hash", "Hashes"},   {"generic", "Keys"},
     {"connection", "Connection"}, {"server", "Server"}, {"cluster", "Cluster"},
 };
 
@@ -387,13 +400,19 @@ static void page_row(void *ctx, const struct command *c)
 
 void command_reference(struct buf *out)
 {
-    buf_printf(out, "# Commands\n\n"
-                    "Made from the command table; do not edit it by hand (`redis_reference > docs/COMMANDS.md`). *Since* is the\n"
-                    "version of Redis that brought the command, or of synod where Redis has none like it.\n\n"
-                    "Limits: keys up to 64 KiB, values up to 32 MiB, requests up to 64 MiB and 1048576 arguments.\n");
+    buf_printf(
+        out, "# Commands\n\n"
+             "Made from the command table; do not edit it by hand (`redis_reference >"
+             " docs/COMMANDS.md`).\n*Since* is the version of Redis that brought the command, or of"
+             " synod where Redis has none like it.\n\n"
+             "Limits: keys up to 64 KiB, values up to 32 MiB, requests up to 64 MiB and 1048576"
+             " arguments.\n");
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
         struct page p = {out, sections[i].group};
-        buf_printf(out, "\n## %s\n\n| command | what it does | complexity | since | flags |\n|---|---|---|---|---|\n", sections[i].title);
+        buf_printf(out,
+                   "\n## %s\n\n| command | what it does | complexity | since | flags |\n"
+                   "|---|---|---|---|---|\n",
+                   sections[i].title);
         (void)each_below(NULL, page_row, &p);
     }
 }

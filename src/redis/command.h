@@ -1,8 +1,8 @@
 /* The command table: data from which dispatch, COMMAND, HELP and docs/COMMANDS.md are made.
  *
- * A data command is a pure function over a view (shard/view.h): check arguments, look up, check, act, reply. Every check comes before
- * the first write, so that an error leaves no trace. After any VIEW_MISS it returns at once. It runs at the leader of the group that
- * holds its keys. */
+ * A data command is a pure function over a view (shard/view.h): check arguments, look up, check,
+ * act, reply. Every check comes before the first write, so that an error leaves no trace. After any
+ * VIEW_MISS it returns at once. It runs at the leader of the group that holds its keys. */
 #ifndef SYNOD_REDIS_COMMAND_H
 #define SYNOD_REDIS_COMMAND_H
 
@@ -18,42 +18,44 @@ struct cmd_args {
 typedef void cmd_fn(struct view *v, const struct cmd_args *a, struct reply *out);
 
 enum cmd_flag {
-    CMD_WRITE    = 1 << 0,  /* may write */
+    CMD_WRITE = 1 << 0, /* may write */
     CMD_READONLY = 1 << 1,
-    CMD_FAST     = 1 << 2,
-    CMD_ADMIN    = 1 << 3,
-    CMD_DENYOOM  = 1 << 4,  /* refused when the disk is nearly full (deletes are not) */
-    CMD_LOADING  = 1 << 5,  /* answered also while starting */
+    CMD_FAST = 1 << 2,
+    CMD_ADMIN = 1 << 3,
+    CMD_DENYOOM = 1 << 4, /* refused when the disk is nearly full (deletes are not) */
+    CMD_LOADING = 1 << 5, /* answered also while starting */
     CMD_NOSCRIPT = 1 << 6,
-    CMD_LOCAL    = 1 << 7,  /* answered by the node that got it: no view; fn is NULL, node/commands has it */
-    CMD_NUMKEYS  = 1 << 8,  /* the number of keys stands at argument `first`, the keys follow */
-    CMD_INTERNAL = 1 << 9,  /* sent by nodes to each other only; hidden from COMMAND */
+    CMD_LOCAL = 1 << 7,      /* answered by the node that got it (node/commands): fn is NULL */
+    CMD_NUMKEYS = 1 << 8,    /* the number of keys stands at argument `first`, the keys follow */
+    CMD_INTERNAL = 1 << 9,   /* sent by nodes to each other only; hidden from COMMAND */
     CMD_CONTAINER = 1 << 10, /* its first argument names a subcommand; fn is NULL */
 };
 
-/* Commands without keys that concern all groups: run once in each, at its leader, and the replies are combined. */
+/* Commands without keys that concern all groups: run once in each, at its leader, and the replies
+ * are combined. */
 enum cmd_spread {
     CMD_SPREAD_NONE,
     CMD_SPREAD_SUM,    /* integers are added: DBSIZE */
     CMD_SPREAD_CONCAT, /* arrays are joined: KEYS */
     CMD_SPREAD_OK,     /* OK if all are: FLUSHALL */
-    CMD_SPREAD_ANY,    /* groups are asked one after another from a random one until one answers not nil: RANDOMKEY */
+    CMD_SPREAD_ANY,    /* groups are asked one after another from a random one until one answers not
+                          nil: RANDOMKEY */
     CMD_SPREAD_CURSOR, /* SCAN: the cursor names the slot, and so the group */
 };
 
 struct command {
-    const char *name;          /* lower case */
-    const char *parent;        /* for a subcommand: its container's name, else NULL ("client" for "id") */
-    int8_t arity;              /* as Redis: the count, or minus the least count */
-    uint16_t flags;            /* enum cmd_flag */
-    int8_t first, last, step;  /* key positions as Redis; 0: none */
-    uint8_t spread;            /* enum cmd_spread */
+    const char *name;   /* lower case */
+    const char *parent; /* for a subcommand: its container's name, else NULL ("client" for "id") */
+    int8_t arity;       /* as Redis: the count, or minus the least count */
+    uint16_t flags;     /* enum cmd_flag */
+    int8_t first, last, step; /* key positions as Redis; 0: none */
+    uint8_t spread;           /* enum cmd_spread */
     cmd_fn *fn;
-    const char *group;         /* "string", "hash", "generic", "connection", "server", "cluster" */
-    const char *since;         /* version of Redis (or "synod 0.1") that brought it */
+    const char *group; /* "string", "hash", "generic", "connection", "server", "cluster" */
+    const char *since; /* version of Redis (or "synod 0.1") that brought it */
     const char *complexity;
     const char *summary;
-    const char *syntax;        /* arguments in the notation of Redis's documentation, for HELP and docs */
+    const char *syntax; /* arguments in the notation of Redis's documentation, for HELP and docs */
 };
 
 /* All rows, one array a type (redis/types.h). */
@@ -64,9 +66,10 @@ struct command_rows {
 #define COMMAND_ROWS 4
 extern const struct command_rows command_table[COMMAND_ROWS];
 
-/* Looks a command up by name (any case), and by its subcommand where it is a container. NULL: unknown; *container (may be NULL) then
- * tells whether the first word is a known container with an unknown subcommand. A container alone is found as itself (its arity
- * refuses it, where it means nothing alone). Some tens of nanoseconds. */
+/* Looks a command up by name (any case), and by its subcommand where it is a container. NULL:
+ * unknown; *container (may be NULL) then tells whether the first word is a known container with an
+ * unknown subcommand. A container alone is found as itself (its arity refuses it, where it means
+ * nothing alone). Some tens of nanoseconds. */
 const struct command *command_find(const struct cmd_args *a, bool *container);
 /* The row with this full name ("get", "client|id"; lower case), or NULL. */
 const struct command *command_named(const char *full_name);
@@ -79,12 +82,16 @@ size_t command_children(const struct command *c, command_each *each, void *ctx);
 bool command_check_arity(const struct command *c, const struct cmd_args *a, struct reply *out);
 /* True if no key is longer than COMMAND_KEY_MAX; else writes an error that names the limit. */
 bool command_check_keys(const struct command *c, const struct cmd_args *a, struct reply *out);
-/* Writes "ERR unknown command 'x', with args beginning with: ..." or the unknown subcommand text. */
+/* Writes "ERR unknown command 'x', with args beginning with: ..." or the text of an unknown
+ * subcommand. */
 void command_unknown(const struct cmd_args *a, struct reply *out);
-/* Visits the keys of a request, in order. False with nothing visited: the arguments do not fit (numkeys wrong ...). */
-bool command_keys(const struct command *c, const struct cmd_args *a, void (*each)(void *ctx, struct bytes key), void *ctx);
+/* Visits the keys of a request, in order. False with nothing visited: the arguments do not fit
+ * (numkeys wrong ...). */
+bool command_keys(const struct command *c, const struct cmd_args *a,
+                  void (*each)(void *ctx, struct bytes key), void *ctx);
 
-/* COMMAND, COMMAND COUNT|LIST|INFO|DOCS|GETKEYS|GETKEYSANDFLAGS|HELP. The arity has been checked. */
+/* COMMAND, COMMAND COUNT|LIST|INFO|DOCS|GETKEYS|GETKEYSANDFLAGS|HELP; the arity has been
+ * checked. */
 void command_command(const struct cmd_args *a, struct reply *out);
 /* What `<container> HELP` answers: its subcommands, made from the table. */
 void command_help(const char *container, struct reply *out);
@@ -96,14 +103,14 @@ void command_reference(struct buf *out);
 #define COMMAND_VALUE_MAX (32u << 20)
 
 /* Error texts of Redis that more than one file uses. */
-#define ERR_SYNTAX      "ERR syntax error"
-#define ERR_NOT_INTEGER "ERR value is not an integer or out of range"
-#define ERR_NOT_FLOAT   "ERR value is not a valid float"
-#define ERR_WRONGTYPE   "WRONGTYPE Operation against a key holding the wrong kind of value"
-#define ERR_OVERFLOW    "ERR increment or decrement would overflow"
-#define ERR_NO_KEY      "ERR no such key"
+#define ERR_SYNTAX       "ERR syntax error"
+#define ERR_NOT_INTEGER  "ERR value is not an integer or out of range"
+#define ERR_NOT_FLOAT    "ERR value is not a valid float"
+#define ERR_WRONGTYPE    "WRONGTYPE Operation against a key holding the wrong kind of value"
+#define ERR_OVERFLOW     "ERR increment or decrement would overflow"
+#define ERR_NO_KEY       "ERR no such key"
 #define ERR_OUT_OF_RANGE "ERR index out of range"
-#define ERR_TOO_LARGE   "ERR string exceeds maximum allowed size (32 MiB in synod)"
-#define ERR_EXPIRE      "ERR invalid expire time in '%s' command"
+#define ERR_TOO_LARGE    "ERR string exceeds maximum allowed size (32 MiB in synod)"
+#define ERR_EXPIRE       "ERR invalid expire time in '%s' command"
 
 #endif

@@ -1,10 +1,12 @@
-/* COMMAND DOCS. The arguments are parsed out of the row's syntax, whose notation is that of Redis's documentation:
+/* COMMAND DOCS. The arguments are parsed out of the row's syntax, whose notation is that of Redis's
+ * documentation:
  *
  *   sequence:   item item ...
  *   item:       value | TOKEN value ... | [choice] | <choice> | [value ... ...]
  *   choice:     sequence | sequence ...
  *
- * Values are lower case, tokens are not; a token takes the values that follow it. "x [x ...]" says that x may be repeated. */
+ * Values are lower case, tokens are not; a token takes the values that follow it. "x [x ...]" says
+ * that x may be repeated. */
 #include "redis/docs.h"
 #include "redis/types.h"
 #include "base/assert.h"
@@ -56,7 +58,8 @@ static bool is_token(struct bytes word)
 
 static bool is_value(struct bytes word)
 {
-    return word.size > 0 && !is_token(word) && !strchr("[]<>|", word.data[0]) && !bytes_equal(word, BYTES("..."));
+    return word.size > 0 && !is_token(word) && !strchr("[]<>|", word.data[0]) &&
+           !bytes_equal(word, BYTES("..."));
 }
 
 static int16_t add(struct syntax *s, enum arg_kind kind, struct bytes name, int16_t child)
@@ -69,7 +72,8 @@ static int16_t add(struct syntax *s, enum arg_kind kind, struct bytes name, int1
     return s->count++;
 }
 
-/* Children of a new block are the last `n` of the list from `first`; it takes their place. Returns the list's new first. */
+/* Children of a new block are the last `n` of the list from `first`; it takes their place. Returns
+ * the list's new first. */
 static int16_t wrap_last(struct syntax *s, int16_t first, int n, struct bytes name)
 {
     int total = 0;
@@ -90,7 +94,8 @@ static int16_t wrap_last(struct syntax *s, int16_t first, int n, struct bytes na
 static int16_t parse_choice(struct syntax *s, unsigned depth);
 static int16_t parse_values(struct syntax *s);
 
-/* "[x y ...]" right behind "x y": how many items it repeats; 0 if this bracket is none of that kind (nothing is consumed). */
+/* "[x y ...]" right behind "x y": how many items it repeats; 0 if this bracket is none of that kind
+ * (nothing is consumed). */
 static int take_repeat(struct syntax *s)
 {
     const uint8_t *start = s->in.at;
@@ -113,8 +118,10 @@ static int16_t parse_values(struct syntax *s)
         if (is_value(word)) {
             s->in.at += word.size;
             int16_t arg = add(s, ARG_VALUE, word, -1);
-            if (last < 0) first = arg;
-            else s->args[last].next = arg;
+            if (last < 0)
+                first = arg;
+            else
+                s->args[last].next = arg;
             last = arg;
         } else if (first >= 0 && (n = take_repeat(s)) > 0) {
             first = wrap_last(s, first, n, BYTES("data"));
@@ -130,9 +137,12 @@ static int16_t parse_token(struct syntax *s)
     struct bytes token = peek_word(s);
     s->in.at += token.size;
     int16_t values = parse_values(s), arg;
-    if (values < 0) arg = add(s, ARG_TOKEN, token, -1);
-    else if (s->args[values].next < 0) arg = values;
-    else arg = add(s, ARG_BLOCK, token, values);
+    if (values < 0)
+        arg = add(s, ARG_TOKEN, token, -1);
+    else if (s->args[values].next < 0)
+        arg = values;
+    else
+        arg = add(s, ARG_BLOCK, token, values);
     s->args[arg].token = token;
     return arg;
 }
@@ -156,19 +166,26 @@ static int16_t parse_sequence(struct syntax *s, unsigned depth)
     while (!s->bad) {
         struct bytes word = peek_word(s);
         int16_t arg;
-        if (is_value(word)) arg = parse_values(s);
-        else if (is_token(word)) arg = parse_token(s);
-        else if (bytes_equal(word, BYTES("[")) || bytes_equal(word, BYTES("<"))) arg = parse_bracket(s, depth);
-        else break;
+        if (is_value(word))
+            arg = parse_values(s);
+        else if (is_token(word))
+            arg = parse_token(s);
+        else if (bytes_equal(word, BYTES("[")) || bytes_equal(word, BYTES("<")))
+            arg = parse_bracket(s, depth);
+        else
+            break;
         if (arg < 0) break;
-        if (last < 0) first = arg;
-        else s->args[last].next = arg;
+        if (last < 0)
+            first = arg;
+        else
+            s->args[last].next = arg;
         for (last = arg; s->args[last].next >= 0;) last = s->args[last].next;
     }
     return first;
 }
 
-/* One argument, whatever it takes: a block for a sequence of several, a oneof for several sequences. -1: nothing there. */
+/* One argument, whatever it takes: a block for a sequence of several, a oneof for several
+ * sequences. -1: nothing there. */
 static int16_t parse_choice(struct syntax *s, unsigned depth)
 {
     int16_t first = -1, last = -1;
@@ -179,8 +196,10 @@ static int16_t parse_choice(struct syntax *s, unsigned depth)
             return -1;
         }
         if (s->args[arg].next >= 0) arg = add(s, ARG_BLOCK, BYTES("block"), arg);
-        if (last < 0) first = arg;
-        else s->args[last].next = arg;
+        if (last < 0)
+            first = arg;
+        else
+            s->args[last].next = arg;
         last = arg;
     } while (take(s, "|"));
     return s->args[first].next < 0 ? first : add(s, ARG_ONEOF, BYTES("choice"), first);
@@ -213,10 +232,12 @@ static bool in_list(struct bytes name, const char *const *list)
 
 static const char *value_type(struct bytes name)
 {
-    static const char *const keys[] = {"key", "key1", "key2", "newkey", "source", "destination", NULL};
-    static const char *const integers[] = {"seconds", "milliseconds", "decrement", "count", "offset", "cursor", "start", "end", "len",
-                                           "numfields", "index", "destination-db", "slot", "protover", "client-id", "numreplicas",
-                                           "timeout", NULL};
+    static const char *const keys[] = {"key",    "key1",        "key2", "newkey",
+                                       "source", "destination", NULL};
+    static const char *const integers[] = {
+        "seconds", "milliseconds", "decrement", "count",       "offset",  "cursor",
+        "start",   "end",          "len",       "numfields",   "index",   "destination-db",
+        "slot",    "protover",     "client-id", "numreplicas", "timeout", NULL};
     static const char *const times[] = {"unix-time-seconds", "unix-time-milliseconds", NULL};
     if (in_list(name, keys)) return "key";
     if (in_list(name, integers)) return "integer";
@@ -238,9 +259,11 @@ static void reply_arg(const struct syntax *s, const struct arg *a, struct reply 
 {
     static const char *const types[] = {NULL, "pure-token", "oneof", "block"};
     const char *type = a->kind == ARG_VALUE ? value_type(a->name) : types[a->kind];
-    bool flags = a->optional || a->multiple, is_key = a->kind == ARG_VALUE && strcmp(type, "key") == 0;
+    bool flags = a->optional || a->multiple,
+         is_key = a->kind == ARG_VALUE && strcmp(type, "key") == 0;
 
-    reply_map(out, 2 + (a->kind == ARG_VALUE) + is_key + (a->token.size > 0) + flags + (a->child >= 0));
+    reply_map(out,
+              2 + (a->kind == ARG_VALUE) + is_key + (a->token.size > 0) + flags + (a->child >= 0));
     reply_bulk_str(out, "name");
     reply_lower(out, a->name);
     reply_bulk_str(out, "type");

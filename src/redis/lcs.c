@@ -1,10 +1,12 @@
-/* LCS: the longest common subsequence of two strings, by the textbook table, walked backwards for the text or the ranges. */
+/* LCS: the longest common subsequence of two strings, by the textbook table, walked backwards for
+ * the text or the ranges. */
 #include "redis/lcs.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/object.h"
 
-/* A cell takes four bytes and about a nanosecond: the table stays within 128 MiB and some tens of milliseconds. */
+/* A cell takes four bytes and about a nanosecond: the table stays within 128 MiB and some tens of
+ * milliseconds. */
 #define LCS_CELLS_MAX (1u << 25)
 
 struct lcs_options {
@@ -70,8 +72,10 @@ static bool step_back(const struct lcs *l, size_t *i, size_t *j)
         --*i, --*j;
         return true;
     }
-    if (*cell(l, *i - 1, *j) > *cell(l, *i, *j - 1)) --*i;
-    else --*j;
+    if (*cell(l, *i - 1, *j) > *cell(l, *i, *j - 1))
+        --*i;
+    else
+        --*j;
     return false;
 }
 
@@ -96,7 +100,8 @@ static void reply_range(size_t first, size_t size, struct reply *out)
     reply_i64(out, (int64_t)(first + size - 1));
 }
 
-/* The matching runs, last first. A run that began at (a, b) ends where a step does not match, or a string has come to its start. */
+/* The matching runs, last first. A run that began at (a, b) ends where a step does not match, or a
+ * string has come to its start. */
 static void reply_runs(const struct lcs *l, const struct lcs_options *opt, struct reply *out)
 {
     size_t i = l->a.size, j = l->b.size, a = 0, b = 0, size = 0, count = 0;
@@ -125,13 +130,16 @@ static void reply_runs(const struct lcs *l, const struct lcs_options *opt, struc
     buf_deinit(&runs);
 }
 
-/* Both strings (empty if absent). The second look-up may write (an expired key), which ends what the first one lent: so each is
- * looked up twice, and the second time nothing is left to write. */
-static bool both_strings(struct view *v, const struct cmd_args *args, struct lcs *l, struct reply *out)
+/* Both strings (empty if absent). The second look-up may write (an expired key), which ends what
+ * the first one lent: so each is looked up twice, and the second time nothing is left to write. */
+static bool both_strings(struct view *v, const struct cmd_args *args, struct lcs *l,
+                         struct reply *out)
 {
     struct object a, b;
     for (int round = 0; round < 2; round++)
-        if (object_get(v, args->v[1], &a) == OBJECT_MISSED || object_get(v, args->v[2], &b) == OBJECT_MISSED) return false;
+        if (object_get(v, args->v[1], &a) == OBJECT_MISSED ||
+            object_get(v, args->v[2], &b) == OBJECT_MISSED)
+            return false;
     if (a.type > OBJECT_STRING || b.type > OBJECT_STRING) {
         reply_error(out, "ERR The specified keys must contain string values");
         return false;
@@ -152,8 +160,11 @@ void lcs_command(struct view *v, const struct cmd_args *a, struct reply *out)
         return;
     }
     fill(&l);
-    if (opt.idx) reply_runs(&l, &opt, out);
-    else if (opt.len) reply_i64(out, *cell(&l, l.a.size, l.b.size));
-    else reply_text(&l, out);
+    if (opt.idx)
+        reply_runs(&l, &opt, out);
+    else if (opt.len)
+        reply_i64(out, *cell(&l, l.a.size, l.b.size));
+    else
+        reply_text(&l, out);
     mem_free(l.cell);
 }

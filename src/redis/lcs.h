@@ -1,4 +1,5 @@
-/* LCS key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN], whose row stands with the other strings' (strings.c). */
+/* LCS key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN], whose row stands with the other
+ * strings' (strings.c). */
 #ifndef SYNOD_REDIS_LCS_H
 #define SYNOD_REDIS_LCS_H
 

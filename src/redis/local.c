@@ -1,10 +1,17 @@
-/* Rows of the commands that the node answers itself: connection, server, cluster. No view, so no function here: node/commands has them. */
+/* Rows of the commands that the node answers itself: connection, server, cluster. No view, so no
+ * function here: node/commands has them. */
 #include "redis/types.h"
 
-#define LOCAL(name, arity, flags, group, since, complexity, summary, syntax)                                          \
-    {name, NULL, arity, CMD_LOCAL | (flags), 0, 0, 0, CMD_SPREAD_NONE, NULL, group, since, complexity, summary, syntax}
-#define SUB(name, parent, arity, flags, group, since, complexity, summary, syntax)                                    \
-    {name, parent, arity, CMD_LOCAL | (flags), 0, 0, 0, CMD_SPREAD_NONE, NULL, group, since, complexity, summary, syntax}
+#define LOCAL(name, arity, flags, group, since, complexity, summary, syntax)                       \
+    {                                                                                              \
+        name, NULL, arity, CMD_LOCAL | (flags), 0, 0, 0, CMD_SPREAD_NONE, NULL, group, since,      \
+            complexity, summary, syntax                                                            \
+    }
+#define SUB(name, parent, arity, flags, group, since, complexity, summary, syntax)                 \
+    {                                                                                              \
+        name, parent, arity, CMD_LOCAL | (flags), 0, 0, 0, CMD_SPREAD_NONE, NULL, group, since,    \
+            complexity, summary, syntax                                                            \
+    }
 
 const struct command local_commands[] = {
     LOCAL("asking", 1, CMD_FAST, "cluster", "3.0.0", "O(1)",
@@ -115,7 +122,7 @@ const struct command local_commands[] = {
     LOCAL("info", -1, CMD_LOADING, "server", "1.0.0", "O(1)",
           "Get information and statistics about the server", "[section [section ...]]"),
     LOCAL("lastsave", 1, CMD_LOADING | CMD_FAST, "server", "1.0.0", "O(1)",
-          "Get the UNIX time stamp of the last flush to disk (what is acknowledged is in the log before)",
+          "Get the UNIX time stamp of the last flush (what is acknowledged is in the log before)",
           ""),
     LOCAL("latency", -2, CMD_CONTAINER | CMD_LOADING, "server", "2.8.13", "Depends on subcommand",
           "A container for latency diagnostics commands", ""),
@@ -180,10 +187,10 @@ const struct command local_commands[] = {
     LOCAL("time", 1, CMD_LOADING | CMD_FAST, "server", "2.6.0", "O(1)",
           "Return the current server time", ""),
     LOCAL("trace", -2, CMD_NOSCRIPT, "cluster", "synod 0.1", "The command's",
-          "Run a command and return its path with times: slot, group, leader, accepted, chosen, applied",
+          "Run a command and return its path with times: slot, leader, accepted, chosen, applied",
           "command [arg [arg ...]]"),
     LOCAL("wait", 3, CMD_NOSCRIPT, "generic", "3.0.0", "O(1)",
-          "Return how many replicas have this connection's last write on disk, after waiting for them",
+          "Wait for replicas to have this connection's last write on disk; return how many have",
           "numreplicas timeout"),
 };
 const size_t local_command_count = sizeof local_commands / sizeof *local_commands;

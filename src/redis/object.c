@@ -5,7 +5,8 @@
 
 #define FLAG_EXPIRES 1
 
-/* A buffer that lives on the stack as long as what it will hold fits: most keys and values do. `size_max` is what will be written. */
+/* A buffer that lives on the stack as long as what it will hold fits: most keys and values do.
+ * `size_max` is what will be written. */
 struct scratch {
     struct buf buf;
     uint8_t room[512];
@@ -14,8 +15,10 @@ struct scratch {
 static struct buf *scratch_init(struct scratch *s, size_t size_max)
 {
     s->buf = (struct buf){0};
-    if (size_max <= sizeof s->room) s->buf = (struct buf){s->room, 0, sizeof s->room};
-    else (void)buf_reserve(&s->buf, size_max);
+    if (size_max <= sizeof s->room)
+        s->buf = (struct buf){s->room, 0, sizeof s->room};
+    else
+        (void)buf_reserve(&s->buf, size_max);
     return &s->buf;
 }
 
@@ -104,7 +107,8 @@ enum object_result object_get(struct view *v, struct bytes key, struct object *o
     return OBJECT_OK;
 }
 
-enum object_result object_get_typed(struct view *v, struct bytes key, uint8_t type, struct object *o, struct reply *out)
+enum object_result object_get_typed(struct view *v, struct bytes key, uint8_t type,
+                                    struct object *o, struct reply *out)
 {
     if (object_get(v, key, o) == OBJECT_MISSED) return OBJECT_MISSED;
     if (o->type == OBJECT_NONE || o->type == type) return OBJECT_OK;
@@ -152,7 +156,8 @@ static void trash_elements(struct view *v, const struct object *o)
     scratch_deinit(&s, KEYS_SUB_HEAD);
 }
 
-/* Writes the meta record of `o`. Its value is put together first: o->string may be borrowed from the view. */
+/* Writes the meta record of `o`. Its value is put together first: o->string may be borrowed from
+ * the view. */
 static void put_meta(struct view *v, const struct object *o)
 {
     struct scratch s, t;
@@ -168,7 +173,8 @@ static void put_meta(struct view *v, const struct object *o)
     scratch_deinit(&s, key_size);
 }
 
-void object_put_string(struct view *v, const struct object *o, struct bytes value, int64_t expire_ms)
+void object_put_string(struct view *v, const struct object *o, struct bytes value,
+                       int64_t expire_ms)
 {
     struct object n = *o;
     n.type = OBJECT_STRING;
@@ -187,13 +193,16 @@ void object_put_collection(struct view *v, const struct object *was, struct obje
     ASSERT(o->type != OBJECT_NONE && o->type != OBJECT_STRING && o->slot == was->slot);
     if (o->count == 0) {
         struct object bare = *was;
-        bare.objid = 0; /* the caller has deleted the elements one by one: there is nothing to throw away */
+        bare.objid =
+            0; /* the caller has deleted the elements one by one: there is nothing to throw away */
         object_delete(v, &bare);
         return;
     }
     if (o->objid == 0) o->objid = view_new_objid(v);
     if (was->objid != o->objid) trash_elements(v, was);
-    if (was->type == o->type && was->objid == o->objid && was->count == o->count && was->expire_ms == o->expire_ms) return;
+    if (was->type == o->type && was->objid == o->objid && was->count == o->count &&
+        was->expire_ms == o->expire_ms)
+        return;
     o->string = (struct bytes){0};
     put_meta(v, o);
     index_expiry(v, was, was->expire_ms, o->expire_ms);

@@ -9,9 +9,10 @@
 #define HEAD_MAX 24 /* a type byte, an int64 in decimal, CR LF */
 
 /* Two digits at a time. */
-static const char digit_pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
-                                  "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
-                                  "9899";
+static const char digit_pairs[] = "00010203040506070809101112131415161718192021222324"
+                                  "25262728293031323334353637383940414243444546474849"
+                                  "50515253545556575859606162636465666768697071727374"
+                                  "75767778798081828384858687888990919293949596979899";
 
 /* Decimal digits of v, ending before `end`; returns where they start. */
 static char *digits_before(char *end, uint64_t v)
@@ -77,7 +78,8 @@ static void put_line(struct buf *out, char type, struct bytes text)
 {
     uint8_t *p = buf_reserve(out, text.size + 3);
     *p++ = (uint8_t)type;
-    for (size_t i = 0; i < text.size; i++) *p++ = text.data[i] == '\r' || text.data[i] == '\n' ? ' ' : text.data[i];
+    for (size_t i = 0; i < text.size; i++)
+        *p++ = text.data[i] == '\r' || text.data[i] == '\n' ? ' ' : text.data[i];
     memcpy(p, "\r\n", 2);
     out->size += text.size + 3;
 }
@@ -100,7 +102,8 @@ void reply_errorf(struct reply *r, const char *format, ...)
     int size = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     ASSERT(size >= 0);
-    put_line(r->out, '-', bytes_of(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1));
+    put_line(r->out, '-',
+             bytes_of(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1));
 }
 
 void reply_i64(struct reply *r, int64_t v)
@@ -132,14 +135,18 @@ void reply_bulk_i64(struct reply *r, int64_t v)
 
 void reply_nil(struct reply *r)
 {
-    if (r->version >= 3) buf_append(r->out, "_\r\n", 3);
-    else buf_append(r->out, "$-1\r\n", 5);
+    if (r->version >= 3)
+        buf_append(r->out, "_\r\n", 3);
+    else
+        buf_append(r->out, "$-1\r\n", 5);
 }
 
 void reply_nil_array(struct reply *r)
 {
-    if (r->version >= 3) buf_append(r->out, "_\r\n", 3);
-    else buf_append(r->out, "*-1\r\n", 5);
+    if (r->version >= 3)
+        buf_append(r->out, "_\r\n", 3);
+    else
+        buf_append(r->out, "*-1\r\n", 5);
 }
 
 void reply_array(struct reply *r, size_t count)
@@ -149,8 +156,10 @@ void reply_array(struct reply *r, size_t count)
 
 void reply_map(struct reply *r, size_t pairs)
 {
-    if (r->version >= 3) put_head(r->out, '%', (int64_t)pairs);
-    else put_head(r->out, '*', (int64_t)pairs * 2);
+    if (r->version >= 3)
+        put_head(r->out, '%', (int64_t)pairs);
+    else
+        put_head(r->out, '*', (int64_t)pairs * 2);
 }
 
 void reply_set(struct reply *r, size_t count)
@@ -158,8 +167,8 @@ void reply_set(struct reply *r, size_t count)
     put_head(r->out, r->version >= 3 ? '~' : '*', (int64_t)count);
 }
 
-/* Redis prints doubles with %.17g, which reads back but is not the shortest ("0.10000000000000001"); since 7.2 it prints the
- * shortest that reads back, and so do we. */
+/* Redis prints doubles with %.17g, which reads back but is not the shortest
+ * ("0.10000000000000001"); since 7.2 it prints the shortest that reads back, and so do we. */
 void reply_double(struct reply *r, long double v)
 {
     char text[64];
@@ -177,14 +186,18 @@ void reply_double(struct reply *r, long double v)
         }
     }
     ASSERT(size > 0 && (size_t)size < sizeof text);
-    if (r->version >= 3) put_line(r->out, ',', bytes_of(text, (size_t)size));
-    else reply_bulk(r, bytes_of(text, (size_t)size));
+    if (r->version >= 3)
+        put_line(r->out, ',', bytes_of(text, (size_t)size));
+    else
+        reply_bulk(r, bytes_of(text, (size_t)size));
 }
 
 void reply_bool(struct reply *r, bool v)
 {
-    if (r->version >= 3) buf_append(r->out, v ? "#t\r\n" : "#f\r\n", 4);
-    else put_head(r->out, ':', v);
+    if (r->version >= 3)
+        buf_append(r->out, v ? "#t\r\n" : "#f\r\n", 4);
+    else
+        put_head(r->out, ':', v);
 }
 
 void reply_verbatim(struct reply *r, struct bytes text)

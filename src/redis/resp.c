@@ -4,7 +4,7 @@
 
 #include <ctype.h>
 
-#define NUMBER_LINE_MAX 32  /* a type byte, a number, CR LF: more is no number */
+#define NUMBER_LINE_MAX 32 /* a type byte, a number, CR LF: more is no number */
 #define REPLY_DEPTH_MAX 32
 #define REPLY_BULK_MAX  (1u << 30)
 
@@ -30,7 +30,8 @@ void resp_reset(struct resp_args *a)
 enum line { LINE_WHOLE, LINE_PART, LINE_BAD, LINE_LONG };
 
 /* The decimal number at p, ended by CR LF; *next is behind them. */
-static inline enum line take_number(const uint8_t *p, const uint8_t *end, int64_t *v, const uint8_t **next)
+static inline enum line take_number(const uint8_t *p, const uint8_t *end, int64_t *v,
+                                    const uint8_t **next)
 {
     if (end - p >= 3 && p[1] == '\r' && p[2] == '\n') { /* one digit: nearly all of them */
         *v = p[0] - '0';
@@ -68,8 +69,10 @@ static void args_grow(struct resp_args *a)
     a->v = mem_realloc(a->v, a->capacity * sizeof *a->v);
 }
 
-/* Keeps the arguments from `first` on as offsets, for the input may move before the rest of the request is here. */
-static int64_t suspend(struct resp_args *a, struct bytes in, uint32_t first, uint32_t have, size_t at, size_t want)
+/* Keeps the arguments from `first` on as offsets, for the input may move before the rest of the
+ * request is here. */
+static int64_t suspend(struct resp_args *a, struct bytes in, uint32_t first, uint32_t have,
+                       size_t at, size_t want)
 {
     if (a->span_capacity < have) {
         uint32_t capacity = a->span_capacity ? a->span_capacity : 16;
@@ -88,7 +91,8 @@ static int64_t suspend(struct resp_args *a, struct bytes in, uint32_t first, uin
 /* The whole request is here: v is complete but for the arguments of earlier calls. */
 static int64_t finish(struct resp_args *a, struct bytes in, uint32_t resumed, size_t at)
 {
-    for (uint32_t i = 0; i < resumed; i++) a->v[i] = bytes_of(in.data + a->spans[i].at, a->spans[i].size);
+    for (uint32_t i = 0; i < resumed; i++)
+        a->v[i] = bytes_of(in.data + a->spans[i].at, a->spans[i].size);
     a->count = a->expected;
     a->at = 0;
     a->expected = a->have = 0;
@@ -130,9 +134,11 @@ static int64_t parse_bulks(struct resp_args *a, struct bytes in)
         case LINE_WHOLE: break;
         }
         if (size < 0) return bad(a, "Protocol error: invalid bulk length");
-        if (size > RESP_BULK_MAX) return bad(a, "Protocol error: invalid bulk length (the limit is 32 MiB)");
+        if (size > RESP_BULK_MAX)
+            return bad(a, "Protocol error: invalid bulk length (the limit is 32 MiB)");
         size_t whole = (size_t)(body - in.data) + (size_t)size + 2;
-        if (whole > RESP_REQUEST_MAX) return bad(a, "Protocol error: too big request (the limit is 64 MiB)");
+        if (whole > RESP_REQUEST_MAX)
+            return bad(a, "Protocol error: too big request (the limit is 64 MiB)");
         if (whole > in.size) return suspend(a, in, resumed, have, (size_t)(p - in.data), whole);
         if (have == a->capacity) args_grow(a);
         a->v[have] = bytes_of(body, (size_t)size);
@@ -165,9 +171,10 @@ static size_t unescape(const uint8_t *p, const uint8_t *end, struct buf *out)
     return 1;
 }
 
-/* The inside of a word in quotes, p behind the opening one; returns the place behind the closing one, NULL if it has none or is
- * not followed by a space. */
-static const uint8_t *take_quoted(const uint8_t *p, const uint8_t *end, uint8_t quote, struct buf *out)
+/* The inside of a word in quotes, p behind the opening one; returns the place behind the closing
+ * one, NULL if it has none or is not followed by a space. */
+static const uint8_t *take_quoted(const uint8_t *p, const uint8_t *end, uint8_t quote,
+                                  struct buf *out)
 {
     while (p < end && *p != quote) {
         if (*p == '\\' && p + 1 < end && quote == '"') {
@@ -212,7 +219,8 @@ static int64_t parse_inline(struct resp_args *a, struct bytes in)
     if (nul) end = nul; /* as for Redis, whose lines are C strings */
 
     buf_clear(&a->scratch);
-    (void)buf_reserve(&a->scratch, size); /* words are no longer than the line: it does not move below */
+    (void)buf_reserve(&a->scratch,
+                      size); /* words are no longer than the line: it does not move below */
     a->count = 0;
     for (;;) {
         while (p < end && isspace(*p)) p++;
@@ -265,7 +273,8 @@ static int64_t line_end(struct bytes in, size_t at)
     return cr[1] == '\n' ? cr + 2 - in.data : REPLY_BAD;
 }
 
-/* How many replies stand below an aggregate of `count`; an attribute is followed by the reply that it describes. */
+/* How many replies stand below an aggregate of `count`; an attribute is followed by the reply that
+ * it describes. */
 static int64_t children(uint8_t type, int64_t count)
 {
     if (count == -1 && type == '*') return 0;
@@ -276,7 +285,8 @@ static int64_t children(uint8_t type, int64_t count)
 
 int64_t resp_reply_size(struct bytes in)
 {
-    int64_t left[REPLY_DEPTH_MAX + 1] = {1}, count, end = 0; /* replies still to come at each depth */
+    int64_t left[REPLY_DEPTH_MAX + 1] = {1}, count,
+                                   end = 0; /* replies still to come at each depth */
     unsigned depth = 0;
     size_t at = 0;
 

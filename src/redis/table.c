@@ -1,4 +1,5 @@
-/* The command table: the rows of all types, looked up by name, and what is checked before a command runs. */
+/* The command table: the rows of all types, looked up by name, and what is checked before a command
+ * runs. */
 #include "redis/types.h"
 #include "base/assert.h"
 
@@ -36,8 +37,10 @@ const struct command *command_named(const char *full_name)
             size_t mid = lo + (hi - lo) / 2;
             int order = compare_full(full_name, &row[mid]);
             if (order == 0) return &row[mid];
-            if (order > 0) lo = mid + 1;
-            else hi = mid;
+            if (order > 0)
+                lo = mid + 1;
+            else
+                hi = mid;
         }
     }
     return NULL;
@@ -72,7 +75,8 @@ const struct command *command_find(const struct cmd_args *a, bool *container)
 
 void command_full_name(const struct command *c, char out[COMMAND_NAME_MAX])
 {
-    int size = snprintf(out, COMMAND_NAME_MAX, "%s%s%s", c->parent ? c->parent : "", c->parent ? "|" : "", c->name);
+    int size = snprintf(out, COMMAND_NAME_MAX, "%s%s%s", c->parent ? c->parent : "",
+                        c->parent ? "|" : "", c->name);
     ASSERT(size > 0 && size < COMMAND_NAME_MAX);
 }
 
@@ -81,7 +85,8 @@ void command_full_name(const struct command *c, char out[COMMAND_NAME_MAX])
 bool command_check_arity(const struct command *c, const struct cmd_args *a, struct reply *out)
 {
     char name[COMMAND_NAME_MAX];
-    if (c->arity >= 0 ? a->count == (uint32_t)c->arity : a->count >= (uint32_t)-c->arity) return true;
+    if (c->arity >= 0 ? a->count == (uint32_t)c->arity : a->count >= (uint32_t)-c->arity)
+        return true;
     command_full_name(c, name);
     reply_errorf(out, "ERR wrong number of arguments for '%s' command", name);
     return false;
@@ -101,7 +106,8 @@ bool command_check_keys(const struct command *c, const struct cmd_args *a, struc
     return fits;
 }
 
-/* What of a word fits in Redis's message: at most `most` bytes, up to a NUL (its words are C strings there). */
+/* What of a word fits in Redis's message: at most `most` bytes, up to a NUL (its words are C
+ * strings there). */
 static int shown(struct bytes word, size_t most)
 {
     size_t size = word.size < most ? word.size : most;
@@ -118,14 +124,18 @@ void command_unknown(const struct cmd_args *a, struct reply *out)
     ASSERT(!command_find(a, &container));
     (void)command_find(a, &container);
     if (container) {
-        buf_printf(&text, "ERR unknown subcommand '%.*s'. Try ", shown(v[1], 128), (const char *)v[1].data);
+        buf_printf(&text, "ERR unknown subcommand '%.*s'. Try ", shown(v[1], 128),
+                   (const char *)v[1].data);
         for (size_t i = 0; i < v[0].size; i++) buf_u8(&text, (uint8_t)toupper(v[0].data[i]));
         buf_printf(&text, " HELP.");
     } else {
-        buf_printf(&text, "ERR unknown command '%.*s', with args beginning with: ", shown(v[0], 128), (const char *)v[0].data);
+        buf_printf(&text,
+                   "ERR unknown command '%.*s', with args beginning with: ", shown(v[0], 128),
+                   (const char *)v[0].data);
         size_t start = text.size;
         for (uint32_t i = 1; i < a->count && text.size - start < 128; i++)
-            buf_printf(&text, "'%.*s' ", shown(v[i], 128 - (text.size - start)), (const char *)v[i].data);
+            buf_printf(&text, "'%.*s' ", shown(v[i], 128 - (text.size - start)),
+                       (const char *)v[i].data);
     }
     buf_u8(&text, 0);
     reply_error(out, (const char *)text.data);
@@ -134,9 +144,11 @@ void command_unknown(const struct cmd_args *a, struct reply *out)
 
 /* ---- keys ---- */
 
-bool command_keys(const struct command *c, const struct cmd_args *a, void (*each)(void *ctx, struct bytes key), void *ctx)
+bool command_keys(const struct command *c, const struct cmd_args *a,
+                  void (*each)(void *ctx, struct bytes key), void *ctx)
 {
-    int64_t first = c->first, last = c->last < 0 ? (int64_t)a->count + c->last : c->last, step = c->step;
+    int64_t first = c->first, last = c->last < 0 ? (int64_t)a->count + c->last : c->last,
+            step = c->step;
 
     if (first == 0) return true;
     if (c->flags & CMD_NUMKEYS) {

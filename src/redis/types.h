@@ -1,8 +1,11 @@
-/* The rows of the command table, one array a file: the file that holds a type's commands describes them too. table.c gathers them.
+/* The rows of the command table, one array a file: the file that holds a type's commands describes
+ * them too. table.c gathers them.
  *
- * Within an array rows rise by full name, compared as bytes: "name", or "parent|name" for a subcommand ("client" < "client|id" <
- * "command"), since they are found by binary search; a test checks the order. A container ("client") has a row of its own with the flag
- * CMD_CONTAINER and fn NULL; its subcommands may stand in another array than it does ("memory|usage" is data, "memory|doctor" local). */
+ * Within an array rows rise by full name, compared as bytes: "name", or "parent|name" for a
+ * subcommand ("client" < "client|id" < "command"), since they are found by binary search; a test
+ * checks the order. A container ("client") has a row of its own with the flag CMD_CONTAINER and fn
+ * NULL; its subcommands may stand in another array than it does ("memory|usage" is data,
+ * "memory|doctor" local). */
 #ifndef SYNOD_REDIS_TYPES_H
 #define SYNOD_REDIS_TYPES_H
 
@@ -14,10 +17,12 @@ extern const size_t strings_command_count;
 extern const struct command hashes_commands[]; /* hashes.c */
 extern const size_t hashes_command_count;
 
-extern const struct command keys_commands[]; /* keys.c and scan.c: keys of any type, and the key space */
+extern const struct command
+    keys_commands[]; /* keys.c and scan.c: keys of any type, and the key space */
 extern const size_t keys_command_count;
 
-extern const struct command local_commands[]; /* local.c: connection, server, cluster; rows only, fn is NULL */
+extern const struct command
+    local_commands[]; /* local.c: connection, server, cluster; rows only, fn is NULL */
 extern const size_t local_command_count;
 
 #endif

@@ -168,10 +168,11 @@ uint64_t view_new_objid(struct view *v)
 
 /* ---- reading ---- */
 
-static enum view_result view_miss(struct view *v, struct bytes lo, struct bytes hi)
+static enum view_result view_miss(struct view *v, struct bytes lo, struct bytes hi, bool reverse)
 {
     if (v->missed) return VIEW_MISS;
     v->missed = true;
+    v->miss_reverse = reverse;
     buf_clear(&v->miss_lo);
     buf_clear(&v->miss_hi);
     buf_append_bytes(&v->miss_lo, lo);
@@ -191,7 +192,7 @@ enum view_result view_get(struct view *v, struct bytes key, struct bytes *value)
     }
     if (v->wiped) return VIEW_ABSENT;
     enum view_result r = v->source.get(v->source.ctx, key, value);
-    return r == VIEW_MISS ? view_miss(v, key, (struct bytes){0}) : r;
+    return r == VIEW_MISS ? view_miss(v, key, (struct bytes){0}, false) : r;
 }
 
 static int order_compare(const void *a, const void *b, void *ctx)
@@ -269,7 +270,7 @@ enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bo
     struct merge m = {v, lo, hi, reverse, false, order_first(v, lo, hi, reverse), each, ctx};
     if (!v->wiped) {
         enum view_result r = v->source.range(v->source.ctx, lo, hi, reverse, merge_source, &m);
-        if (r == VIEW_MISS) return view_miss(v, lo, hi);
+        if (r == VIEW_MISS) return view_miss(v, lo, hi, reverse);
     }
     const struct view_write *w;
     while (!m.stopped && (w = merge_peek(&m))) (void)merge_own(&m, w);

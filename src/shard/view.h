@@ -46,7 +46,7 @@ struct view {
     uint32_t order_count;       /* how many of the writes `order` covers */
     bool wiped;                 /* view_wipe was called: the source is hidden */
 
-    bool missed;
+    bool missed, miss_reverse;
     struct buf miss_lo, miss_hi; /* what to fetch: one key (miss_hi empty), or a range */
 };
 

@@ -30,11 +30,12 @@ static struct shim_iter *iter_of(struct engine_iter *it)
     return (struct shim_iter *)(void *)it;
 }
 
-static enum engine_result shim_iter_new(struct engine *e, struct bytes lo, struct bytes hi, bool block, struct engine_iter **out)
+static enum engine_result shim_iter_new(struct engine *e, struct bytes lo, struct bytes hi, bool reverse, bool block,
+                                        struct engine_iter **out)
 {
     struct shim *h = shim_of(e);
     struct engine_iter *inner = NULL;
-    enum engine_result r = h->inner->ops->iter_new(h->inner, lo, hi, block, &inner);
+    enum engine_result r = h->inner->ops->iter_new(h->inner, lo, hi, reverse, block, &inner);
     h->s->result->cover.misses += r == ENGINE_MISS;
     *out = NULL;
     if (!inner) return r;

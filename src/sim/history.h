@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define HISTORY_OBJECTS_MAX 32
 #define HISTORY_PENDING UINT64_MAX
 
 enum history_kind {
@@ -42,7 +43,7 @@ struct history {
     struct history_op *op;
     size_t count, capacity;
     uint64_t time;
-    uint32_t objects;
+    char name[HISTORY_OBJECTS_MAX][28];
 };
 
 void history_deinit(struct history *h);
@@ -50,8 +51,9 @@ void history_deinit(struct history *h);
 size_t history_call(struct history *h, struct history_op op);
 void history_return(struct history *h, size_t index, enum history_outcome outcome, bool nil, int64_t answer);
 
-/* True: for each object there is an order of its ops, each between its call and its return, in which every answer is right. Else `why` says
- * which object and what is wrong. */
-bool history_check(const struct history *h, char *why, size_t why_size);
+struct buf;
+/* True: for each object there is an order of its ops, each between its call and its return, in which every answer is right. Else `why` has
+ * the part that is wrong. *hard: could not be told for one (which counts as true). */
+bool history_check(const struct history *h, struct buf *why, bool *hard);
 
 #endif

@@ -47,7 +47,7 @@ struct sim_options {
     X(applied) X(noops) X(reproposed) X(invalid) X(elections) X(fetched) X(flushes) X(ingests) X(misses) X(torn_tails)   \
     X(frames_lost) X(frames_doubled) X(frames_delayed) X(resets) X(timeouts) X(half_open) X(refused)                     \
     X(writes_torn) X(writes_failed) X(no_space) X(stalls)                                                                \
-    X(ops_done) X(ops_refused) X(ops_unknown) X(reads) X(writes) X(swaps) X(adds) X(breadth) X(pipelined) X(reconnects)
+    X(ops_done) X(ops_refused) X(ops_unknown) X(reads) X(writes) X(swaps) X(adds) X(breadth) X(pipelined) X(reconnects) X(undecided)
 struct sim_cover {
 #define SIM_COVER_FIELD(name) uint64_t name;
     SIM_COVER(SIM_COVER_FIELD)
@@ -56,7 +56,7 @@ struct sim_cover {
 
 struct sim_result {
     enum sim_class class;
-    char why[400];
+    char why[2000];
     uint64_t hash;       /* of everything that happened */
     uint64_t events, turns, virtual_ms;
     struct sim_cover cover;

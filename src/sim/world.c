@@ -447,11 +447,11 @@ void world_say(struct world *w, uint32_t host, const char *format, ...)
 {
     char text[TRACE_LINE_BYTES];
     va_list args;
-    if (!w->options.line) return;
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    w->options.line(w->options.ctx, host, text);
+    if (w->host[host]->depth) trace_line("%s", text); /* for the moment an assertion fails; `line` sees it too */
+    else if (w->options.line) w->options.line(w->options.ctx, host, text);
 }
 
 struct io *world_io(struct world *w, uint32_t host)

@@ -12,20 +12,20 @@ enum entry_state {
 };
 
 struct entry {
-    struct entry *next;     /* in its bucket */
-    struct list link;       /* in the queue, or in limbo */
+    struct entry *next; /* in its bucket */
+    struct list link;   /* in the queue, or in limbo */
     uint64_t hash, ticket;
     uint32_t key_size, value_size;
     uint8_t state;
-    bool hit;               /* since it last came to the back of the queue */
-    uint8_t bytes[];        /* key, value */
+    bool hit;        /* since it last came to the back of the queue */
+    uint8_t bytes[]; /* key, value */
 };
 
 struct space_cache {
-    struct entry **bucket;  /* NULL until the first entry */
+    struct entry **bucket; /* NULL until the first entry */
     size_t mask, count;
     struct list queue;
-    struct list limbo;      /* evicted or forgotten this turn, perhaps still borrowed */
+    struct list limbo; /* evicted or forgotten this turn, perhaps still borrowed */
     size_t bytes, bytes_max;
     uint64_t ticket, hits, misses;
 };
@@ -139,7 +139,8 @@ static void evict(struct space_cache *c)
     }
 }
 
-/* Links the entry in place of an older one of its key; one that would push out half of all others goes to limbo at once. */
+/* Links the entry in place of an older one of its key; one that would push out half of all others
+ * goes to limbo at once. */
 static void entry_link(struct space_cache *c, struct entry *e)
 {
     cache_forget(c, entry_key(e));
@@ -191,8 +192,10 @@ void cache_forget_range(struct space_cache *c, struct bytes lo, struct bytes hi)
     for (size_t i = 0; c->count && i <= c->mask; i++) {
         for (struct entry **at = &c->bucket[i]; *at;) {
             struct bytes key = entry_key(*at);
-            if (bytes_compare(lo, key) <= 0 && bytes_compare(key, hi) < 0) entry_unlink(c, at);
-            else at = &(*at)->next;
+            if (bytes_compare(lo, key) <= 0 && bytes_compare(key, hi) < 0)
+                entry_unlink(c, at);
+            else
+                at = &(*at)->next;
         }
     }
 }
@@ -200,21 +203,25 @@ void cache_forget_range(struct space_cache *c, struct bytes lo, struct bytes hi)
 uint64_t cache_reserve(struct space_cache *c, struct bytes key)
 {
     struct entry *e = c->count ? *entry_find(c, key, hash64(key, 0)) : NULL;
-    if (e) return e->state == ENTRY_RESERVED ? e->ticket : 0; /* what others fetched meanwhile stays */
+    if (e)
+        return e->state == ENTRY_RESERVED ? e->ticket : 0; /* what others fetched meanwhile stays */
     e = entry_new(key, (struct bytes){0}, ENTRY_RESERVED);
     uint64_t ticket = e->ticket = ++c->ticket;
     entry_link(c, e);
     return ticket;
 }
 
-void cache_fill_reserved(struct space_cache *c, uint64_t ticket, struct bytes key, struct bytes value, bool absent)
+void cache_fill_reserved(struct space_cache *c, uint64_t ticket, struct bytes key,
+                         struct bytes value, bool absent)
 {
     if (c->count == 0) return;
     struct entry *e = *entry_find(c, key, hash64(key, 0));
-    if (e && e->state == ENTRY_RESERVED && e->ticket == ticket) (void)cache_fill(c, key, value, absent);
+    if (e && e->state == ENTRY_RESERVED && e->ticket == ticket)
+        (void)cache_fill(c, key, value, absent);
 }
 
 void space_cache_stats(const struct space_cache *c, struct space_cache_stats *out)
 {
-    *out = (struct space_cache_stats){.hits = c->hits, .misses = c->misses, .entries = c->count, .bytes = c->bytes};
+    *out = (struct space_cache_stats){
+        .hits = c->hits, .misses = c->misses, .entries = c->count, .bytes = c->bytes};
 }

@@ -1,9 +1,11 @@
-/* The ordered store at the bottom of a node: sorted files that were flushed from memory (rocks.c: RocksDB; mem.c: the simulator's
- * twin). It takes whole sorted batches only; what it holds is therefore known exactly: per group, everything up to the applied
- * position that travelled with the last batch. It has no write-ahead log; the paxos log is it.
+/* The ordered store at the bottom of a node: sorted files that were flushed from memory (rocks.c:
+ * RocksDB; mem.c: the simulator's twin). It takes whole sorted batches only; what it holds is
+ * therefore known exactly: per group, everything up to the applied position that travelled with the
+ * last batch. It has no write-ahead log; the paxos log is it.
  *
- * Threads: get and iter are the reactor's with block = false, and any thread's with block = true; ingest runs on a pool thread.
- * Groups share the engine, so ingests of different groups (whose keys do not overlap) may run at once. */
+ * Threads: get and iter are the reactor's with block = false, and any thread's with block = true;
+ * ingest runs on a pool thread. Groups share the engine, so ingests of different groups (whose keys
+ * do not overlap) may run at once. */
 #ifndef SYNOD_STORE_ENGINE_H
 #define SYNOD_STORE_ENGINE_H
 
@@ -12,8 +14,8 @@
 enum engine_result {
     ENGINE_FOUND,
     ENGINE_ABSENT,
-    ENGINE_MISS,      /* only with block = false: it would have to touch the disk */
-    ENGINE_E_IO,      /* the disk or a checksum failed: the node must stop applying */
+    ENGINE_MISS, /* only with block = false: it would have to touch the disk */
+    ENGINE_E_IO, /* the disk or a checksum failed: the node must stop applying */
 };
 
 struct engine;
@@ -21,28 +23,32 @@ struct engine_iter;
 
 /* A sorted source of changes for ingest: next() yields keys in strictly rising order. */
 struct engine_source {
-    /* False at the end. value.data == NULL with deleted = true: a deletion. Borrowed until the next call. */
+    /* False at the end. value.data == NULL with deleted = true: a deletion. Borrowed until the next
+     * call. */
     bool (*next)(void *ctx, struct bytes *key, struct bytes *value, bool *deleted);
     void *ctx;
-    /* Ranges [lo, hi) wiped before the batch applies (older data only): for FLUSHALL, collections dropped, replicas removed. */
+    /* Ranges [lo, hi) wiped before the batch applies (older data only): for FLUSHALL, collections
+     * dropped, replicas removed. */
     const struct engine_range {
         struct bytes lo, hi;
-    } *wipe;
+    } * wipe;
     size_t wipe_count;
 };
 
 struct engine_ops {
     /* FOUND: *value, cleared first, holds the value. Else it is empty. */
     enum engine_result (*get)(struct engine *e, struct bytes key, bool block, struct buf *value);
-    /* Keys in [lo, hi), rising, or falling if reverse. lo and hi are copied. The iterator sees the state at its creation.
-     * FOUND: *out is one to free; else *out is NULL. */
-    enum engine_result (*iter_new)(struct engine *e, struct bytes lo, struct bytes hi, bool reverse, bool block,
-                                   struct engine_iter **out);
-    /* FOUND: key and value borrowed until the next call; ABSENT: the end; MISS, E_IO: as above (then only free it). */
+    /* Keys in [lo, hi), rising, or falling if reverse. lo and hi are copied. The iterator sees the
+     * state at its creation. FOUND: *out is one to free; else *out is NULL. */
+    enum engine_result (*iter_new)(struct engine *e, struct bytes lo, struct bytes hi, bool reverse,
+                                   bool block, struct engine_iter **out);
+    /* FOUND: key and value borrowed until the next call; ABSENT: the end; MISS, E_IO: as above
+     * (then only free it). */
     enum engine_result (*iter_next)(struct engine_iter *it, struct bytes *key, struct bytes *value);
     void (*iter_free)(struct engine_iter *it);
-    /* Makes the batch durable and visible, all or nothing, also across a crash. 0, or a negative errno (full disk: -ENOSPC: nothing
-     * changed, try again later; -EBADMSG: a checksum failed). The wiped ranges go first: keys of the batch itself survive them. */
+    /* Makes the batch durable and visible, all or nothing, also across a crash. 0, or a negative
+     * errno (full disk: -ENOSPC: nothing changed, try again later; -EBADMSG: a checksum failed).
+     * The wiped ranges go first: keys of the batch itself survive them. */
     int (*ingest)(struct engine *e, struct engine_source *source);
     /* "name:value\r\n" lines for INFO; engine_last_error among them once something failed. */
     void (*stats)(struct engine *e, struct buf *text);
@@ -54,19 +60,23 @@ struct engine {
     const struct engine_ops *ops;
 };
 
-/* RocksDB in directory `path` (made if missing). cache_bytes: block cache. NULL on failure, with one line in error. */
-struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *error, size_t error_size);
+/* RocksDB in directory `path` (made if missing). cache_bytes: block cache. NULL on failure, with
+ * one line in error. */
+struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *error,
+                                 size_t error_size);
 
-static inline enum engine_result engine_get(struct engine *e, struct bytes key, bool block, struct buf *value)
+static inline enum engine_result engine_get(struct engine *e, struct bytes key, bool block,
+                                            struct buf *value)
 {
     return e->ops->get(e, key, block, value);
 }
-static inline enum engine_result engine_iter_new(struct engine *e, struct bytes lo, struct bytes hi, bool reverse, bool block,
-                                                 struct engine_iter **out)
+static inline enum engine_result engine_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                                 bool reverse, bool block, struct engine_iter **out)
 {
     return e->ops->iter_new(e, lo, hi, reverse, block, out);
 }
-static inline enum engine_result engine_iter_next(struct engine *e, struct engine_iter *it, struct bytes *key, struct bytes *value)
+static inline enum engine_result engine_iter_next(struct engine *e, struct engine_iter *it,
+                                                  struct bytes *key, struct bytes *value)
 {
     return e->ops->iter_next(it, key, value);
 }
@@ -83,12 +93,14 @@ static inline void engine_close(struct engine *e)
     e->ops->close(e);
 }
 
-/* The twin in memory. `disk` outlives engines opened on it: closing an engine without ingesting loses nothing that was ingested. */
+/* The twin in memory. `disk` outlives engines opened on it: closing an engine without ingesting
+ * loses nothing that was ingested. */
 struct engine_mem_disk;
 struct engine_mem_disk *engine_mem_disk_new(void);
 void engine_mem_disk_free(struct engine_mem_disk *d);
 struct engine *engine_mem_open(struct engine_mem_disk *d);
-/* From now on every block = false read that was not made with block = true before answers MISS, by this chance (per million). */
+/* From now on every block = false read that was not made with block = true before answers MISS, by
+ * this chance (per million). */
 void engine_mem_set_miss(struct engine *e, uint32_t ppm, uint64_t seed);
 /* The disk refuses ingests with -ENOSPC while it is full. */
 void engine_mem_set_full(struct engine_mem_disk *d, bool full);

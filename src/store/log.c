@@ -347,24 +347,19 @@ void log_check(const struct log *l)
 
 /* ---- opening ---- */
 
-static void replay_segment(void *ctx, const struct scan_file *f)
-{
-    struct log *l = ctx;
-    struct log_segment *s = segment_push(l, f->h.sequence);
-    snprintf(s->name, sizeof s->name, "%s", f->name);
-    s->bytes = f->bytes;
-    s->written = true;
-}
-
 struct replay {
     struct log *log;
     void (*each)(void *ctx, const struct log_record *);
     void *ctx;
 };
 
-static void replay_segment_of(void *ctx, const struct scan_file *f)
+static void replay_segment(void *ctx, const struct scan_file *f)
 {
-    replay_segment(((struct replay *)ctx)->log, f);
+    struct replay *p = ctx;
+    struct log_segment *s = segment_push(p->log, f->h.sequence);
+    snprintf(s->name, sizeof s->name, "%s", f->name);
+    s->bytes = f->bytes;
+    s->written = true;
 }
 
 static void replay_record(void *ctx, const struct log_place *place, uint64_t lsn, const struct log_record *r)
@@ -461,7 +456,7 @@ enum log_open_result log_open(struct io *io, const struct log_options *options, 
     struct scan s;
     struct log *l = new_log(io, options);
     struct replay replay = {l, each, each_ctx};
-    struct scan_sink sink = {.segment = replay_segment_of, .record = replay_record, .ctx = &replay};
+    struct scan_sink sink = {.segment = replay_segment, .record = replay_record, .ctx = &replay};
     enum log_open_result e = scan_run(&s, io, &sink);
     if (!e && s.count == 0) {
         int failed = create(io, options);

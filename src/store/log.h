@@ -52,11 +52,12 @@ enum log_open_result {
 
 /* Opens or creates the log in io's directory and replays every live record in append order through `each` (borrowed for the call);
  * beats are left out. Records may come again further on, with all their fields, where the log moved them to its tail; so within a
- * group positions need not rise. On failure *out is NULL (records of a sound beginning may have been replayed), and `error` has one line that says what and where (segment, offset) and what to do. */
+ * group positions need not rise. On failure *out is NULL (records of a sound beginning may have been replayed), and `error` has
+ * one line that says what and where (segment, offset) and what to do. */
 enum log_open_result log_open(struct io *io, const struct log_options *options, void (*each)(void *ctx, const struct log_record *),
                               void *each_ctx, struct log **out, char *error, size_t error_size);
 /* Ends without waiting for writes: no callback of the log's user is called any more (reads asked for are dropped). Buffers that
- * the io still holds are freed as it calls back, so free the io after this, or at least let it finish. */
+ * the io still holds are freed as it calls back, so free the io after this. Not from inside a callback of the log. */
 void log_free(struct log *l);
 /* After a simulated crash: the io has forgotten its files and will never call back. Frees at once and does not touch the io. */
 void log_abandon(struct log *l);
@@ -83,7 +84,8 @@ enum log_room log_room(const struct log *l);
 void log_set_floor(struct log *l, uint32_t group, uint64_t floor);
 /* First position of the group that can still be read; 0: none. */
 uint64_t log_first(const struct log *l, uint32_t group);
-/* When over the quota: the group whose entries keep the oldest segment alive (flush it, then raise its floor); false: no pressure. */
+/* When over the quota, or the disk is full: a group whose entries keep the oldest segment alive (flush it, then raise its floor).
+ * Groups with little in it are moved to the tail instead. False: no pressure. */
 bool log_pressure(const struct log *l, uint32_t *group);
 /* Whether the log contains anything of the group (a replica that should exist but has no records has lost its disk). */
 bool log_has_group(const struct log *l, uint32_t group);
@@ -111,6 +113,9 @@ struct log_stats {
     uint64_t read_errors; /* reads that failed, or found damaged records (which are not handed out) */
 };
 void log_stats(const struct log *l, struct log_stats *out);
+
+/* Walks the invariants of segments and index (log_internal.h), ASSERTing each. Costs time in proportion to the live entries. */
+void log_check(const struct log *l);
 
 /* For people: walks the segments in a directory without changing them; prints one line a record (dump) or only a summary and all
  * damage (check). 0: sound; 1: torn tail only; 2: corrupt or unreadable. */

@@ -192,7 +192,7 @@ static void rewrite_done(void *ctx, struct log_read *r, const struct log_record 
     for (uint32_t i = 0; i < count; i++) {
         const struct log_group *g = index_group(l, r->group);
         const struct log_place *p = g ? index_find(g, records[i].entry.position) : NULL;
-        if (!p || p->sequence != l->rewrite_sequence || p->sequence != l->segment[0]->sequence) continue;
+        if (!p || p->sequence != l->segment[0]->sequence) continue;
         log_put(l, &records[i]);
         moved++;
     }
@@ -203,7 +203,7 @@ static void start_rewrite(struct log *l, const struct log_group *g)
 {
     l->rewriting = true;
     l->rewrite_sequence = l->segment[0]->sequence;
-    l->rewrite = (struct log_read){.group = g->id, .position = index_first(g), .last = UINT64_MAX,
+    l->rewrite = (struct log_read){.group = g->id, .position = index_first_in(g, l->rewrite_sequence), .last = UINT64_MAX,
                                    .bytes_max = 2 * LOG_COLD_BYTES, .done = rewrite_done, .ctx = l};
     log_read(l, &l->rewrite);
 }

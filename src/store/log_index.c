@@ -103,6 +103,16 @@ uint64_t index_first(const struct log_group *g)
     return 0;
 }
 
+uint64_t index_first_in(const struct log_group *g, uint64_t sequence)
+{
+    for (uint32_t i = 0; i < g->page_count; i++) {
+        const struct index_page *page = g->page[i];
+        for (uint32_t k = 0; k < INDEX_PAGE; k++)
+            if (page->place[k].size && page->place[k].sequence == sequence) return page->number * INDEX_PAGE + k;
+    }
+    return 0;
+}
+
 static void forget_below(struct log *l, struct log_group *g, struct index_page *p, uint64_t floor)
 {
     uint64_t from = p->number * INDEX_PAGE;

@@ -19,7 +19,6 @@
 #define LOG_BLOCK_KEEP     (1u << 20)   /* a larger buffer is given back after its write */
 #define LOG_IDLE_NS        5000000u    /* idle for so long: prove the last write (docs/FORMAT.md, the window) */
 #define LOG_RETRY_NS       1000000000u /* between attempts to make a segment on a full disk */
-#define LOG_RECORD_NONE    UINT32_MAX
 #define LOG_COLD_ENTRIES   32u         /* a group with at most these many live entries, */
 #define LOG_COLD_BYTES     (16u << 10) /* and bytes, is moved to the tail instead of being flushed */
 #define LOG_EXTENT_BYTES   (1u << 20)  /* read at once for log_read */
@@ -147,7 +146,8 @@ struct log {
 struct log_group *index_group(struct log *l, uint32_t id); /* NULL: nothing known */
 void index_record(struct log *l, const struct log_record *r, const struct log_place *place);
 const struct log_place *index_find(const struct log_group *g, uint64_t position); /* NULL: none */
-uint64_t index_first(const struct log_group *g);
+uint64_t index_first(const struct log_group *g);                          /* 0: none */
+uint64_t index_first_in(const struct log_group *g, uint64_t sequence); /* the first that is in this segment; 0: none */
 void index_set_floor(struct log *l, struct log_group *g, uint64_t floor);
 void index_drop(struct log *l, uint32_t id);
 void index_deinit(struct log *l);
@@ -168,8 +168,5 @@ void log_add_spare(struct log *l, struct io_file *file, const char *name);
 /* log_read.c */
 void log_start_reads(struct log *l);
 void log_free_reads(struct log *l);
-
-/* Walks L1, L3 and the index; for tests and the simulator. */
-void log_check(const struct log *l);
 
 #endif

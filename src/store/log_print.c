@@ -38,16 +38,17 @@ static void print_block(void *ctx, const struct scan_file *f, const struct recor
     struct print *p = ctx;
     p->blocks++;
     if (p->dump)
-        print_line(p, "%s+%" PRIu64 " block epoch=%" PRIu64 " lsn=%" PRIu64 " records=%u payload=%u synced=%" PRIu64 " oldest=%" PRIu64,
-                   f->name, (uint64_t)h->place * IO_BLOCK, h->epoch, h->lsn, h->count, h->payload, h->synced, h->oldest);
+        print_line(p, "%s+%" PRIu64 " block epoch=%" PRIu64 " lsn=%" PRIu64 " records=%u payload=%u synced=%" PRIu64
+                   " oldest=%" PRIu64, f->name, (uint64_t)h->place * IO_BLOCK, h->epoch, h->lsn, h->count, h->payload, h->synced,
+                   h->oldest);
 }
 
 static void print_entry(struct print *p, uint64_t lsn, const struct log_record *r)
 {
     const struct paxos_entry *e = &r->entry;
     print_line(p,
-               "  %" PRIu64 " entry group=%u replica=%u position=%" PRIu64 " ballot=%" PRIu64 ".%u born=%" PRIu64 ".%u base=%" PRIu64
-               "@%" PRIu64 ".%u %s size=%u hash=%016" PRIx64 " chosen=%" PRIu64,
+               "  %" PRIu64 " entry group=%u replica=%u position=%" PRIu64 " ballot=%" PRIu64 ".%u born=%" PRIu64 ".%u"
+               " base=%" PRIu64 "@%" PRIu64 ".%u %s size=%u hash=%016" PRIx64 " chosen=%" PRIu64,
                lsn, r->group, r->replica, e->position, paxos_ballot_round(e->ballot), paxos_ballot_replica(e->ballot),
                paxos_ballot_round(e->born), paxos_ballot_replica(e->born), e->base.position, paxos_ballot_round(e->base.born),
                paxos_ballot_replica(e->base.born), e->kind == PAXOS_DATA ? "data" : "noop", e->size, e->hash, r->chosen);
@@ -93,7 +94,8 @@ int log_print(struct io *io, bool dump, void (*line)(void *ctx, const char *text
         print_summary(&p, &s);
         status = s.torn ? 1 : 0;
         if (s.torn)
-            print_line(&p, "torn tail behind lsn %" PRIu64 ": writes that never completed; they are cut at the next start", s.end.lsn);
+            print_line(&p, "torn tail behind lsn %" PRIu64 ": writes that never completed, to be cut at the next start",
+                       s.end.lsn);
         else print_line(&p, "sound");
     }
     scan_deinit(&s);

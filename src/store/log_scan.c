@@ -210,8 +210,8 @@ static enum log_open_result verdict(struct scan *s)
     if (e || record_classify(s->end, s->proven) == RECORD_TORN || MUTANT(MUTANT_CUT_CORRUPT)) return e;
     uint32_t i = find_sequence(s, s->sequence);
     return FAIL(s, LOG_E_CORRUPT,
-                "%s: damaged at offset %llu, or the segment behind it is missing: records from lsn %llu on cannot be read, but those "
-                "up to lsn %llu had been on disk; " ADVICE,
+                "%s: damaged at offset %llu, or the segment behind it is missing: records from lsn %llu on cannot be read, "
+                "but those up to lsn %llu had been on disk; " ADVICE,
                 s->file[i].name, (unsigned long long)s->offset, (unsigned long long)s->end.lsn + 1, (unsigned long long)s->proven);
 }
 
@@ -228,7 +228,8 @@ enum log_open_result scan_run(struct scan *s, struct io *io, const struct scan_s
 
     uint32_t i = find_sequence(s, s->oldest);
     if (i == s->count)
-        return FAIL(s, LOG_E_CORRUPT, "log segment %llu is missing, or its header is damaged; " ADVICE, (unsigned long long)s->oldest);
+        return FAIL(s, LOG_E_CORRUPT, "log segment %llu is missing, or its header is damaged; " ADVICE,
+                    (unsigned long long)s->oldest);
     s->end = (struct record_end){s->file[i].h.lsn - 1, s->file[i].h.epoch};
     for (bool more = true; more;) {
         e = walk_segment(s, i, sink);

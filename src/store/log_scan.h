@@ -3,13 +3,8 @@
 #ifndef SYNOD_STORE_LOG_SCAN_H
 #define SYNOD_STORE_LOG_SCAN_H
 
-#include "store/record.h"
-
-#if __has_include("base/mutant.h")
 #include "base/mutant.h"
-#else
-#define MUTANT(name) 0
-#endif
+#include "store/record.h"
 
 #define LOG_FILE_PREFIX "log-"
 #define LOG_NAME_MAX    32

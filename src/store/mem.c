@@ -1,5 +1,6 @@
-/* The engine's twin in memory: an immutable sorted array, replaced as a whole by every ingest. So a batch is atomic and an iterator
- * keeps the array it began with. A "disk" outlives the engines opened on it, as files outlive processes. */
+/* The engine's twin in memory: an immutable sorted array, replaced as a whole by every ingest. So a
+ * batch is atomic and an iterator keeps the array it began with. A "disk" outlives the engines
+ * opened on it, as files outlive processes. */
 #include "store/engine.h"
 
 #include "base/assert.h"
@@ -25,7 +26,8 @@ struct array {
 };
 
 struct engine_mem_disk {
-    pthread_mutex_t lock; /* over `array` and all reference counts: real pools ingest while the reactor reads */
+    /* Over `array` and all reference counts: real pools ingest while the reactor reads. */
+    pthread_mutex_t lock;
     struct array *array;
     bool full;
 };
@@ -98,8 +100,10 @@ static size_t array_lower(const struct array *a, struct bytes key)
     size_t low = 0, high = a->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (bytes_compare(item_key(a->item[middle]), key) < 0) low = middle + 1;
-        else high = middle;
+        if (bytes_compare(item_key(a->item[middle]), key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -130,15 +134,18 @@ static struct engine_mem *mem_of(struct engine *e)
     return (struct engine_mem *)e;
 }
 
-/* Whether a read of this key is refused for want of the disk. What was read with blocking is at hand from then on. */
+/* Whether a read of this key is refused for want of the disk. What was read with blocking is at
+ * hand from then on. */
 static bool mem_misses(struct engine_mem *m, struct bytes key, bool block)
 {
     if (m->miss_ppm == 0) return false;
     pthread_mutex_lock(&m->disk->lock);
     uint64_t hash = hash64(key, 0);
     bool miss = false;
-    if (block) map_put(&m->warm, hash, m);
-    else miss = !map_get(&m->warm, hash) && prng_chance(&m->prng, m->miss_ppm);
+    if (block)
+        map_put(&m->warm, hash, m);
+    else
+        miss = !map_get(&m->warm, hash) && prng_chance(&m->prng, m->miss_ppm);
     m->misses += miss;
     pthread_mutex_unlock(&m->disk->lock);
     return miss;
@@ -159,32 +166,39 @@ static enum engine_result mem_get(struct engine *e, struct bytes key, bool block
     return found ? ENGINE_FOUND : ENGINE_ABSENT;
 }
 
-static enum engine_result mem_iter_new(struct engine *e, struct bytes lo, struct bytes hi, bool reverse, bool block,
-                                       struct engine_iter **out)
+static enum engine_result mem_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                       bool reverse, bool block, struct engine_iter **out)
 {
     struct engine_mem *m = mem_of(e);
     *out = NULL;
-    if (mem_misses(m, reverse ? hi : lo, block)) return ENGINE_MISS;
+    if (mem_misses(m, lo, block) || mem_misses(m, hi, block)) return ENGINE_MISS;
     struct engine_iter *it = mem_alloc(sizeof *it);
     pthread_mutex_lock(&m->disk->lock);
     struct array *a = m->disk->array;
     a->refs++;
-    *it = (struct engine_iter){.engine = m, .array = a, .at = array_lower(a, lo), .end = array_lower(a, hi),
-                               .reverse = reverse, .block = block};
+    *it = (struct engine_iter){.engine = m,
+                               .array = a,
+                               .at = array_lower(a, lo),
+                               .end = array_lower(a, hi),
+                               .reverse = reverse,
+                               .block = block};
     pthread_mutex_unlock(&m->disk->lock);
     *out = it;
     return ENGINE_FOUND;
 }
 
-static enum engine_result mem_iter_next(struct engine_iter *it, struct bytes *key, struct bytes *value)
+static enum engine_result mem_iter_next(struct engine_iter *it, struct bytes *key,
+                                        struct bytes *value)
 {
     if (it->at >= it->end) return ENGINE_ABSENT;
     const struct item *i = it->array->item[it->reverse ? it->end - 1 : it->at];
     if (mem_misses(it->engine, item_key(i), it->block)) return ENGINE_MISS;
     *key = item_key(i);
     *value = item_value(i);
-    if (it->reverse) it->end--;
-    else it->at++;
+    if (it->reverse)
+        it->end--;
+    else
+        it->at++;
     return ENGINE_FOUND;
 }
 
@@ -200,7 +214,8 @@ static void mem_iter_free(struct engine_iter *it)
 static bool range_hides(const struct engine_source *s, struct bytes key)
 {
     for (size_t i = 0; i < s->wipe_count; i++)
-        if (bytes_compare(s->wipe[i].lo, key) <= 0 && bytes_compare(key, s->wipe[i].hi) < 0) return true;
+        if (bytes_compare(s->wipe[i].lo, key) <= 0 && bytes_compare(key, s->wipe[i].hi) < 0)
+            return true;
     return false;
 }
 
@@ -241,11 +256,14 @@ static int mem_ingest(struct engine *e, struct engine_source *source)
     struct array *old = m->disk->array, *new = array_new(old->count + count);
     for (size_t i = 0; i < count; i++) {
         int order = -1;
-        while (at < old->count && (order = bytes_compare(item_key(old->item[at]), item_key(batch[i]))) < 0)
+        while (at < old->count &&
+               (order = bytes_compare(item_key(old->item[at]), item_key(batch[i]))) < 0)
             array_push_old(new, old->item[at++], source);
         if (at < old->count && order == 0) at++; /* superseded */
-        if (batch[i]->value_size == UINT32_MAX) mem_free(batch[i]);
-        else array_push(new, batch[i]);
+        if (batch[i]->value_size == UINT32_MAX)
+            mem_free(batch[i]);
+        else
+            array_push(new, batch[i]);
     }
     while (at < old->count) array_push_old(new, old->item[at++], source);
     m->disk->array = new;
@@ -259,8 +277,9 @@ static int mem_ingest(struct engine *e, struct engine_source *source)
 static void mem_stats(struct engine *e, struct buf *text)
 {
     const struct engine_mem *m = mem_of(e);
-    buf_printf(text, "engine:mem\r\nengine_gets:%llu\r\nengine_misses:%llu\r\nengine_ingests:%llu\r\n", (unsigned long long)m->gets,
-               (unsigned long long)m->misses, (unsigned long long)m->ingests);
+    buf_printf(
+        text, "engine:mem\r\nengine_gets:%llu\r\nengine_misses:%llu\r\nengine_ingests:%llu\r\n",
+        (unsigned long long)m->gets, (unsigned long long)m->misses, (unsigned long long)m->ingests);
 }
 
 static uint64_t mem_disk_bytes(struct engine *e)
@@ -282,8 +301,14 @@ static void mem_close(struct engine *e)
 struct engine *engine_mem_open(struct engine_mem_disk *d)
 {
     static const struct engine_ops ops = {
-        .get = mem_get, .iter_new = mem_iter_new, .iter_next = mem_iter_next, .iter_free = mem_iter_free,
-        .ingest = mem_ingest, .stats = mem_stats, .disk_bytes = mem_disk_bytes, .close = mem_close,
+        .get = mem_get,
+        .iter_new = mem_iter_new,
+        .iter_next = mem_iter_next,
+        .iter_free = mem_iter_free,
+        .ingest = mem_ingest,
+        .stats = mem_stats,
+        .disk_bytes = mem_disk_bytes,
+        .close = mem_close,
     };
     struct engine_mem *m = mem_zalloc(sizeof *m);
     m->engine.ops = &ops;

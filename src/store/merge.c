@@ -56,7 +56,8 @@ static void source_step(struct merge *m, struct merge_source *s)
     }
 }
 
-/* The source whose key is next, the newest of those that have it; all of those are behind us then. NULL: all at their end. */
+/* The source whose key is next, the newest of those that have it; all of those are behind us then.
+ * NULL: all at their end. */
 static struct merge_source *merge_pick(struct merge *m)
 {
     struct merge_source *best = NULL;

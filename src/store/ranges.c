@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-/* The least key behind all that begin with the prefix: the last byte that can grow grows, what follows it goes. */
+/* The least key behind all that begin with the prefix: the last byte that can grow grows, what
+ * follows it goes. */
 static size_t prefix_end(struct bytes prefix, uint8_t *end)
 {
     size_t size = prefix.size;
@@ -30,7 +31,8 @@ void ranges_add_trash(struct ranges *r, const struct table *t, uint64_t upto)
 
 static int range_compare(const void *a, const void *b)
 {
-    return bytes_compare(((const struct engine_range *)a)->lo, ((const struct engine_range *)b)->lo);
+    return bytes_compare(((const struct engine_range *)a)->lo,
+                         ((const struct engine_range *)b)->lo);
 }
 
 void ranges_sort(struct ranges *r)

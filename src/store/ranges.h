@@ -7,10 +7,11 @@
 struct ranges {
     struct engine_range *list; /* by rising lo; prefixes nest or are apart, so do these */
     size_t count;
-    struct buf ends;           /* the bytes of every hi */
+    struct buf ends; /* the bytes of every hi */
 };
 
-/* Adds the trash of `t` at or below `upto`; borrows the prefixes from the table. Call ranges_sort when all are in. */
+/* Adds the trash of `t` at or below `upto`; borrows the prefixes from the table. Call ranges_sort
+ * when all are in. */
 void ranges_add_trash(struct ranges *r, const struct table *t, uint64_t upto);
 void ranges_sort(struct ranges *r);
 /* Whether the key lies in a range. Keys must come in rising order; *at starts at 0. */

@@ -1,13 +1,17 @@
-/* The engine on RocksDB, used as a keeper of sorted files: it merges them, checks their checksums, filters and caches their blocks.
- * Its write buffer and write-ahead log stay empty. What is ingested is written as sorted files under PATH/ingest, a new one every
- * FILE_BYTES, the system keys (0xffff...: the applied record) in one of their own, so that no file spans from a group's keys to the
- * end. All go in with one call, which is one record in RocksDB's manifest: all or nothing, also across a crash.
+/* The engine on RocksDB, used as a keeper of sorted files: it merges them, checks their checksums,
+ * filters and caches their blocks. Its write buffer and write-ahead log stay empty. What is
+ * ingested is written as sorted files under PATH/ingest, a new one every FILE_BYTES, the system
+ * keys (0xffff...: the applied record) in one of their own, so that no file spans from a group's
+ * keys to the end. All go in with one call, which is one record in RocksDB's manifest: all or
+ * nothing, also across a crash.
  *
- * INV-ROCKS-1: the store holds no range deletions. A wiped range becomes one deletion for each key that is in it, found by walking
- * it while the file is written (nobody else changes that range meanwhile). Iterators of the releases we run on (up to 8.5: RocksDB's
- * #11782 and #11786) forget a failed read, and with it the rest of a level, when they may meet range deletions: "not in the
- * cache" or a bad checksum then looks like the end. So every read says ignore_range_deletions, which takes the older, sound
- * path. After a large wipe RocksDB is asked to merge the range soon, for walks have to step over its deletions until then. */
+ * INV-ROCKS-1: the store holds no range deletions. A wiped range becomes one deletion for each key
+ * that is in it, found by walking it while the file is written (nobody else changes that range
+ * meanwhile). Iterators of the releases we run on (up to 8.5: RocksDB's #11782 and #11786) forget a
+ * failed read, and with it the rest of a level, when they may meet range deletions: "not in the
+ * cache" or a bad checksum then looks like the end. So every read says ignore_range_deletions,
+ * which takes the older, sound path. After a large wipe RocksDB is asked to merge the range soon,
+ * for walks have to step over its deletions until then. */
 #include "store/engine.h"
 
 #include "base/assert.h"
@@ -25,12 +29,12 @@
 
 #define FILE_BYTES      (64u << 20)
 #define LEVEL_BYTES     (256u << 20)
-#define NEVER           (1 << 20)     /* a number of files no trigger reaches */
-#define READ_TIER_CACHE 1             /* rocksdb::kBlockCacheTier */
+#define NEVER           (1 << 20) /* a number of files no trigger reaches */
+#define READ_TIER_CACHE 1         /* rocksdb::kBlockCacheTier */
 #define INGEST_DIR      "ingest"
-#define WIPE_LARGE      10000u        /* deletions that are worth a merge of their own */
-#define DELETED_WINDOW  4096u         /* a file with this many keys in a row, */
-#define DELETED_MANY    3072u         /* of which this many are deletions, is merged soon */
+#define WIPE_LARGE      10000u /* deletions that are worth a merge of their own */
+#define DELETED_WINDOW  4096u  /* a file with this many keys in a row, */
+#define DELETED_MANY    3072u  /* of which this many are deletions, is merged soon */
 
 struct engine_rocks {
     struct engine engine;
@@ -77,8 +81,10 @@ static void rocks_note_error(struct engine_rocks *r, const char *what, const cha
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Takes the error's text. RocksDB's C API gives a status as text only; its first words are its code. */
-static enum engine_result rocks_read_error(struct engine_rocks *r, const char *what, char *take_text)
+/* Takes the error's text. RocksDB's C API gives a status as text only; its first words are its
+ * code. */
+static enum engine_result rocks_read_error(struct engine_rocks *r, const char *what,
+                                           char *take_text)
 {
     enum engine_result result = ENGINE_E_IO;
     if (begins(take_text, "Result incomplete")) {
@@ -96,9 +102,11 @@ static enum engine_result rocks_read_error(struct engine_rocks *r, const char *w
 static int rocks_write_error(struct engine_rocks *r, char *take_text)
 {
     int error = -EIO;
-    if (strstr(take_text, "No space left") || strstr(take_text, "Disk quota") || begins(take_text, "IO error: No space"))
+    if (strstr(take_text, "No space left") || strstr(take_text, "Disk quota") ||
+        begins(take_text, "IO error: No space"))
         error = -ENOSPC;
-    else if (begins(take_text, "Corruption")) error = -EBADMSG;
+    else if (begins(take_text, "Corruption"))
+        error = -EBADMSG;
     rocks_note_error(r, "ingest", take_text);
     rocksdb_free(take_text);
     return error;
@@ -114,13 +122,14 @@ static rocksdb_readoptions_t *read_options_new(bool block)
     return o;
 }
 
-static enum engine_result rocks_get(struct engine *e, struct bytes key, bool block, struct buf *value)
+static enum engine_result rocks_get(struct engine *e, struct bytes key, bool block,
+                                    struct buf *value)
 {
     struct engine_rocks *r = rocks_of(e);
     char *error = NULL;
     buf_clear(value);
-    rocksdb_pinnableslice_t *slice =
-        rocksdb_get_pinned(r->db, block ? r->read_blocking : r->read_cached, (const char *)key.data, key.size, &error);
+    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned(
+        r->db, block ? r->read_blocking : r->read_cached, (const char *)key.data, key.size, &error);
     if (error) return rocks_read_error(r, "get", error);
     if (!slice) return ENGINE_ABSENT;
     size_t size;
@@ -130,8 +139,8 @@ static enum engine_result rocks_get(struct engine *e, struct bytes key, bool blo
     return ENGINE_FOUND;
 }
 
-static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, struct bytes hi, bool reverse, bool block,
-                                         struct engine_iter **out)
+static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                         bool reverse, bool block, struct engine_iter **out)
 {
     struct engine_rocks *r = rocks_of(e);
     struct engine_iter *it = mem_zalloc(sizeof *it);
@@ -140,8 +149,10 @@ static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, stru
     buf_append_bytes(&it->lo, lo);
     buf_append_bytes(&it->hi, hi);
     it->options = read_options_new(block);
-    rocksdb_readoptions_set_iterate_lower_bound(it->options, (const char *)it->lo.data, it->lo.size);
-    rocksdb_readoptions_set_iterate_upper_bound(it->options, (const char *)it->hi.data, it->hi.size);
+    rocksdb_readoptions_set_iterate_lower_bound(it->options, (const char *)it->lo.data,
+                                                it->lo.size);
+    rocksdb_readoptions_set_iterate_upper_bound(it->options, (const char *)it->hi.data,
+                                                it->hi.size);
     it->iter = rocksdb_create_iterator(r->db, it->options);
     *out = it;
     return ENGINE_FOUND;
@@ -151,8 +162,10 @@ static void iter_step(struct engine_iter *it)
 {
     if (!it->started) {
         it->started = true;
-        if (it->reverse) rocksdb_iter_seek_to_last(it->iter); /* the last below the upper bound */
-        else rocksdb_iter_seek(it->iter, (const char *)it->lo.data, it->lo.size);
+        if (it->reverse)
+            rocksdb_iter_seek_to_last(it->iter); /* the last below the upper bound */
+        else
+            rocksdb_iter_seek(it->iter, (const char *)it->lo.data, it->lo.size);
     } else if (it->reverse) {
         rocksdb_iter_prev(it->iter);
     } else {
@@ -160,7 +173,8 @@ static void iter_step(struct engine_iter *it)
     }
 }
 
-static enum engine_result rocks_iter_next(struct engine_iter *it, struct bytes *key, struct bytes *value)
+static enum engine_result rocks_iter_next(struct engine_iter *it, struct bytes *key,
+                                          struct bytes *value)
 {
     iter_step(it);
     if (!rocksdb_iter_valid(it->iter)) {
@@ -189,16 +203,17 @@ struct wipe {
     struct engine_range *range; /* sorted, apart */
     size_t count, at;
     rocksdb_readoptions_t *options;
-    rocksdb_iterator_t *iter;   /* in range[at]; NULL: not begun */
+    rocksdb_iterator_t *iter; /* in range[at]; NULL: not begun */
     bool found;
-    struct bytes key;           /* the next key to delete, if found */
+    struct bytes key; /* the next key to delete, if found */
     uint64_t deleted;
     char *error;
 };
 
 static int range_compare(const void *a, const void *b)
 {
-    return bytes_compare(((const struct engine_range *)a)->lo, ((const struct engine_range *)b)->lo);
+    return bytes_compare(((const struct engine_range *)a)->lo,
+                         ((const struct engine_range *)b)->lo);
 }
 
 static void wipe_init(struct wipe *w, struct engine_rocks *r, const struct engine_source *source)
@@ -209,8 +224,10 @@ static void wipe_init(struct wipe *w, struct engine_rocks *r, const struct engin
     qsort(w->range, source->wipe_count, sizeof *w->range, range_compare);
     for (size_t i = 0; i < source->wipe_count; i++) { /* join those that overlap */
         struct engine_range *last = w->count ? &w->range[w->count - 1] : NULL;
-        if (!last || bytes_compare(w->range[i].lo, last->hi) > 0) w->range[w->count++] = w->range[i];
-        else if (bytes_compare(w->range[i].hi, last->hi) > 0) last->hi = w->range[i].hi;
+        if (!last || bytes_compare(w->range[i].lo, last->hi) > 0)
+            w->range[w->count++] = w->range[i];
+        else if (bytes_compare(w->range[i].hi, last->hi) > 0)
+            last->hi = w->range[i].hi;
     }
     w->options = read_options_new(true);
     rocksdb_readoptions_set_fill_cache(w->options, 0);
@@ -242,8 +259,10 @@ static void wipe_step(struct wipe *w)
 {
     w->found = false;
     for (; w->at < w->count && !w->error; w->at++) {
-        if (w->iter) rocksdb_iter_next(w->iter);
-        else wipe_begin_range(w);
+        if (w->iter)
+            rocksdb_iter_next(w->iter);
+        else
+            wipe_begin_range(w);
         if (rocksdb_iter_valid(w->iter)) {
             w->key.data = (const uint8_t *)rocksdb_iter_key(w->iter, &w->key.size);
             w->found = true;
@@ -254,13 +273,15 @@ static void wipe_step(struct wipe *w)
     }
 }
 
-/* A walk over a range would step over all these deletions until they are merged with what they delete. */
+/* A walk over a range would step over all these deletions until they are merged with what they
+ * delete. */
 static void wipe_suggest_merge(struct wipe *w)
 {
     if (w->deleted < WIPE_LARGE) return;
     struct bytes lo = w->range[0].lo, hi = w->range[w->count - 1].hi;
     char *error = NULL;
-    rocksdb_suggest_compact_range(w->engine->db, (const char *)lo.data, lo.size, (const char *)hi.data, hi.size, &error);
+    rocksdb_suggest_compact_range(w->engine->db, (const char *)lo.data, lo.size,
+                                  (const char *)hi.data, hi.size, &error);
     if (error) rocks_note_error(w->engine, "suggest a merge", error);
     rocksdb_free(error);
 }
@@ -269,10 +290,10 @@ static void wipe_suggest_merge(struct wipe *w)
 
 struct ingest {
     struct engine_rocks *engine;
-    char **file;               /* finished ones, and the open one last */
+    char **file; /* finished ones, and the open one last */
     size_t count;
     rocksdb_sstfilewriter_t *writer;
-    size_t open_bytes;         /* 0: no file is open */
+    size_t open_bytes; /* 0: no file is open */
     bool open_system;
     char *error;
 };
@@ -310,16 +331,21 @@ static bool key_is_system(struct bytes key)
 static void ingest_key(struct ingest *g, struct bytes key, struct bytes value, bool deleted)
 {
     bool system = key_is_system(key);
-    if (g->open_bytes >= FILE_BYTES || (g->open_bytes && g->open_system != system)) ingest_finish(g);
+    if (g->open_bytes >= FILE_BYTES || (g->open_bytes && g->open_system != system))
+        ingest_finish(g);
     if (g->open_bytes == 0 && !g->error) ingest_open(g);
     g->open_system = system;
     g->open_bytes += key.size + value.size;
     if (g->error) return;
-    if (deleted) rocksdb_sstfilewriter_delete(g->writer, (const char *)key.data, key.size, &g->error);
-    else rocksdb_sstfilewriter_put(g->writer, (const char *)key.data, key.size, (const char *)value.data, value.size, &g->error);
+    if (deleted)
+        rocksdb_sstfilewriter_delete(g->writer, (const char *)key.data, key.size, &g->error);
+    else
+        rocksdb_sstfilewriter_put(g->writer, (const char *)key.data, key.size,
+                                  (const char *)value.data, value.size, &g->error);
 }
 
-/* The batch and the deletions of the wipe, merged in order; a key of the batch stands for its own deletion. */
+/* The batch and the deletions of the wipe, merged in order; a key of the batch stands for its own
+ * deletion. */
 static void ingest_keys(struct ingest *g, struct engine_source *source, struct wipe *w)
 {
     struct bytes key, value;
@@ -333,12 +359,16 @@ static void ingest_keys(struct ingest *g, struct engine_source *source, struct w
             wipe_step(w);
         }
         if (w->found && order == 0) wipe_step(w);
-        if (!g->error && !w->error) ingest_key(g, key, deleted ? (struct bytes){0} : value, deleted);
+        if (!g->error && !w->error)
+            ingest_key(g, key, deleted ? (struct bytes){0} : value, deleted);
     }
-    for (; w->found && !g->error && !w->error; wipe_step(w), w->deleted++) ingest_key(g, w->key, (struct bytes){0}, true);
+    for (; w->found && !g->error && !w->error; wipe_step(w), w->deleted++)
+        ingest_key(g, w->key, (struct bytes){0}, true);
     ingest_finish(g);
-    if (g->error) rocksdb_free(w->error);
-    else g->error = w->error;
+    if (g->error)
+        rocksdb_free(w->error);
+    else
+        g->error = w->error;
 }
 
 static int rocks_ingest(struct engine *e, struct engine_source *source)
@@ -349,7 +379,8 @@ static int rocks_ingest(struct engine *e, struct engine_source *source)
     wipe_init(&wipe, r, source);
     ingest_keys(&g, source, &wipe);
     if (!g.error && g.count)
-        rocksdb_ingest_external_file(r->db, (const char *const *)g.file, g.count, r->ingest_options, &g.error);
+        rocksdb_ingest_external_file(r->db, (const char *const *)g.file, g.count, r->ingest_options,
+                                     &g.error);
     if (!g.error) wipe_suggest_merge(&wipe);
     wipe_deinit(&wipe);
     for (size_t i = 0; i < g.count; i++) {
@@ -405,8 +436,9 @@ static void rocks_stats(struct engine *e, struct buf *text)
         buf_printf(text, "%s:%llu\r\n", row[i].name, (unsigned long long)value);
     }
     pthread_mutex_lock(&r->lock);
-    buf_printf(text, "engine_ingests:%llu\r\nengine_misses:%llu\r\nengine_errors:%llu\r\n", (unsigned long long)r->ingests,
-               (unsigned long long)r->misses, (unsigned long long)r->errors);
+    buf_printf(text, "engine_ingests:%llu\r\nengine_misses:%llu\r\nengine_errors:%llu\r\n",
+               (unsigned long long)r->ingests, (unsigned long long)r->misses,
+               (unsigned long long)r->errors);
     if (r->errors) buf_printf(text, "engine_last_error:%s\r\n", r->last_error);
     pthread_mutex_unlock(&r->lock);
 }
@@ -432,18 +464,24 @@ static void rocks_close(struct engine *e)
     mem_free(r);
 }
 
-/* Indexes and filters live in the block cache in small parts, so that memory is bounded by cache_bytes whatever the data's size. */
+/* Indexes and filters live in the block cache in small parts, so that memory is bounded by
+ * cache_bytes whatever the data's size. */
 static void rocks_table_options(struct engine_rocks *r, size_t cache_bytes)
 {
     r->cache = rocksdb_cache_create_lru(cache_bytes);
-    rocksdb_block_based_table_options_t *t = r->table_options = rocksdb_block_based_options_create();
+    rocksdb_block_based_table_options_t *t = r->table_options =
+        rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(t, r->cache);
     rocksdb_block_based_options_set_format_version(t, 5);
     rocksdb_block_based_options_set_checksum(t, 4); /* XXH3 */
     rocksdb_block_based_options_set_block_size(t, 4096);
+    rocksdb_block_based_options_set_data_block_index_type(t,
+                                                          1); /* point reads hash within a block */
+    rocksdb_block_based_options_set_data_block_hash_ratio(t, 0.75);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
     rocksdb_block_based_options_set_whole_key_filtering(t, 1);
-    rocksdb_block_based_options_set_index_type(t, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_index_type(
+        t, rocksdb_block_based_table_index_type_two_level_index_search);
     rocksdb_block_based_options_set_partition_filters(t, 1);
     rocksdb_block_based_options_set_metadata_block_size(t, 4096);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
@@ -465,14 +503,16 @@ static void rocks_options(struct engine_rocks *r, size_t cache_bytes)
     rocksdb_options_compaction_readahead_size(o, 1u << 20);
     rocksdb_options_set_bytes_per_sync(o, 1u << 20);
     rocksdb_options_add_compact_on_deletion_collector_factory(o, DELETED_WINDOW, DELETED_MANY);
-    /* The write buffer is never used. Nothing may ever stall: back-pressure is the node's business (PROTOCOLS 2.3). */
+    /* The write buffer is never used. Nothing may ever stall: back-pressure is the node's business
+     * (PROTOCOLS 2.3). */
     rocksdb_options_set_write_buffer_size(o, 64u << 10);
     rocksdb_options_set_level0_slowdown_writes_trigger(o, NEVER);
     rocksdb_options_set_level0_stop_writes_trigger(o, NEVER);
     rocksdb_options_set_soft_pending_compaction_bytes_limit(o, 0);
     rocksdb_options_set_hard_pending_compaction_bytes_limit(o, 0);
-    rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1); /* the reactor frees iterators: leave deleting files to others */
-    rocksdb_options_set_info_log_level(o, 2);                /* warnings */
+    rocksdb_options_set_avoid_unnecessary_blocking_io(
+        o, 1); /* the reactor frees iterators: leave deleting files to others */
+    rocksdb_options_set_info_log_level(o, 2); /* warnings */
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_max_log_file_size(o, 1u << 20);
     rocksdb_options_set_max_manifest_file_size(o, 4u << 20);
@@ -487,9 +527,12 @@ static int dir_make(const char *path)
     if (mkdir(path, 0777) != 0) return errno == EEXIST ? 0 : -errno;
     struct buf parent = {0};
     const char *slash = strrchr(path, '/');
-    if (slash == path) buf_append(&parent, "/", 2);
-    else if (slash) buf_append(&parent, path, (size_t)(slash - path)), buf_u8(&parent, 0);
-    else buf_append(&parent, ".", 2);
+    if (slash == path)
+        buf_append(&parent, "/", 2);
+    else if (slash)
+        buf_append(&parent, path, (size_t)(slash - path)), buf_u8(&parent, 0);
+    else
+        buf_append(&parent, ".", 2);
     int fd = open((const char *)parent.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     buf_deinit(&parent);
     if (fd < 0) return -errno;
@@ -515,13 +558,18 @@ static int dir_empty(const char *path)
 static void open_error(const char *path, const char *text, char *error, size_t error_size)
 {
     if (strstr(text, "/LOCK"))
-        (void)snprintf(error, error_size, "%s: in use by another process; stop it or choose another data directory", path);
+        (void)snprintf(error, error_size,
+                       "%s: in use by another process; stop it or choose another data directory",
+                       path);
     else if (begins(text, "Corruption"))
-        (void)snprintf(error, error_size, "%s: damaged (%s); move the data directory away and let this node join as a new one",
-                       path, text);
+        (void)snprintf(
+            error, error_size,
+            "%s: damaged (%s); move the data directory away and let this node join as a new one",
+            path, text);
     else if (strstr(text, "No space left"))
         (void)snprintf(error, error_size, "%s: the disk is full; make room and start again", path);
-    else (void)snprintf(error, error_size, "%s: cannot open the store: %s", path, text);
+    else
+        (void)snprintf(error, error_size, "%s: cannot open the store: %s", path, text);
     for (char *c = error; *c; c++)
         if (*c == '\n' || *c == '\r') *c = ' ';
 }
@@ -538,7 +586,8 @@ static bool rocks_open_db(struct engine_rocks *r, char *error, size_t error_size
         open_error(r->path, strerror(-failed), error, error_size);
     } else if (!(r->db = rocksdb_open(r->options, r->path, &text))) {
         open_error(r->path, text ? text : "unknown error", error, error_size);
-    } else if ((failed = dir_empty((const char *)ingest.data))) { /* only now that the store is locked */
+    } else if ((failed =
+                    dir_empty((const char *)ingest.data))) { /* only now that the store is locked */
         open_error(r->path, strerror(-failed), error, error_size);
     }
     rocksdb_free(text);
@@ -546,11 +595,18 @@ static bool rocks_open_db(struct engine_rocks *r, char *error, size_t error_size
     return r->db && !failed;
 }
 
-struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *error, size_t error_size)
+struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *error,
+                                 size_t error_size)
 {
     static const struct engine_ops ops = {
-        .get = rocks_get, .iter_new = rocks_iter_new, .iter_next = rocks_iter_next, .iter_free = rocks_iter_free,
-        .ingest = rocks_ingest, .stats = rocks_stats, .disk_bytes = rocks_disk_bytes, .close = rocks_close,
+        .get = rocks_get,
+        .iter_new = rocks_iter_new,
+        .iter_next = rocks_iter_next,
+        .iter_free = rocks_iter_free,
+        .ingest = rocks_ingest,
+        .stats = rocks_stats,
+        .disk_bytes = rocks_disk_bytes,
+        .close = rocks_close,
     };
     ASSERT(error_size > 0);
     error[0] = 0;

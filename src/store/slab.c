@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define CHUNK_FIRST 4096u       /* an idle group costs little */
+#define CHUNK_FIRST 4096u /* an idle group costs little */
 #define CHUNK_MAX   (256u << 10)
 
 struct slab_chunk {
@@ -43,7 +43,9 @@ static size_t slab_class(size_t size, size_t *room)
         *room = (class + 1) * 8;
         return class;
     }
-    unsigned doubling = 63u - (unsigned)__builtin_clzll((unsigned long long)size - 1); /* 2^doubling < size <= 2^(doubling+1) */
+    unsigned doubling =
+        63u - (unsigned)__builtin_clzll((unsigned long long)size -
+                                        1); /* 2^doubling < size <= 2^(doubling+1) */
     size_t step = (size_t)1 << (doubling - 2);
     size_t quarter = (size - 1 - ((size_t)1 << doubling)) / step;
     *room = ((size_t)1 << doubling) + (quarter + 1) * step;

@@ -1,7 +1,8 @@
 /* Memory of one table: many small blocks of few sizes that all die together.
  *
- * Blocks come from chunks by bumping a pointer; a freed block waits in its size's list for the next one of that size, so a key
- * that is overwritten for ever reuses two blocks. Blocks above SLAB_SMALL_MAX have an allocation each. Nothing moves. */
+ * Blocks come from chunks by bumping a pointer; a freed block waits in its size's list for the next
+ * one of that size, so a key that is overwritten for ever reuses two blocks. Blocks above
+ * SLAB_SMALL_MAX have an allocation each. Nothing moves. */
 #ifndef SYNOD_STORE_SLAB_H
 #define SYNOD_STORE_SLAB_H
 
@@ -16,9 +17,9 @@ struct slab_chunk;
 
 struct slab {
     struct slab_chunk *chunks;
-    uint8_t *at, *end;          /* what is free of the newest chunk */
-    size_t chunk_bytes;         /* size of the newest chunk */
-    size_t bytes;               /* held from the system */
+    uint8_t *at, *end;  /* what is free of the newest chunk */
+    size_t chunk_bytes; /* size of the newest chunk */
+    size_t bytes;       /* held from the system */
     void *free[SLAB_CLASSES];
     struct list big;
 };
@@ -26,7 +27,8 @@ struct slab {
 void slab_init(struct slab *s);
 void slab_deinit(struct slab *s); /* frees every block */
 void *slab_alloc(struct slab *s, size_t size);
-void slab_free(struct slab *s, void *block, size_t size); /* size: as given to slab_alloc, or of the same room */
+void slab_free(struct slab *s, void *block,
+               size_t size); /* size: as given to slab_alloc, or of the same room */
 /* Bytes that a block of this size really has: blocks of equal room may be used for each other. */
 size_t slab_room(size_t size);
 

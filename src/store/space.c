@@ -14,10 +14,10 @@
 struct flush {
     struct io_work work;
     bool running;
-    uint64_t position;         /* what the frozen table holds up to; after success what the engine does */
+    uint64_t position; /* what the frozen table holds up to; after success what the engine does */
     struct buf record;
     struct engine_source source;
-    struct engine_range all;   /* the space's range, for a wipe */
+    struct engine_range all; /* the space's range, for a wipe */
     struct ranges trash;
     size_t trash_at;
     struct table_cursor cursor;
@@ -29,21 +29,22 @@ struct space {
     struct io *io;
     struct engine *engine;
     struct space_cache *cache;
-    bool cache_own;            /* it keeps nothing, but holds what is borrowed */
+    bool cache_own; /* it keeps nothing, but holds what is borrowed */
     struct buf lo, hi, applied_key;
     void (*flushed)(void *ctx, uint64_t position, int error);
     void *ctx;
 
     uint64_t applied;
     struct table *recent;
-    struct table *frozen;      /* NULL, or what is on its way to the engine; no pending writes */
+    struct table *frozen; /* NULL, or what is on its way to the engine; no pending writes */
     struct flush flush;
-    struct buf scratch;        /* a value on its way from the engine to the cache */
+    struct buf scratch; /* a value on its way from the engine to the cache */
 };
 
 struct space *space_new(const struct space_options *o)
 {
-    ASSERT(o->hi.size > 0 && bytes_compare(o->lo, o->hi) < 0 && bytes_compare(o->hi, o->applied_key) <= 0);
+    ASSERT(o->hi.size > 0 && bytes_compare(o->lo, o->hi) < 0 &&
+           bytes_compare(o->hi, o->applied_key) <= 0);
     struct space *s = mem_zalloc(sizeof *s);
     s->io = o->io;
     s->engine = o->engine;
@@ -86,7 +87,8 @@ static bool in_range(const struct space *s, struct bytes key)
 /* ---- reading ---- */
 
 /* What the tables say of a key, a wipe counting as its deletion. NONE: ask the engine. */
-static enum table_found space_lookup(const struct space *s, struct bytes key, struct bytes *value, uint64_t *position)
+static enum table_found space_lookup(const struct space *s, struct bytes key, struct bytes *value,
+                                     uint64_t *position)
 {
     const struct table *layer[] = {s->recent, s->frozen};
     for (int i = 0; i < 2 && layer[i]; i++) {
@@ -100,19 +102,22 @@ static enum table_found space_lookup(const struct space *s, struct bytes key, st
 }
 
 /* The engine's answer, through the cache. */
-static enum engine_result space_get_engine(struct space *s, struct bytes key, bool block, struct bytes *value)
+static enum engine_result space_get_engine(struct space *s, struct bytes key, bool block,
+                                           struct bytes *value)
 {
     switch (cache_get(s->cache, key, value)) {
-    case CACHE_VALUE:  return ENGINE_FOUND;
+    case CACHE_VALUE: return ENGINE_FOUND;
     case CACHE_ABSENT: return ENGINE_ABSENT;
-    case CACHE_NONE:   break;
+    case CACHE_NONE: break;
     }
     enum engine_result result = engine_get(s->engine, key, block, &s->scratch);
     if (result == ENGINE_FOUND || result == ENGINE_ABSENT) {
-        struct bytes kept = cache_fill(s->cache, key, buf_bytes(&s->scratch), result == ENGINE_ABSENT);
+        struct bytes kept =
+            cache_fill(s->cache, key, buf_bytes(&s->scratch), result == ENGINE_ABSENT);
         if (result == ENGINE_FOUND) *value = kept;
     }
-    if (s->scratch.capacity > 1u << 16) buf_deinit(&s->scratch); /* one large value should not stay for ever */
+    if (s->scratch.capacity > 1u << 16)
+        buf_deinit(&s->scratch); /* one large value should not stay for ever */
     return result;
 }
 
@@ -121,9 +126,9 @@ enum engine_result space_get(struct space *s, struct bytes key, bool block, stru
     uint64_t position;
     *value = (struct bytes){0};
     switch (space_lookup(s, key, value, &position)) {
-    case TABLE_VALUE:   return ENGINE_FOUND;
+    case TABLE_VALUE: return ENGINE_FOUND;
     case TABLE_DELETED: return ENGINE_ABSENT;
-    case TABLE_NONE:    break;
+    case TABLE_NONE: break;
     }
     return space_get_engine(s, key, block, value);
 }
@@ -148,8 +153,10 @@ static void space_merge(const struct space *s, struct merge *m, uint64_t upto, b
     merge_add_engine(m, s->engine, block);
 }
 
-enum engine_result space_range(struct space *s, struct bytes lo, struct bytes hi, bool reverse, bool block,
-                               bool (*each)(void *ctx, struct bytes key, struct bytes value), void *ctx)
+enum engine_result space_range(struct space *s, struct bytes lo, struct bytes hi, bool reverse,
+                               bool block,
+                               bool (*each)(void *ctx, struct bytes key, struct bytes value),
+                               void *ctx)
 {
     ASSERT(hi.size > 0);
     if (bytes_compare(lo, hi) >= 0) return ENGINE_ABSENT;
@@ -191,7 +198,8 @@ static void fetch_run(void *ctx)
     struct engine_iter *it;
     f->result = engine_iter_new(f->engine, lo, hi, f->reverse, true, &it);
     if (f->result != ENGINE_FOUND) return;
-    for (uint64_t i = 0; i <= f->keys_max && f->result == ENGINE_FOUND; i++) /* one more: the walk looks at it to stop */
+    for (uint64_t i = 0; i <= f->keys_max && f->result == ENGINE_FOUND;
+         i++) /* one more: the walk looks at it to stop */
         f->result = engine_iter_next(f->engine, it, &key, &value);
     engine_iter_free(f->engine, it);
 }
@@ -200,7 +208,8 @@ static void fetch_done(void *ctx)
 {
     struct space_fetch *f = ctx;
     if (f->ticket && f->result != ENGINE_E_IO)
-        cache_fill_reserved(f->cache, f->ticket, buf_bytes(&f->lo), buf_bytes(&f->value), f->result == ENGINE_ABSENT);
+        cache_fill_reserved(f->cache, f->ticket, buf_bytes(&f->lo), buf_bytes(&f->value),
+                            f->result == ENGINE_ABSENT);
     buf_deinit(&f->value);
     f->done(f->ctx, f);
 }
@@ -215,7 +224,8 @@ void space_fetch(struct space *s, struct space_fetch *f)
     f->value = (struct buf){0};
     f->keys_max = UINT64_MAX - 1;
     if (hi.size == 0) {
-        if (f->cache && space_lookup(s, lo, &value, &position) == TABLE_NONE) f->ticket = cache_reserve(f->cache, lo);
+        if (f->cache && space_lookup(s, lo, &value, &position) == TABLE_NONE)
+            f->ticket = cache_reserve(f->cache, lo);
     } else if (f->limit) {
         f->keys_max = f->limit + space_hidden(s, lo, hi);
     }
@@ -291,7 +301,8 @@ bool space_flushing(const struct space *s)
     return s->flush.running;
 }
 
-/* The frozen table's keys in order, then the applied record, which sorts behind every group's keys. */
+/* The frozen table's keys in order, then the applied record, which sorts behind every group's keys.
+ */
 static bool flush_next(void *ctx, struct bytes *key, struct bytes *value, bool *deleted)
 {
     struct space *s = ctx;
@@ -351,7 +362,8 @@ static void flush_start(struct space *s)
     ranges_add_trash(&f->trash, s->frozen, ALL_VERSIONS);
     ranges_sort(&f->trash);
     f->all = (struct engine_range){buf_bytes(&s->lo), buf_bytes(&s->hi)};
-    f->source = (struct engine_source){.next = flush_next, .ctx = s, .wipe = f->trash.list, .wipe_count = f->trash.count};
+    f->source = (struct engine_source){
+        .next = flush_next, .ctx = s, .wipe = f->trash.list, .wipe_count = f->trash.count};
     if (f->wiped) f->source.wipe = &f->all, f->source.wipe_count = 1;
     table_seek(s->frozen, buf_bytes(&s->lo), ALL_VERSIONS, &f->cursor);
     f->work = (struct io_work){.run = flush_run, .done = flush_done, .ctx = s};

@@ -1,21 +1,27 @@
-/* One group's ordered key-value state in layers, newest first: the recent table (in memory, versions by log position), frozen tables
- * (on their way to the engine), the engine. One structure is at once the leader's speculation, the write buffer and the cache of
- * what was just written (DESIGN 6).
+/* One group's ordered key-value state in layers, newest first: the recent table (in memory,
+ * versions by log position), frozen tables (on their way to the engine), the engine. One structure
+ * is at once the leader's speculation, the write buffer and the cache of what was just written
+ * (DESIGN 6).
  *
- * Positions. Writes carry the log position of their entry. Those above `applied` are *pending*: the leader's own proposals. They are
- * visible to space_get and space_range (the leader evaluates on them) and are dropped with space_drop_pending when leadership
- * is lost. space_applied(p) says that everything written at positions <= p is chosen and valid; entries at or below it may not be
+ * Positions. Writes carry the log position of their entry. Those above `applied` are *pending*: the
+ * leader's own proposals. They are visible to space_get and space_range (the leader evaluates on
+ * them) and are dropped with space_drop_pending when leadership is lost. space_set_applied(p) says
+ * that everything written at positions <= p is chosen and valid; entries at or below it may not be
  * dropped. A follower writes position p only when it applies p.
  *
- * Keys are full engine keys (shard/keys.h). All of a group's keys lie within its ranges [lo, hi), given at creation.
+ * Keys are full engine keys (shard/keys.h). All of a group's keys lie within its ranges [lo, hi),
+ * given at creation.
  *
- * Within one position calls count in their order: a put before a wipe of the same entry is wiped, a put after it is not.
+ * Within one position calls count in their order: a put before a wipe of the same entry is wiped, a
+ * put after it is not.
  *
- * Borrowing: values returned are valid until the next call that changes this space (write, drop, freeze, flush completion) and
- * at most to the end of the turn, which the node marks with space_cache_turn. Threading: the reactor's.
+ * Borrowing: values returned are valid until the next call that changes this space (write, drop,
+ * freeze, flush completion) and at most to the end of the turn, which the node marks with
+ * space_cache_turn. Threading: the reactor's.
  *
- * Progress. After MISS and space_fetch the same read may miss again if the caches are too small for what a command reads. A
- * runner that has restarted a command a few times evaluates it with block = true, which never misses. */
+ * Progress. After MISS and space_fetch the same read may miss again if the caches are too small for
+ * what a command reads. A runner that has restarted a command a few times evaluates it with block =
+ * true, which never misses. */
 #ifndef SYNOD_STORE_SPACE_H
 #define SYNOD_STORE_SPACE_H
 
@@ -26,39 +32,46 @@ struct space;
 
 struct space_options {
     struct io *io;
-    struct engine *engine;       /* shared by all groups of the node; borrowed */
-    struct space_cache *cache;   /* shared value cache of the node (below); NULL: none, and values borrowed from the engine
-                                  * are kept until the next change of this space */
-    struct bytes lo, hi;         /* the group's range; copied */
-    struct bytes applied_key;    /* where the applied record lives in the engine; copied; outside [lo, hi) */
-    /* A flush reached the engine: everything up to `position` is in it. Or failed: error < 0 (retried by the next
-     * space_flush). */
+    struct engine *engine; /* shared by all groups of the node; borrowed */
+    /* The node's shared value cache (below); borrowed. NULL: none, and values borrowed from the
+     * engine are kept until the next change of this space. */
+    struct space_cache *cache;
+    struct bytes lo, hi; /* the group's range; copied */
+    /* Where the applied record lives in the engine; copied; at or above hi. */
+    struct bytes applied_key;
+    /* A flush reached the engine: everything up to `position` is in it. Or failed: error < 0
+     * (retried by the next space_flush). */
     void (*flushed)(void *ctx, uint64_t position, int error);
     void *ctx;
 };
 
 struct space *space_new(const struct space_options *options);
-void space_free(struct space *s); /* waits for nothing: the caller has seen `flushed` of a running flush, or the io is gone */
+void space_free(struct space *s); /* waits for nothing: the caller has seen `flushed` of a running
+                                     flush, or the io is gone */
 
-/* The record stored with the last flush: its bytes as given to space_freeze, empty if never. Read with blocking; at start. */
+/* The record stored with the last flush: its bytes as given to space_flush, empty if never. Read
+ * with blocking; at start. */
 enum engine_result space_flushed_record(struct space *s, struct buf *record);
 
 /* ---- reading: newest first, pending included ---- */
 enum engine_result space_get(struct space *s, struct bytes key, bool block, struct bytes *value);
-/* Where the key's latest version in memory (recent or frozen) was written, or the wipe that hides it; else 0. Used to know
- * whether a read saw pending data. */
+/* Where the key's latest version in memory (recent or frozen) was written, or the wipe that hides
+ * it; else 0. Used to know whether a read saw pending data. */
 uint64_t space_position(struct space *s, struct bytes key);
-/* Visits live keys in [lo, hi) in rising order (falling if reverse) until `each` returns false. FOUND: stopped by each; ABSENT: reached
- * the end; MISS/E_IO: as engine.h, some may have been visited. `each` may not write to the space; key and value are borrowed for
- * the call. */
-enum engine_result space_range(struct space *s, struct bytes lo, struct bytes hi, bool reverse, bool block,
-                               bool (*each)(void *ctx, struct bytes key, struct bytes value), void *ctx);
-/* Reads the same with blocking on a pool thread, so that block = false will find it cached; `done` later on the reactor. The space
- * may be freed meanwhile, its cache and engine may not. lo and hi stay the caller's to fill before and to free after. */
+/* Visits live keys in [lo, hi) in rising order (falling if reverse) until `each` returns false.
+ * FOUND: stopped by each; ABSENT: reached the end; MISS/E_IO: as engine.h, some may have been
+ * visited. `each` may not write to the space; key and value are borrowed for the call. */
+enum engine_result space_range(struct space *s, struct bytes lo, struct bytes hi, bool reverse,
+                               bool block,
+                               bool (*each)(void *ctx, struct bytes key, struct bytes value),
+                               void *ctx);
+/* Reads the same with blocking on a pool thread, so that block = false will find it cached; `done`
+ * later on the reactor. The space may be freed meanwhile, its cache and engine may not. lo and hi
+ * stay the caller's to fill before and to free after. */
 struct space_fetch {
-    struct buf lo, hi;     /* hi empty: one key */
-    bool reverse;          /* a range is read from its end */
-    uint32_t limit;        /* live keys wanted at most; 0: all */
+    struct buf lo, hi; /* hi empty: one key */
+    bool reverse;      /* a range is read from its end */
+    uint32_t limit;    /* live keys wanted at most; 0: all */
     void (*done)(void *ctx, struct space_fetch *f);
     void *ctx;
     enum engine_result result; /* FOUND or ABSENT: read; E_IO */
@@ -74,33 +87,39 @@ void space_fetch(struct space *s, struct space_fetch *f); /* f is the caller's u
 /* ---- writing ---- */
 void space_put(struct space *s, uint64_t position, struct bytes key, struct bytes value);
 void space_del(struct space *s, uint64_t position, struct bytes key);
-/* Everything in the space's range written before this call is gone (FLUSHALL). Pending like any write. O(keys in memory). */
+/* Everything in the space's range written before this call is gone (FLUSHALL). Pending like any
+ * write. O(keys in memory). */
 void space_wipe(struct space *s, uint64_t position);
-/* All keys with this prefix are unreachable garbage from `position` on: removed some time later, by the flush. Reads of them are
- * undefined from now on, and they are never written again. Costs one record. */
+/* All keys with this prefix are unreachable garbage from `position` on: removed some time later, by
+ * the flush. Reads of them are undefined from now on, and they are never written again. Costs one
+ * record. */
 void space_trash(struct space *s, uint64_t position, struct bytes prefix);
 void space_set_applied(struct space *s, uint64_t position);
 /* Forgets all writes at positions > applied. */
 void space_drop_pending(struct space *s);
 
 /* ---- flushing ---- */
-size_t space_memory(const struct space *s);        /* bytes held by recent and frozen tables */
+size_t space_memory(const struct space *s); /* bytes held by recent and frozen tables */
 size_t space_recent_bytes(const struct space *s);
-/* Sets applied, freezes what is applied (pending writes move to the new recent table) with `record`, which will be stored at
- * applied_key, and starts its flush on the pool. False: a flush is under way already, or nothing happened since the last one
- * (applied has not moved either). After a failed flush this call tries the same frozen table again, with its own record and position;
- * what was applied since waits for the flush after it. */
+/* Sets applied, freezes what is applied (pending writes move to the new recent table) with
+ * `record`, which will be stored at applied_key, and starts its flush on the pool. False: a flush
+ * is under way already, or nothing happened since the last one (applied has not moved either).
+ * After a failed flush this call tries the same frozen table again, with its own record and
+ * position; what was applied since waits for the flush after it. */
 bool space_flush(struct space *s, uint64_t applied, struct bytes record);
 bool space_flushing(const struct space *s);
 
-/* Order-free digest of all live keys in range (sum of hashes), recent layers included, at the applied position: equal data, equal
- * digest, whatever was flushed. Pending writes and trash are left out. Blocking, on the reactor; for checks. */
+/* Order-free digest of all live keys in range (sum of hashes), recent layers included, at the
+ * applied position: equal data, equal digest, whatever was flushed. Pending writes and trash are
+ * left out. Blocking, on the reactor; for checks. */
 enum engine_result space_digest(struct space *s, uint64_t *digest, uint64_t *keys);
 
-/* Values read often from the engine and not written lately, by key, for all groups of a node; bounded. Absent keys too. */
+/* Values read often from the engine and not written lately, by key, for all groups of a node;
+ * bounded. Absent keys too. */
 struct space_cache *space_cache_new(size_t bytes_max);
 void space_cache_free(struct space_cache *c); /* after all spaces and fetches that use it */
-/* The end of a turn: values borrowed from any space of the node end here. Call once a turn: what was evicted goes only now. */
+/* The end of a turn: values borrowed from any space of the node end here. Call once a turn: what
+ * was evicted goes only now. */
 void space_cache_turn(struct space_cache *c);
 struct space_cache_stats {
     uint64_t hits, misses, entries, bytes;

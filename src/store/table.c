@@ -7,7 +7,7 @@
 /* A pending wipe, or a wipe or trash record that a flush will carry. */
 struct mark {
     uint64_t position;
-    uint8_t *prefix;  /* owned */
+    uint8_t *prefix; /* owned */
     size_t prefix_size;
 };
 
@@ -19,10 +19,10 @@ struct marks {
 struct table {
     struct tree tree;
     struct slab slab;
-    uint64_t applied, last;      /* last: the highest position written */
-    struct record **pending;     /* in the order of the calls: [pending_first, pending_end) */
+    uint64_t applied, last;  /* last: the highest position written */
+    struct record **pending; /* in the order of the calls: [pending_first, pending_end) */
     size_t pending_first, pending_end, pending_capacity;
-    struct marks wipes, trash;   /* positions never fall; of applied wipes only the newest is kept */
+    struct marks wipes, trash; /* positions never fall; of applied wipes only the newest is kept */
 };
 
 struct table *table_new(uint64_t applied)
@@ -47,7 +47,8 @@ static void marks_push(struct marks *m, uint64_t position, struct bytes prefix)
         m->capacity = m->capacity ? m->capacity * 2 : 4;
         m->list = mem_realloc(m->list, m->capacity * sizeof *m->list);
     }
-    m->list[m->count++] = (struct mark){position, prefix.size ? mem_dup(prefix.data, prefix.size) : NULL, prefix.size};
+    m->list[m->count++] = (struct mark){
+        position, prefix.size ? mem_dup(prefix.data, prefix.size) : NULL, prefix.size};
 }
 
 static void marks_drop_front(struct marks *m, size_t count)
@@ -91,18 +92,18 @@ static size_t record_bytes(bool has_older, size_t key_size, size_t value_size)
 static struct record *record_older(const struct record *r)
 {
     struct record *older = NULL;
-    if (r->has_older) memcpy(&older, r + 1, sizeof older);
+    if (r->has_older) memcpy(&older, r + 1, sizeof(void *));
     return older;
 }
 
 static void record_set_older(struct record *r, struct record *older)
 {
     ASSERT(r->has_older);
-    memcpy(r + 1, &older, sizeof older);
+    memcpy(r + 1, &older, sizeof(void *));
 }
 
-static struct record *record_new(struct table *t, uint64_t position, struct bytes key, struct bytes value, bool deleted,
-                                 struct record *older)
+static struct record *record_new(struct table *t, uint64_t position, struct bytes key,
+                                 struct bytes value, bool deleted, struct record *older)
 {
     ASSERT(key.size < 1u << 30 && value.size <= UINT32_MAX);
     struct record *r = slab_alloc(&t->slab, record_bytes(older, key.size, value.size));
@@ -155,7 +156,8 @@ static void pending_push(struct table *t, struct record *r)
 
 /* ---- writing ---- */
 
-/* Whether the newest version may simply take the new bytes: written by the same entry, and of equal room. */
+/* Whether the newest version may simply take the new bytes: written by the same entry, and of equal
+ * room. */
 static bool record_fits(const struct record *r, uint64_t position, struct bytes value)
 {
     size_t old_bytes = record_bytes(r->has_older, r->key_size, r->value_size);
@@ -164,7 +166,8 @@ static bool record_fits(const struct record *r, uint64_t position, struct bytes 
 }
 
 /* Puts a version on top of the chain in `slot`. */
-static void version_push(struct table *t, struct record **slot, uint64_t position, struct bytes key, struct bytes value, bool deleted)
+static void version_push(struct table *t, struct record **slot, uint64_t position, struct bytes key,
+                         struct bytes value, bool deleted)
 {
     struct record *top = *slot;
     ASSERT(!top || top->position <= position);
@@ -176,8 +179,10 @@ static void version_push(struct table *t, struct record **slot, uint64_t positio
     }
     struct record *r = record_new(t, position, key, value, deleted, top);
     *slot = r;
-    if (position > t->applied) pending_push(t, r);
-    else record_free_older(t, r);
+    if (position > t->applied)
+        pending_push(t, r);
+    else
+        record_free_older(t, r);
 }
 
 static void table_note(struct table *t, uint64_t position)
@@ -186,7 +191,8 @@ static void table_note(struct table *t, uint64_t position)
     t->last = position;
 }
 
-static void table_write(struct table *t, uint64_t position, struct bytes key, struct bytes value, bool deleted)
+static void table_write(struct table *t, uint64_t position, struct bytes key, struct bytes value,
+                        bool deleted)
 {
     table_note(t, position);
     version_push(t, tree_insert(&t->tree, key), position, key, value, deleted);
@@ -218,7 +224,8 @@ void table_wipe(struct table *t, uint64_t position)
     for (struct tree_leaf *l = t->tree.first; l; l = l->next) {
         for (unsigned i = 0; i < l->node.count; i++) {
             struct record **slot = &l->node.record[i];
-            if (!(*slot)->deleted) version_push(t, slot, position, record_key(*slot), (struct bytes){0}, true);
+            if (!(*slot)->deleted)
+                version_push(t, slot, position, record_key(*slot), (struct bytes){0}, true);
         }
     }
     marks_push(&t->wipes, position, (struct bytes){0});
@@ -249,8 +256,10 @@ void table_drop_pending(struct table *t)
         struct record *r = t->pending[--t->pending_end], *older = record_older(r);
         struct record **slot = tree_find(&t->tree, record_key(r));
         ASSERT(slot && *slot == r && r->position > t->applied);
-        if (older) *slot = older;
-        else tree_remove(&t->tree, record_key(r));
+        if (older)
+            *slot = older;
+        else
+            tree_remove(&t->tree, record_key(r));
         record_free(t, r);
     }
     marks_truncate(&t->wipes, marks_upto(&t->wipes, t->applied));
@@ -258,8 +267,8 @@ void table_drop_pending(struct table *t)
     t->last = t->applied;
 }
 
-/* The deletions that a pending wipe wrote over this table's keys come along as ordinary versions: they change nothing above the
- * wipe, which hides this whole table from the new one. */
+/* The deletions that a pending wipe wrote over this table's keys come along as ordinary versions:
+ * they change nothing above the wipe, which hides this whole table from the new one. */
 struct table *table_split_pending(struct table *t)
 {
     struct table *young = table_new(t->applied);
@@ -270,7 +279,8 @@ struct table *table_split_pending(struct table *t)
     for (size_t i = marks_upto(&t->wipes, t->applied); i < t->wipes.count; i++)
         marks_push(&young->wipes, t->wipes.list[i].position, (struct bytes){0});
     for (size_t i = marks_upto(&t->trash, t->applied); i < t->trash.count; i++)
-        marks_push(&young->trash, t->trash.list[i].position, bytes_of(t->trash.list[i].prefix, t->trash.list[i].prefix_size));
+        marks_push(&young->trash, t->trash.list[i].position,
+                   bytes_of(t->trash.list[i].prefix, t->trash.list[i].prefix_size));
     young->last = t->last;
     table_drop_pending(t);
     return young;
@@ -278,7 +288,8 @@ struct table *table_split_pending(struct table *t)
 
 /* ---- reading ---- */
 
-enum table_found table_get(const struct table *t, struct bytes key, struct bytes *value, uint64_t *position)
+enum table_found table_get(const struct table *t, struct bytes key, struct bytes *value,
+                           uint64_t *position)
 {
     struct record **slot = tree_find(&t->tree, key);
     if (!slot) return TABLE_NONE;
@@ -297,14 +308,16 @@ uint64_t table_wiped(const struct table *t, uint64_t upto)
 size_t table_trashed(const struct table *t, uint64_t upto, struct bytes *list)
 {
     size_t count = marks_upto(&t->trash, upto);
-    for (size_t i = 0; list && i < count; i++) list[i] = bytes_of(t->trash.list[i].prefix, t->trash.list[i].prefix_size);
+    for (size_t i = 0; list && i < count; i++)
+        list[i] = bytes_of(t->trash.list[i].prefix, t->trash.list[i].prefix_size);
     return count;
 }
 
 bool table_has_applied(const struct table *t)
 {
     if (marks_upto(&t->wipes, t->applied) || marks_upto(&t->trash, t->applied)) return true;
-    /* Every pending version may be of a key of its own, so more keys than those prove an applied one; else look. */
+    /* Every pending version may be of a key of its own, so more keys than those prove an applied
+     * one; else look. */
     if (t->tree.keys > t->pending_end - t->pending_first) return true;
     for (size_t i = t->pending_first; i < t->pending_end; i++) {
         struct record *older = record_older(t->pending[i]);
@@ -336,7 +349,8 @@ void table_seek(const struct table *t, struct bytes key, uint64_t upto, struct t
 }
 
 /* The version a cursor sees of a chain. */
-static enum table_found cursor_see(const struct table_cursor *c, const struct record *r, struct bytes *key, struct bytes *value)
+static enum table_found cursor_see(const struct table_cursor *c, const struct record *r,
+                                   struct bytes *key, struct bytes *value)
 {
     while (r && r->position > c->upto) r = record_older(r);
     if (!r) return TABLE_NONE;
@@ -387,7 +401,8 @@ void table_check(const struct table *t)
             ASSERT(r && r->position <= t->last);
             while (r && r->position > t->applied) {
                 const struct record *older = record_older(r);
-                ASSERT(!older || (older->position <= r->position && bytes_equal(record_key(older), record_key(r))));
+                ASSERT(!older || (older->position <= r->position &&
+                                  bytes_equal(record_key(older), record_key(r))));
                 pending++;
                 r = older;
             }

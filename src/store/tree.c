@@ -71,16 +71,19 @@ static unsigned node_find(const struct tree_node *n, struct bytes key, bool *equ
             *equal = true;
             return middle;
         }
-        if (order < 0) low = middle + 1;
-        else high = middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
 
-/* A search in a cold node would wait for memory several times in a row; asked for together, its heads come in one wait. */
+/* A search in a cold node would wait for memory several times in a row; asked for together, it
+ * comes in one wait. */
 static inline void node_prefetch(const struct tree_node *n)
 {
-    for (size_t at = 0; at < offsetof(struct tree_node, record); at += 64) __builtin_prefetch((const uint8_t *)n + at);
+    for (size_t at = 0; at < sizeof *n; at += 64) __builtin_prefetch((const uint8_t *)n + at);
 }
 
 /* Which child of an inner node may hold the key: separators are the least key on their right. */
@@ -179,7 +182,8 @@ static struct record *separator_new(struct tree *t, struct bytes left, struct by
 }
 
 /* A full leaf becomes two. Keys that come in rising order leave full leaves behind. */
-static struct record *leaf_split(struct tree *t, struct tree_leaf *l, struct bytes key, struct tree_node **right)
+static struct record *leaf_split(struct tree *t, struct tree_leaf *l, struct bytes key,
+                                 struct tree_node **right)
 {
     unsigned last = l->node.count - 1u;
     bool rising = !l->next && bytes_compare(key, record_key(l->node.record[last])) > 0;
@@ -190,7 +194,8 @@ static struct record *leaf_split(struct tree *t, struct tree_leaf *l, struct byt
     if (r->next) r->next->prev = r;
     l->next = r;
     *right = &r->node;
-    struct record *separator = separator_new(t, record_key(l->node.record[l->node.count - 1]), record_key(r->node.record[0]));
+    struct record *separator = separator_new(t, record_key(l->node.record[l->node.count - 1]),
+                                             record_key(r->node.record[0]));
     node_reshare(&l->node);
     node_reshare(&r->node);
     return separator;
@@ -214,7 +219,8 @@ static struct record *inner_split(struct tree *t, struct tree_inner *l, struct t
 static void child_split(struct tree *t, struct tree_inner *p, unsigned at, struct bytes key)
 {
     struct tree_node *child = p->child[at], *right;
-    struct record *separator = child->leaf ? leaf_split(t, leaf_of(child), key, &right) : inner_split(t, inner_of(child), &right);
+    struct record *separator = child->leaf ? leaf_split(t, leaf_of(child), key, &right)
+                                           : inner_split(t, inner_of(child), &right);
     memmove(p->child + at + 2, p->child + at + 1, (p->node.count - at) * sizeof *p->child);
     node_open(&p->node, at, record_key(separator));
     p->node.record[at] = separator;
@@ -296,8 +302,10 @@ void tree_remove(struct tree *t, struct bytes key)
     t->keys--;
 }
 
-/* Keys of a node rise, lie in [low, high), begin with its prefix, and have the heads that belong to them. */
-static uint64_t node_check(const struct tree_node *n, const struct bytes *low, const struct bytes *high, unsigned depth)
+/* Keys of a node rise, lie in [low, high), begin with its prefix, and have the heads that belong to
+ * them. */
+static uint64_t node_check(const struct tree_node *n, const struct bytes *low,
+                           const struct bytes *high, unsigned depth)
 {
     ASSERT(depth < 32 && n->count <= TREE_FAN && n->shared <= TREE_PREFIX_MAX);
     for (unsigned i = 0; i < n->count; i++) {
@@ -312,7 +320,8 @@ static uint64_t node_check(const struct tree_node *n, const struct bytes *low, c
     for (unsigned i = 0; i <= n->count; i++) {
         struct bytes left = i ? record_key(n->record[i - 1]) : (struct bytes){0};
         struct bytes right = i < n->count ? record_key(n->record[i]) : (struct bytes){0};
-        keys += node_check(inner_of(n)->child[i], i ? &left : low, i < n->count ? &right : high, depth + 1);
+        keys += node_check(inner_of(n)->child[i], i ? &left : low, i < n->count ? &right : high,
+                           depth + 1);
     }
     return keys;
 }

@@ -9,7 +9,7 @@ enum { BLOCKS = 64, FILE_BYTES = BLOCKS * IO_BLOCK };
 
 static uint8_t *aligned(size_t size)
 {
-    void *p;
+    void *p = NULL;
     assert_int_equal(posix_memalign(&p, IO_BLOCK, size), 0);
     memset(p, 0, size);
     return p;

@@ -235,8 +235,9 @@ static void land(struct fake_io *f, const struct fake_op *op, uint32_t ppm)
 {
     struct fake_file *file = &f->file[op->index];
     const uint8_t *from = op->write->data;
-    for (size_t at = 0; at < op->write->size; at += IO_BLOCK)
-        if (prng_chance(&f->random, ppm)) memcpy(file->data + op->write->offset + at, from + at, IO_BLOCK);
+    size_t unit = prng_chance(&f->random, 500000) ? IO_BLOCK : 512;
+    for (size_t at = 0; at < op->write->size; at += unit)
+        if (prng_chance(&f->random, ppm)) memcpy(file->data + op->write->offset + at, from + at, unit);
 }
 
 void fake_crash(struct fake_io *f, uint32_t ppm)

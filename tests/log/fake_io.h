@@ -1,5 +1,5 @@
 /* A struct io with files only, in memory, for the log's tests: operations complete when the test says so and in the order it (or
- * its generator) chooses; a crash keeps what completed and any subset of 4096-byte blocks of what had not; bits flip; the disk
+ * its generator) chooses; a crash keeps what completed and any subset of the blocks or sectors of what had not; bits flip; the disk
  * fills; writes fail. */
 #ifndef SYNOD_FAKE_IO_H
 #define SYNOD_FAKE_IO_H
@@ -38,8 +38,8 @@ void fake_deinit(struct fake_io *f);
 uint32_t fake_run(struct fake_io *f, uint32_t count, bool shuffled);
 /* Completes the i-th operation (0: oldest). */
 void fake_run_one(struct fake_io *f, uint32_t i);
-/* Power fails: operations under way and open files are forgotten, but each block of a write lands with probability ppm in a
- * million. */
+/* Power fails: operations under way and open files are forgotten, but each block (or each sector) of a write lands with
+ * probability ppm in a million. */
 void fake_crash(struct fake_io *f, uint32_t ppm);
 /* As fake_crash; bit i of the mask says whether the i-th write under way lands, whole. */
 void fake_crash_landing(struct fake_io *f, uint64_t write_mask);

@@ -209,7 +209,8 @@ TEST(a_range_is_read_in_order_within_its_budget)
     }
     struct range range = {.next = 1};
     while (range.next <= 400 && !range.end) {
-        range.read = (struct log_read){.group = 1, .position = range.next, .last = 400, .bytes_max = 4000, .done = range_done, .ctx = &range};
+        range.read = (struct log_read){.group = 1, .position = range.next, .last = 400, .bytes_max = 4000, .done = range_done,
+                                       .ctx = &range};
         log_read(g.l, &range.read);
         rig_settle(&g);
     }
@@ -232,6 +233,9 @@ TEST(what_is_below_the_floor_is_not_read_any_more)
     log_set_floor(g.l, 1, 301);
     log_check(g.l);
     assert_true(log_first(g.l, 1) == 0 && log_has_group(g.l, 1));
+    rig_append_entry(&g, 1, 300, 2, "late");
+    assert_true(log_first(g.l, 1) == 0 && g.l->segment[0]->live == 0);
+    assert_string_equal(rig_read(&g, 1, 300), "-");
     rig_append_entry(&g, 1, 90000000000, 1, "far"); /* after a snapshot */
     assert_true(log_first(g.l, 1) == 90000000000);
     assert_string_equal(rig_read(&g, 1, 90000000000), "far");
@@ -283,7 +287,7 @@ TEST(an_entry_replaced_during_a_read_is_not_handed_out)
     log_turn(g.l);
     rig_append_entry(&g, 1, 2, 2, "w");
     fake_run(&g.f, UINT32_MAX, false);
-    assert_true(range.calls == 1 && range.next == 2);
+    assert_true(range.calls == 1 && range.next == 2 && g.l->stats.read_errors == 0);
     rig_deinit(&g);
 }
 
@@ -382,6 +386,44 @@ TEST(a_dropped_group_holds_its_segments_until_the_drop_is_on_disk)
     rig_deinit(&g);
 }
 
+TEST(a_replaced_entry_holds_its_segment_until_its_successor_is_on_disk)
+{
+    RIG(g);
+    rig_append_entry(&g, 3, 1, 1, "accepted");
+    uint64_t next = fill_segment(&g, 1, 1);
+    rig_append_promise(&g, 3, 5);
+    rig_settle(&g);
+    log_set_floor(g.l, 1, next - 1);
+    log_turn(g.l);
+    uint64_t oldest = g.l->segment[0]->sequence;
+    rig_append_entry(&g, 3, 1, 6, "accepted again");
+    for (int i = 0; i < 3; i++) log_turn(g.l);
+    assert_true(g.l->segment[0]->sequence == oldest);
+    rig_settle(&g);
+    assert_true(g.l->segment[0]->sequence > oldest);
+    rig_deinit(&g);
+}
+
+TEST(a_death_is_on_disk_only_with_a_block_that_says_so)
+{
+    RIG(g);
+    uint64_t next = fill_segment(&g, 1, 1);
+    rig_settle(&g);
+    uint64_t oldest = g.l->segment[0]->sequence;
+    rig_append_entry(&g, 1, next++, 1, "a write begun before the death");
+    log_turn(g.l);
+    log_set_floor(g.l, 1, next - 2);
+    log_turn(g.l);
+    assert_true(g.l->segment[0]->sequence == oldest + 1);
+    fake_run(&g.f, UINT32_MAX, false);
+    log_turn(g.l);
+    assert_true(g.l->oldest_durable == oldest && !list_empty(&g.l->dying));
+    rig_append_entry(&g, 1, next++, 1, "one begun after it");
+    rig_settle(&g);
+    assert_true(g.l->oldest_durable == oldest + 1 && list_empty(&g.l->dying));
+    rig_deinit(&g);
+}
+
 TEST(the_few_entries_of_a_cold_group_are_moved_and_a_large_group_is_named)
 {
     RIG(g);
@@ -407,6 +449,24 @@ TEST(the_few_entries_of_a_cold_group_are_moved_and_a_large_group_is_named)
     assert_true(r->entry.ballot == cold.entry.ballot && r->entry.born == cold.entry.born && r->chosen == cold.chosen);
     assert_true(r->entry.base.position == 9 && r->entry.base.born == cold.entry.base.born && r->entry.hash == cold.entry.hash);
     assert_true(r->replica == 7);
+    rig_deinit(&g);
+}
+
+TEST(entries_with_gaps_between_them_are_moved_too)
+{
+    RIG(g);
+    g.l->options.quota_bytes = 3 * SEGMENT;
+    rig_append_entry(&g, 2, 1, 1, "one");
+    rig_append_entry(&g, 2, 3, 1, "three");
+    rig_append_entry(&g, 2, 500, 1, "far");
+    uint64_t next = 1;
+    for (int i = 0; i < 5; i++) next = fill_segment(&g, 1, next);
+    log_set_floor(g.l, 1, next - 1);
+    for (int i = 0; i < 6; i++) rig_settle(&g);
+    assert_true(g.l->segment[0]->sequence > 2 && !g.l->rewrite_failed);
+    assert_string_equal(rig_read(&g, 2, 1), "one");
+    assert_string_equal(rig_read(&g, 2, 3), "three");
+    assert_string_equal(rig_read(&g, 2, 500), "far");
     rig_deinit(&g);
 }
 

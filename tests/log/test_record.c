@@ -17,8 +17,8 @@ static struct log_record random_record(struct prng *p, const uint8_t *value)
     if (r.type != LOG_BEAT && r.type != LOG_DROP) r.chosen = prng_u64(p) >> shift;
     if (r.type != LOG_ENTRY) return r;
     r.value = bytes_of(value, prng_below(p, 300));
-    r.entry = (struct paxos_entry){.position = (prng_u64(p) >> shift) | 1, .ballot = prng_u64(p) >> shift, .born = prng_u64(p) >> shift,
-                                   .base = {prng_u64(p) >> shift, prng_u64(p) >> shift}, .hash = prng_u64(p),
+    r.entry = (struct paxos_entry){.position = (prng_u64(p) >> shift) | 1, .ballot = prng_u64(p) >> shift,
+                                   .born = prng_u64(p) >> shift, .base = {prng_u64(p) >> shift, prng_u64(p) >> shift}, .hash = prng_u64(p),
                                    .size = (uint32_t)r.value.size, .kind = (uint8_t)prng_below(p, 2)};
     return r;
 }

@@ -1,4 +1,5 @@
-/* Prints the reference page made from the command table; with a path, checks that the file there is that page. */
+/* Prints the reference page made from the command table; with a path, checks that the file there is
+ * that page. */
 #include "redis/command.h"
 
 #include <stdio.h>
@@ -13,8 +14,9 @@ static int check(const char *path, struct bytes page)
         printf("ok docs/COMMANDS.md is what the command table says\n");
         return 0;
     }
-    printf("not ok docs/COMMANDS.md is what the command table says\n  %s is %s: write it again with redis_reference > docs/COMMANDS.md\n",
-           path, f ? "out of date" : "not there");
+    printf("not ok docs/COMMANDS.md is what the command table says\n");
+    printf("  %s is %s; redis_reference > docs/COMMANDS.md writes it\n", path,
+           f ? "out of date" : "not there");
     return 1;
 }
 
@@ -23,8 +25,10 @@ int main(int argc, char **argv)
     struct buf page = {0};
     int status = 0;
     command_reference(&page);
-    if (argc > 1) status = check(argv[1], buf_bytes(&page));
-    else status = fwrite(page.data, 1, page.size, stdout) != page.size;
+    if (argc > 1)
+        status = check(argv[1], buf_bytes(&page));
+    else
+        status = fwrite(page.data, 1, page.size, stdout) != page.size;
     buf_deinit(&page);
     return status;
 }

@@ -6,18 +6,18 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define EXPECT_REPLY(protocol, call, text)                                                                                                   \
-    do {                                                                                                                                     \
-        struct buf b = {0};                                                                                                                  \
-        struct reply r = {&b, protocol};                                                                                                     \
-        call;                                                                                                                                \
-        EXPECT_BYTES(buf_bytes(&b), text);                                                                                                   \
-        buf_deinit(&b);                                                                                                                      \
+#define EXPECT_REPLY(protocol, call, text)                                                         \
+    do {                                                                                           \
+        struct buf b = {0};                                                                        \
+        struct reply r = {&b, protocol};                                                           \
+        call;                                                                                      \
+        EXPECT_BYTES(buf_bytes(&b), text);                                                         \
+        buf_deinit(&b);                                                                            \
     } while (0)
-#define EXPECT_BOTH(call, two, three)                                                                                                        \
-    do {                                                                                                                                     \
-        EXPECT_REPLY(2, call, two);                                                                                                          \
-        EXPECT_REPLY(3, call, three);                                                                                                        \
+#define EXPECT_BOTH(call, two, three)                                                              \
+    do {                                                                                           \
+        EXPECT_REPLY(2, call, two);                                                                \
+        EXPECT_REPLY(3, call, three);                                                              \
     } while (0)
 
 TEST(each_type_is_written_as_its_version_has_it)
@@ -25,7 +25,8 @@ TEST(each_type_is_written_as_its_version_has_it)
     EXPECT_BOTH(reply_ok(&r), "+OK\r\n", "+OK\r\n");
     EXPECT_BOTH(reply_simple(&r, "PONG"), "+PONG\r\n", "+PONG\r\n");
     EXPECT_BOTH(reply_error(&r, "ERR no"), "-ERR no\r\n", "-ERR no\r\n");
-    EXPECT_BOTH(reply_errorf(&r, "ERR %d\r\n+OK", 7), "-ERR 7  +OK\r\n", "-ERR 7  +OK\r\n"); /* one line, whatever is in it */
+    EXPECT_BOTH(reply_errorf(&r, "ERR %d\r\n+OK", 7), "-ERR 7  +OK\r\n",
+                "-ERR 7  +OK\r\n"); /* one line, whatever is in it */
     EXPECT_BOTH(reply_bulk(&r, BYTES("a\r\n")), "$3\r\na\r\n\r\n", "$3\r\na\r\n\r\n");
     EXPECT_BOTH(reply_bulk(&r, (struct bytes){0}), "$0\r\n\r\n", "$0\r\n\r\n");
     EXPECT_BOTH(reply_bulk_i64(&r, -12), "$3\r\n-12\r\n", "$3\r\n-12\r\n");
@@ -46,7 +47,8 @@ TEST(doubles_are_as_short_as_reads_back)
     EXPECT_BOTH(reply_double(&r, 1e300), "$6\r\n1e+300\r\n", ",1e+300\r\n");
     EXPECT_BOTH(reply_double(&r, INFINITY), "$3\r\ninf\r\n", ",inf\r\n");
     EXPECT_BOTH(reply_double(&r, -INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n");
-    EXPECT_BOTH(reply_double(&r, 0.30000000000000004), "$19\r\n0.30000000000000004\r\n", ",0.30000000000000004\r\n");
+    EXPECT_BOTH(reply_double(&r, 0.30000000000000004), "$19\r\n0.30000000000000004\r\n",
+                ",0.30000000000000004\r\n");
 }
 
 TEST(integers_are_written_as_printf_writes_them)
@@ -69,8 +71,19 @@ TEST(integers_are_written_as_printf_writes_them)
 
 TEST(numbers_for_people_have_no_exponent_and_no_idle_zeros)
 {
-    static const struct { long double v; const char *text; } row[] = {
-        {0, "0"}, {-0.0L, "0"}, {3, "3"}, {100, "100"}, {0.1L, "0.1"}, {-1.5L, "-1.5"}, {1e20L, "100000000000000000000"}, {1e-18L, "0"}, {-1e-18L, "0"},
+    static const struct {
+        long double v;
+        const char *text;
+    } row[] = {
+        {0, "0"},
+        {-0.0L, "0"},
+        {3, "3"},
+        {100, "100"},
+        {0.1L, "0.1"},
+        {-1.5L, "-1.5"},
+        {1e20L, "100000000000000000000"},
+        {1e-18L, "0"},
+        {-1e-18L, "0"},
     };
     char text[REPLY_HUMAN_MAX];
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)

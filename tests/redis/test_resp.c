@@ -1,12 +1,13 @@
-/* The RESP parser: what Redis takes, it takes; what Redis refuses, it refuses with the same words; no cut of the input, at any byte,
- * makes it read past the end or answer otherwise. */
+/* The RESP parser: what Redis takes, it takes; what Redis refuses, it refuses with the same words;
+ * no cut of the input, at any byte, makes it read past the end or answer otherwise. */
 #include "test.h"
 #include "base/mem.h"
 #include "base/prng.h"
 #include "redis/reply.h"
 #include "redis/resp.h"
 
-/* Parses a copy of exactly this size, so that a sanitizer sees an overrun. The arguments are put into `out`, each behind a '|'. */
+/* Parses a copy of exactly this size, so that a sanitizer sees an overrun. The arguments are put
+ * into `out`, each behind a '|'. */
 static int64_t parse_copy(struct resp_args *a, struct bytes in, struct buf *out)
 {
     uint8_t *copy = mem_dup(in.data, in.size);
@@ -26,7 +27,8 @@ static void expect_args(struct bytes in, struct bytes expected)
     struct buf out = {0};
     assert_int_equal(parse_copy(&a, in, &out), in.size);
     if (!bytes_equal(buf_bytes(&out), expected))
-        fail_msg("'%.*s' is parsed as '%.*s'", (int)in.size, (const char *)in.data, (int)out.size, (const char *)out.data);
+        fail_msg("'%.*s' is parsed as '%.*s'", (int)in.size, (const char *)in.data, (int)out.size,
+                 (const char *)out.data);
     resp_args_deinit(&a);
     buf_deinit(&out);
 }
@@ -35,7 +37,8 @@ static void expect_error(struct bytes in, const char *expected)
 {
     struct resp_args a = {0};
     struct buf out = {0};
-    if (parse_copy(&a, in, &out) != -1) fail_msg("'%.*s' is not refused", (int)in.size, (const char *)in.data);
+    if (parse_copy(&a, in, &out) != -1)
+        fail_msg("'%.*s' is not refused", (int)in.size, (const char *)in.data);
     assert_string_equal(a.error, expected);
     resp_args_deinit(&a);
     buf_deinit(&out);
@@ -67,14 +70,17 @@ TEST(malformed_requests_are_refused_in_the_words_of_redis)
     expect_error(BYTES("*x\r\n"), "Protocol error: invalid multibulk length");
     expect_error(BYTES("*10000000\r\n"), "Protocol error: invalid multibulk length");
     expect_error(BYTES("*1\rX"), "Protocol error: invalid multibulk length");
-    expect_error(BYTES("*99999999999999999999999999999999999999"), "Protocol error: too big mbulk count string");
+    expect_error(BYTES("*99999999999999999999999999999999999999"),
+                 "Protocol error: too big mbulk count string");
     expect_error(BYTES("*1\r\nfoo\r\n"), "Protocol error: expected '$', got 'f'");
     expect_error(BYTES("*1\r\n\x01"), "Protocol error: expected '$', got '?'");
     expect_error(BYTES("*1\r\n$-1\r\n"), "Protocol error: invalid bulk length");
     expect_error(BYTES("*1\r\n$x\r\n"), "Protocol error: invalid bulk length");
     expect_error(BYTES("*1\r\n$ 1\r\n"), "Protocol error: invalid bulk length");
-    expect_error(BYTES("*1\r\n$33554433\r\n"), "Protocol error: invalid bulk length (the limit is 32 MiB)");
-    expect_error(BYTES("*1\r\n$99999999999999999999999999999999999999"), "Protocol error: too big bulk count string");
+    expect_error(BYTES("*1\r\n$33554433\r\n"),
+                 "Protocol error: invalid bulk length (the limit is 32 MiB)");
+    expect_error(BYTES("*1\r\n$99999999999999999999999999999999999999"),
+                 "Protocol error: too big bulk count string");
     expect_error(BYTES("*1\r\n$1\r\nabc"), "Protocol error: invalid bulk length");
     expect_error(BYTES("set \"a\r\n"), "Protocol error: unbalanced quotes in request");
     expect_error(BYTES("set 'a\r\n"), "Protocol error: unbalanced quotes in request");
@@ -216,7 +222,8 @@ TEST(random_bytes_never_make_the_parser_read_past_the_end)
     for (int round = 0; round < 100000; round++) {
         struct resp_args a = {0};
         buf_clear(&in);
-        for (uint64_t n = prng_below(&r, 40); n > 0; n--) buf_u8(&in, (uint8_t)alphabet[prng_below(&r, sizeof alphabet)]);
+        for (uint64_t n = prng_below(&r, 40); n > 0; n--)
+            buf_u8(&in, (uint8_t)alphabet[prng_below(&r, sizeof alphabet)]);
         int64_t size = parse_copy(&a, buf_bytes(&in), &out);
         assert_true(size >= -1 && size <= (int64_t)in.size);
         assert_true((size == -1) == (a.error != NULL));
@@ -264,7 +271,8 @@ TEST(the_size_of_a_reply_is_known_only_when_all_of_it_is_there)
         buf_clear(&b);
         random_reply(&r, &out, 4);
         size_t whole = b.size;
-        for (size_t cut = 0; cut < whole; cut++) assert_int_equal(resp_reply_size(bytes_of(b.data, cut)), 0);
+        for (size_t cut = 0; cut < whole; cut++)
+            assert_int_equal(resp_reply_size(bytes_of(b.data, cut)), 0);
         assert_int_equal(resp_reply_size(buf_bytes(&b)), whole);
         random_reply(&r, &out, 1); /* what follows does not matter */
         assert_int_equal(resp_reply_size(buf_bytes(&b)), whole);
@@ -274,7 +282,9 @@ TEST(the_size_of_a_reply_is_known_only_when_all_of_it_is_there)
 
 TEST(replies_that_are_none_are_malformed)
 {
-    static const char *bad[] = {"x\r\n", "$x\r\n", "$-2\r\n", "$1\r\nabc", "*-2\r\n", "+a\rb", "$99999999999\r\n", "*99999999999\r\n", "%-1\r\n"};
+    static const char *bad[] = {"x\r\n",   "$x\r\n", "$-2\r\n",          "$1\r\nabc",
+                                "*-2\r\n", "+a\rb",  "$99999999999\r\n", "*99999999999\r\n",
+                                "%-1\r\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         if (resp_reply_size(bytes_str(bad[i])) != -1) fail_msg("'%s' is taken", bad[i]);
     }
@@ -286,7 +296,8 @@ TEST(replies_that_are_none_are_malformed)
     for (int i = 0; i < 33; i++) buf_printf(&deep, "*1\r\n");
     assert_int_equal(resp_reply_size(buf_bytes(&deep)), -1);
     buf_deinit(&deep);
-    assert_int_equal(resp_reply_size(BYTES("|1\r\n+k\r\n+v\r\n:1\r\n")), 16); /* an attribute belongs to what it describes */
+    assert_int_equal(resp_reply_size(BYTES("|1\r\n+k\r\n+v\r\n:1\r\n")),
+                     16); /* an attribute belongs to what it describes */
 }
 
 TEST_MAIN

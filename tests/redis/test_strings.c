@@ -1,5 +1,5 @@
-/* String commands: each one's answers and effects; differential.py holds them against redis-server with random arguments, here stand
- * the cases that need a clock, or that Redis 7 does not have. */
+/* String commands: each one's answers and effects; differential.py holds them against redis-server
+ * with random arguments, here stand the cases that need a clock, or that Redis 7 does not have. */
 #include "redis/world.h"
 #include "base/mem.h"
 #include "base/prng.h"
@@ -7,8 +7,8 @@
 #include "ring/slot.h"
 #include "shard/keys.h"
 
-#define WORLD(w)                                                                                                                             \
-    struct world w;                                                                                                                          \
+#define WORLD(w)                                                                                   \
+    struct world w;                                                                                \
     world_init(&w)
 
 TEST(set_and_get_keep_any_bytes)
@@ -78,7 +78,8 @@ TEST(set_compares_with_ifeq_and_ifne)
     EXPECT_RUN(&w, "set a 4 ifeq 3 nx", "ERR syntax error");
     EXPECT_RUN(&w, "set a 4 ifeq", "ERR syntax error");
     world_run(&w, "hset h f v");
-    EXPECT_RUN(&w, "set h 1 ifne x", "WRONGTYPE Operation against a key holding the wrong kind of value");
+    EXPECT_RUN(&w, "set h 1 ifne x",
+               "WRONGTYPE Operation against a key holding the wrong kind of value");
     EXPECT_RUN(&w, "set h 1", "OK"); /* without a comparison SET replaces whatever is there */
     assert_int_equal(world_rows(&w, KEYS_SUB), 0);
     world_deinit(&w);
@@ -95,7 +96,8 @@ TEST(delex_deletes_only_what_compares)
     EXPECT_RUN(&w, "delex a ifeq 1", "1");
     assert_int_equal(w.count, 0);
     world_run(&w, "hset h f v");
-    EXPECT_RUN(&w, "delex h ifeq 1", "ERR Key should be of string type if conditions are specified");
+    EXPECT_RUN(&w, "delex h ifeq 1",
+               "ERR Key should be of string type if conditions are specified");
     EXPECT_RUN(&w, "delex h", "1");
     EXPECT_RUN(&w, "delex h junk", "ERR syntax error");
     assert_int_equal(w.count, 0);
@@ -104,7 +106,9 @@ TEST(delex_deletes_only_what_compares)
 
 TEST(an_expired_key_is_absent_and_whoever_meets_it_deletes_it)
 {
-    static const char *meet[] = {"get a", "getex a ex 10", "getdel a", "strlen a", "mget a", "getrange a 0 -1", "lcs a b", "delex a", "set a 1 xx"};
+    static const char *meet[] = {"get a",    "getex a ex 10", "getdel a",
+                                 "strlen a", "mget a",        "getrange a 0 -1",
+                                 "lcs a b",  "delex a",       "set a 1 xx"};
     for (size_t i = 0; i < sizeof meet / sizeof *meet; i++) {
         WORLD(w);
         EXPECT_RUN(&w, "set a 1 px 100", "OK");
@@ -113,7 +117,8 @@ TEST(an_expired_key_is_absent_and_whoever_meets_it_deletes_it)
         assert_false(w.wrote);
         w.now_ms += 1;
         world_run(&w, meet[i]);
-        assert_true(w.wrote); /* the deletion is logged, so that no later leader with a slower clock shows the key again */
+        assert_true(w.wrote); /* the deletion is logged, so that no later leader with a slower clock
+                                 shows the key again */
         assert_int_equal(w.count, 0);
         assert_int_equal(w.keys, 0);
         w.now_ms -= 50;
@@ -189,8 +194,10 @@ TEST(values_over_32_mib_are_refused_and_change_nothing)
     w.once = true; /* two runs of 32 MiB each are slow under a sanitizer */
     EXPECT_RUN(&w, "setrange a 33554431 x", "33554432");
     EXPECT_RUN(&w, "append a x", "ERR string exceeds maximum allowed size (32 MiB in synod)");
-    EXPECT_RUN(&w, "setrange a 33554432 x", "ERR string exceeds maximum allowed size (32 MiB in synod)");
-    EXPECT_RUN(&w, "setrange b 9223372036854775807 x", "ERR string exceeds maximum allowed size (32 MiB in synod)");
+    EXPECT_RUN(&w, "setrange a 33554432 x",
+               "ERR string exceeds maximum allowed size (32 MiB in synod)");
+    EXPECT_RUN(&w, "setrange b 9223372036854775807 x",
+               "ERR string exceeds maximum allowed size (32 MiB in synod)");
     EXPECT_RUN(&w, "setrange b 9223372036854775807 \"\"", "0");
     EXPECT_RUN(&w, "setrange b -1 x", "ERR offset is out of range");
     EXPECT_RUN(&w, "strlen a", "33554432");
@@ -204,22 +211,26 @@ TEST(lcs_refuses_a_table_that_would_hold_the_node_up)
     WORLD(w);
     world_run(&w, "setrange a 8191 x");
     world_run(&w, "setrange b 8191 x");
-    EXPECT_RUN(&w, "lcs a b len", "ERR Insufficient memory, transient memory for LCS exceeds 128 MiB");
+    EXPECT_RUN(&w, "lcs a b len",
+               "ERR Insufficient memory, transient memory for LCS exceeds 128 MiB");
     EXPECT_RUN(&w, "mset c ohmytext d mynewtext", "OK");
     EXPECT_RUN(&w, "lcs c d", "'mytext'");
-    EXPECT_RUN(&w, "lcs c d idx minmatchlen 4 withmatchlen", "['matches', [[[4, 7], [5, 8], 4]], 'len', 6]");
+    EXPECT_RUN(&w, "lcs c d idx minmatchlen 4 withmatchlen",
+               "['matches', [[[4, 7], [5, 8], 4]], 'len', 6]");
     w.version = 3;
     EXPECT_RUN(&w, "lcs c d idx", "{'matches': [[[4, 7], [5, 8]], [[2, 3], [0, 1]]], 'len': 6}");
     world_deinit(&w);
 }
 
-/* An earlier command of the same evaluation wrote the key: what a command then borrows are the view's own bytes, which move when it
- * writes. (A transaction runs its commands this way.) */
+/* An earlier command of the same evaluation wrote the key: what a command then borrows are the
+ * view's own bytes, which move when it writes. (A transaction runs its commands this way.) */
 TEST(commands_that_run_in_one_view_see_each_other)
 {
-    static const char *line[] = {"set a 5", "incr a", "append a x", "set b abc px 5", "getex a ex 100", "lcs a b", "getset b 1", "setrange a 600 y",
-                                 "getex a persist", "append a z", "getdel b", "strlen a"};
-    static const char *expected[] = {"OK", "6", "2", "OK", "'6x'", "''", "'abc'", "601", NULL, "602", "'1'", "602"};
+    static const char *line[] = {"set a 5",         "incr a",     "append a x", "set b abc px 5",
+                                 "getex a ex 100",  "lcs a b",    "getset b 1", "setrange a 600 y",
+                                 "getex a persist", "append a z", "getdel b",   "strlen a"};
+    static const char *expected[] = {"OK",    "6",   "2",  "OK",  "'6x'", "''",
+                                     "'abc'", "601", NULL, "602", "'1'",  "602"};
     WORLD(w);
     struct view_source source = {0};
     struct buf out = {0}, text = {0};

@@ -52,8 +52,10 @@ static size_t row_find(const struct world *w, struct bytes key)
     size_t lo = 0, hi = w->count;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (bytes_compare(buf_bytes(&w->rows[mid].key), key) < 0) lo = mid + 1;
-        else hi = mid;
+        if (bytes_compare(buf_bytes(&w->rows[mid].key), key) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -86,8 +88,10 @@ static enum view_result source_get(void *ctx, struct bytes key, struct bytes *va
     return VIEW_FOUND;
 }
 
-/* A range that is not at hand is visited for its first half, as a cache may hold a part; then it misses. */
-static enum view_result source_range(void *ctx, struct bytes lo, struct bytes hi, bool reverse, view_each *each, void *each_ctx)
+/* A range that is not at hand is visited for its first half, as a cache may hold a part; then it
+ * misses. */
+static enum view_result source_range(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+                                     view_each *each, void *each_ctx)
 {
     struct world *w = ctx;
     size_t from = row_find(w, lo), to = row_find(w, hi), visited = 0;
@@ -144,7 +148,9 @@ static void rows_remove(struct world *w, size_t from, size_t to)
 static void trash(struct world *w, struct bytes prefix)
 {
     size_t from = row_find(w, prefix), to = from;
-    while (to < w->count && w->rows[to].key.size >= prefix.size && memcmp(w->rows[to].key.data, prefix.data, prefix.size) == 0) to++;
+    while (to < w->count && w->rows[to].key.size >= prefix.size &&
+           memcmp(w->rows[to].key.data, prefix.data, prefix.size) == 0)
+        to++;
     rows_remove(w, from, to);
 }
 
@@ -177,7 +183,8 @@ static void apply(struct world *w, struct bytes effects)
 
 /* ---- running ---- */
 
-static void evaluate(struct world *w, const struct command *c, const struct cmd_args *a, struct buf *out)
+static void evaluate(struct world *w, const struct command *c, const struct cmd_args *a,
+                     struct buf *out)
 {
     static const struct view_source vtable = {source_get, source_range, NULL};
     struct view_source source = vtable;
@@ -190,7 +197,8 @@ static void evaluate(struct world *w, const struct command *c, const struct cmd_
     c->fn(&w->view, a, &reply);
 }
 
-/* Again from the start until nothing is missing: replies and effects must not know the difference. */
+/* Again from the start until nothing is missing: replies and effects must not know the difference.
+ */
 static void evaluate_with_misses(struct world *w, const struct command *c, const struct cmd_args *a)
 {
     fetched_clear(w);
@@ -222,8 +230,10 @@ struct bytes world_run_raw(struct world *w, struct bytes *v, uint32_t count)
     } else if (!command_check_arity(c, &a, &reply) || !command_check_keys(c, &a, &reply)) {
         assert_true(w->first.size > 0);
     } else if (!c->fn) {
-        if (strcmp(c->parent ? c->parent : c->name, "command") == 0) command_command(&a, &reply);
-        else reply_errorf(&reply, "ERR '%s' needs a node", c->name);
+        if (strcmp(c->parent ? c->parent : c->name, "command") == 0)
+            command_command(&a, &reply);
+        else
+            reply_errorf(&reply, "ERR '%s' needs a node", c->name);
     } else {
         evaluate(w, c, &a, &w->first);
         assert_false(w->view.missed);
@@ -278,18 +288,24 @@ static void quoted(struct bytes s, struct buf *out)
     buf_u8(out, '\'');
     for (size_t i = 0; i < s.size; i++) {
         uint8_t c = s.data[i];
-        if (c == '\n') buf_printf(out, "\\n");
-        else if (c == '\r') buf_printf(out, "\\r");
-        else if (c == '\'' || c == '\\') buf_printf(out, "\\%c", c);
-        else if (c < 32 || c > 126) buf_printf(out, "\\x%02x", c);
-        else buf_u8(out, c);
+        if (c == '\n')
+            buf_printf(out, "\\n");
+        else if (c == '\r')
+            buf_printf(out, "\\r");
+        else if (c == '\'' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c < 32 || c > 126)
+            buf_printf(out, "\\x%02x", c);
+        else
+            buf_u8(out, c);
     }
     buf_u8(out, '\'');
 }
 
 static void text_of(struct reader *r, struct buf *out);
 
-static void text_of_many(struct reader *r, struct buf *out, int64_t count, const char *open, const char *close, bool pairs)
+static void text_of_many(struct reader *r, struct buf *out, int64_t count, const char *open,
+                         const char *close, bool pairs)
 {
     buf_printf(out, "%s", open);
     for (int64_t i = 0; i < count; i++) {
@@ -325,8 +341,10 @@ static void text_of(struct reader *r, struct buf *out)
         reader_take(r, 2);
         break;
     case '*':
-        if (n < 0) buf_printf(out, "nil-array");
-        else text_of_many(r, out, n, "[", "]", false);
+        if (n < 0)
+            buf_printf(out, "nil-array");
+        else
+            text_of_many(r, out, n, "[", "]", false);
         break;
     case '%': text_of_many(r, out, n, "{", "}", true); break;
     case '~': text_of_many(r, out, n, "set[", "]", false); break;
@@ -362,7 +380,9 @@ size_t world_rows(const struct world *w, uint8_t kind)
 static size_t rows_below(const struct world *w, struct bytes prefix)
 {
     size_t from = row_find(w, prefix), i = from;
-    while (i < w->count && w->rows[i].key.size >= prefix.size && memcmp(w->rows[i].key.data, prefix.data, prefix.size) == 0) i++;
+    while (i < w->count && w->rows[i].key.size >= prefix.size &&
+           memcmp(w->rows[i].key.data, prefix.data, prefix.size) == 0)
+        i++;
     return i - from;
 }
 
@@ -374,7 +394,9 @@ void world_check(struct world *w)
 
     for (size_t i = 0; i < w->count; i++) {
         struct object o;
-        if (i) assert_true(bytes_compare(buf_bytes(&w->rows[i - 1].key), buf_bytes(&w->rows[i].key)) < 0);
+        if (i)
+            assert_true(bytes_compare(buf_bytes(&w->rows[i - 1].key), buf_bytes(&w->rows[i].key)) <
+                        0);
         if (row_kind(&w->rows[i]) != KEYS_META) continue;
         metas++;
         assert_true(object_decode(buf_bytes(&w->rows[i].key), buf_bytes(&w->rows[i].value), &o));

@@ -1,4 +1,5 @@
-/* A pool without threads for tests: work waits until the test says run, and its end until the test says done. */
+/* A pool without threads for tests: work waits until the test says run, and its end until the test
+ * says done. */
 #ifndef SYNOD_TESTS_POOL_H
 #define SYNOD_TESTS_POOL_H
 

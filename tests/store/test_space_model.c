@@ -1,9 +1,16 @@
-/* Spaces under random use against a naive model: an array of values, the pending changes as a list, and a copy of the array for
- * every flush. After a crash the space must be exactly the copy of the last flush that ran. */
+/* Spaces under random use against a naive model: an array of values, the pending changes as a list,
+ * and a copy of the array for every flush. After a crash the space must be exactly the copy of the
+ * last flush that ran. */
 #include "world.h"
 #include "base/prng.h"
 
-enum { PLAIN = 40, OBJECTS = 60, MEMBERS = 5, KEYS = PLAIN + OBJECTS * MEMBERS, CHANGES_MAX = 4000 };
+enum {
+    PLAIN = 40,
+    OBJECTS = 60,
+    MEMBERS = 5,
+    KEYS = PLAIN + OBJECTS * MEMBERS,
+    CHANGES_MAX = 4000
+};
 
 enum change_type { PUT, DEL, WIPE, TRASH };
 
@@ -33,8 +40,10 @@ struct model {
 
 static struct bytes key_name(unsigned k, char *room)
 {
-    if (k < PLAIN) (void)snprintf(room, 24, "m%02u", k);
-    else (void)snprintf(room, 24, "s%03u/%u", (k - PLAIN) / MEMBERS, (k - PLAIN) % MEMBERS);
+    if (k < PLAIN)
+        (void)snprintf(room, 24, "m%02u", k);
+    else
+        (void)snprintf(room, 24, "s%03u/%u", (k - PLAIN) / MEMBERS, (k - PLAIN) % MEMBERS);
     return bytes_str(room);
 }
 
@@ -55,9 +64,9 @@ static bool is_dead(const struct state *s, unsigned k)
 static void state_change(struct state *s, const struct change *c)
 {
     switch (c->type) {
-    case PUT:   s->value[c->which] = c->value; break;
-    case DEL:   s->value[c->which] = 0; break;
-    case WIPE:  memset(s->value, 0, sizeof s->value); break;
+    case PUT: s->value[c->which] = c->value; break;
+    case DEL: s->value[c->which] = 0; break;
+    case WIPE: memset(s->value, 0, sizeof s->value); break;
     case TRASH:
         s->dead[c->which] = true;
         for (unsigned i = 0; i < MEMBERS; i++) s->value[PLAIN + c->which * MEMBERS + i] = 0;
@@ -76,8 +85,10 @@ static void space_change(struct model *m, const struct change *c)
     char key[24];
     uint8_t room[9000];
     switch (c->type) {
-    case PUT:  space_put(m->w.space, c->position, key_name(c->which, key), value_bytes(c->value, room)); break;
-    case DEL:  space_del(m->w.space, c->position, key_name(c->which, key)); break;
+    case PUT:
+        space_put(m->w.space, c->position, key_name(c->which, key), value_bytes(c->value, room));
+        break;
+    case DEL: space_del(m->w.space, c->position, key_name(c->which, key)); break;
     case WIPE: space_wipe(m->w.space, c->position); break;
     case TRASH:
         (void)snprintf(key, sizeof key, "s%03u/", c->which);
@@ -110,7 +121,8 @@ static void step_change(struct model *m)
 static void model_apply(struct model *m, uint64_t position)
 {
     size_t i = 0;
-    for (; i < m->changes && m->change[i].position <= position; i++) state_change(&m->applied, &m->change[i]);
+    for (; i < m->changes && m->change[i].position <= position; i++)
+        state_change(&m->applied, &m->change[i]);
     memmove(m->change, m->change + i, (m->changes - i) * sizeof *m->change);
     m->changes -= i;
     m->applied_at = position;
@@ -169,7 +181,8 @@ static void step_crash(struct model *m)
     m->changes = 0;
     m->has_frozen = false;
     enum engine_result result = space_flushed_record(m->w.space, &record);
-    if (m->durable_at == 0) assert_int_equal(result, ENGINE_ABSENT);
+    if (m->durable_at == 0)
+        assert_int_equal(result, ENGINE_ABSENT);
     else {
         buf_u8(&record, 0);
         assert_int_equal(strtoull((char *)record.data, NULL, 10), m->durable_at);
@@ -184,7 +197,8 @@ static void on_fetched(void *ctx, struct space_fetch *f)
 }
 
 /* Fetches what a read missed; whatever else waits in the pool goes on too, as in life. */
-static void model_fetch(struct model *m, struct bytes lo, struct bytes hi, bool reverse, uint32_t limit)
+static void model_fetch(struct model *m, struct bytes lo, struct bytes hi, bool reverse,
+                        uint32_t limit)
 {
     struct space_fetch f = {.reverse = reverse, .limit = limit, .done = on_fetched};
     buf_append_bytes(&f.lo, lo);
@@ -237,8 +251,10 @@ static bool walk_each(void *ctx, struct bytes key, struct bytes value)
         if (s->dead[object]) return true;
     }
     while (w->next < w->end && s->value[w->reverse ? w->end - 1 : w->next] == 0) {
-        if (w->reverse) w->end--;
-        else w->next++;
+        if (w->reverse)
+            w->end--;
+        else
+            w->next++;
     }
     assert_true(w->next < w->end);
     unsigned k = w->reverse ? --w->end : w->next++;
@@ -252,7 +268,9 @@ static void step_range(struct model *m)
     unsigned a = (unsigned)prng_below(&m->r, KEYS), b = (unsigned)prng_below(&m->r, KEYS);
     char low[24], high[24];
     struct bytes lo = key_name(a < b ? a : b, low), hi = key_name(a < b ? b : a, high);
-    struct walk start = {m, prng_below(&m->r, 2), a < b ? a : b, a < b ? b : a, 1 + (uint32_t)prng_below(&m->r, 30)}, walk;
+    struct walk start = {m, prng_below(&m->r, 2), a < b ? a : b, a < b ? b : a,
+                         1 + (uint32_t)prng_below(&m->r, 30)},
+                walk;
     enum engine_result result;
     for (int attempt = 0;; attempt++) {
         walk = start;
@@ -261,7 +279,8 @@ static void step_range(struct model *m)
         assert_true(attempt < 8);
         model_fetch(m, lo, hi, walk.reverse, start.left + 20);
     }
-    if (result == ENGINE_FOUND) assert_int_equal(walk.left, 0);
+    if (result == ENGINE_FOUND)
+        assert_int_equal(walk.left, 0);
     else {
         assert_int_equal(result, ENGINE_ABSENT);
         while (walk.next < walk.end) assert_int_equal(m->now.value[walk.next++], 0);
@@ -277,7 +296,8 @@ static void step_digest(struct model *m)
     uint8_t room[9000];
     world_init(&other, false, 0, 1);
     for (unsigned k = 0; k < KEYS; k++)
-        if (m->applied.value[k]) space_put(other.space, 1, key_name(k, name), value_bytes(m->applied.value[k], room));
+        if (m->applied.value[k])
+            space_put(other.space, 1, key_name(k, name), value_bytes(m->applied.value[k], room));
     space_set_applied(other.space, 1);
     assert_int_equal(space_digest(other.space, &expected, &expected_keys), ENGINE_FOUND);
     assert_int_equal(space_digest(m->w.space, &digest, &keys), ENGINE_FOUND);
@@ -294,16 +314,26 @@ static void run_model(bool rocks, uint64_t seed, int steps)
     bool crashes = seed % 2;
     for (int i = 0; i < steps; i++) {
         uint64_t dice = prng_below(&m->r, 1000);
-        if (dice < 450) step_change(m);
-        else if (dice < 520) step_apply(m);
-        else if (dice < 535) step_drop(m);
-        else if (dice < 565) step_flush(m);
-        else if (dice < 600) step_run(m);
-        else if (dice < 850) step_get(m);
-        else if (dice < 970) step_range(m);
-        else if (dice < 980) step_digest(m);
-        else if (dice < 990) space_cache_turn(m->w.cache);
-        else if (dice < 993 && crashes) step_crash(m);
+        if (dice < 450)
+            step_change(m);
+        else if (dice < 520)
+            step_apply(m);
+        else if (dice < 535)
+            step_drop(m);
+        else if (dice < 565)
+            step_flush(m);
+        else if (dice < 600)
+            step_run(m);
+        else if (dice < 850)
+            step_get(m);
+        else if (dice < 970)
+            step_range(m);
+        else if (dice < 980)
+            step_digest(m);
+        else if (dice < 990)
+            space_cache_turn(m->w.cache);
+        else if (dice < 993 && crashes)
+            step_crash(m);
         if (dice % 16 == 0) space_check(m->w.space);
     }
     world_deinit(&m->w);

@@ -15,9 +15,9 @@ static struct bytes get(struct table *t, const char *key)
 {
     struct bytes value;
     switch (table_get(t, bytes_str(key), &value, NULL)) {
-    case TABLE_VALUE:   return value;
+    case TABLE_VALUE: return value;
     case TABLE_DELETED: return BYTES("(deleted)");
-    default:            return BYTES("(none)");
+    default: return BYTES("(none)");
     }
 }
 
@@ -33,7 +33,8 @@ TEST(a_slab_gives_every_size_its_room_and_reuses_what_was_freed)
     slab_init(&s);
     size_t before = 0;
     for (size_t size = 1; size <= SLAB_SMALL_MAX; size++) {
-        assert_true(slab_room(size) >= size && slab_room(size) >= before && slab_room(slab_room(size)) == slab_room(size));
+        assert_true(slab_room(size) >= size && slab_room(size) >= before &&
+                    slab_room(slab_room(size)) == slab_room(size));
         assert_true(slab_room(size) <= size + 7 || slab_room(size) <= size + size / 4);
         before = slab_room(size);
         uint8_t *block = slab_alloc(&s, size);
@@ -101,11 +102,26 @@ TEST(a_counter_written_a_million_times_holds_a_few_versions)
     for (uint64_t i = 1; i <= 1000000; i++) {
         (void)snprintf(text, sizeof text, "%llu", (unsigned long long)i);
         table_put(t, i, BYTES("counter"), bytes_str(text));
-        if (i >= 100) table_set_applied(t, i - 99); /* a window of pending entries, as a leader has */
+        if (i >= 100)
+            table_set_applied(t, i - 99); /* a window of pending entries, as a leader has */
     }
     EXPECT_BYTES(get(t, "counter"), "1000000");
     assert_true(table_bytes(t) < 20000);
     table_check(t);
+    table_free(t);
+}
+
+TEST(writes_at_a_position_that_is_applied_already_leave_no_older_version)
+{
+    struct table *t = table_new(0);
+    uint8_t room[8];
+    for (uint64_t i = 1; i <= 100000; i++) {
+        table_set_applied(t, i);
+        table_put(t, i, BYTES("counter"), key_of(i, room));
+        assert_false(table_has_pending(t));
+    }
+    table_check(t);
+    assert_true(table_bytes(t) < 10000);
     table_free(t);
 }
 
@@ -172,16 +188,20 @@ TEST(splitting_off_the_pending_writes_leaves_two_tables_that_stack_to_the_same)
     table_free(young);
 }
 
-/* Keys of shapes that make nodes share prefixes, lose them again, and compare equal in their numbers. */
+/* Keys of shapes that make nodes share prefixes, lose them again, and compare equal in their
+ * numbers. */
 static struct bytes odd_key(struct prng *r, uint8_t *room)
 {
     size_t size = 0;
-    static const char *stem[] = {"", "m", "mmmmmmmmmmmm", "mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm", "s\0\0\0\0\0\0\0\0"};
+    static const char *stem[] = {"", "m", "mmmmmmmmmmmm",
+                                 "mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm",
+                                 "s\0\0\0\0\0\0\0\0"};
     static const uint8_t stem_size[] = {0, 1, 12, 50, 9};
     size_t which = prng_below(r, 5);
     memcpy(room, stem[which], stem_size[which]);
     size = stem_size[which];
-    for (size_t more = prng_below(r, 5); more > 0; more--) room[size++] = (uint8_t)(prng_below(r, 4) * 85);
+    for (size_t more = prng_below(r, 5); more > 0; more--)
+        room[size++] = (uint8_t)(prng_below(r, 4) * 85);
     if (prng_below(r, 2)) {
         uint64_t n = prng_below(r, 3000);
         room[size++] = (uint8_t)(n >> 8);
@@ -203,8 +223,10 @@ static size_t model_lower(const struct model *m, struct bytes key)
     size_t low = 0, high = m->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (bytes_compare(m->key[middle], key) < 0) low = middle + 1;
-        else high = middle;
+        if (bytes_compare(m->key[middle], key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -284,7 +306,8 @@ TEST(keys_that_rise_fill_their_leaves_and_dropping_them_all_leaves_nothing)
     uint8_t room[8];
     for (uint64_t i = 0; i < 100000; i++) table_put(t, 1, key_of(i, room), (struct bytes){0});
     table_check(t);
-    /* 16 bytes of head, 8 of key, 17 of a full leaf, 11 of the list of pending writes; little else */
+    /* 16 bytes of head, 8 of key, 17 of a full leaf, 11 of the list of pending writes; little else
+     */
     assert_true(table_bytes(t) < 100000 * (16 + 8 + 17 + 11 + 4));
     table_drop_pending(t);
     table_check(t);
@@ -293,7 +316,8 @@ TEST(keys_that_rise_fill_their_leaves_and_dropping_them_all_leaves_nothing)
     struct bytes k, v;
     table_seek(t, key_of(5, room), UINT64_MAX, &c);
     assert_int_equal(table_next(&c, &k, &v), TABLE_NONE);
-    for (uint64_t i = 0; i < 1000; i++) table_put(t, 1, key_of(i * 77 % 1000, room), (struct bytes){0}); /* into emptied leaves */
+    for (uint64_t i = 0; i < 1000; i++)
+        table_put(t, 1, key_of(i * 77 % 1000, room), (struct bytes){0}); /* into emptied leaves */
     table_check(t);
     assert_int_equal(table_keys(t), 1000);
     table_free(t);

@@ -1,4 +1,5 @@
-/* What the tests of spaces share: a directory of their own, a space on either engine, and small helpers. */
+/* What the tests of spaces share: a directory of their own, a space on either engine, and small
+ * helpers. */
 #ifndef SYNOD_TESTS_WORLD_H
 #define SYNOD_TESTS_WORLD_H
 
@@ -9,13 +10,15 @@
 #include <ftw.h>
 #include <unistd.h>
 
-#define APPLIED_KEY BYTES("\xff\xff" "applied1")
+#define APPLIED_KEY                                                                                \
+    BYTES("\xff\xff"                                                                               \
+          "applied1")
 
 struct world {
     struct pool pool;
     bool rocks;
-    char dir[64];                  /* of rocks */
-    struct engine_mem_disk *disk;  /* of mem */
+    char dir[64];                 /* of rocks */
+    struct engine_mem_disk *disk; /* of mem */
     struct engine *engine;
     struct space_cache *cache;
     struct space *space;
@@ -34,7 +37,8 @@ static inline void world_flushed(void *ctx, uint64_t position, int error)
     if (!error) w->flushed = position;
 }
 
-static inline int world_remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+static inline int world_remove_one(const char *path, const struct stat *st, int type,
+                                   struct FTW *at)
 {
     (void)st, (void)type, (void)at;
     return remove(path);
@@ -56,8 +60,14 @@ static inline void world_open(struct world *w)
         engine_mem_set_miss(w->engine, w->miss_ppm, ++w->seed);
     }
     w->cache = space_cache_new(64u << 10);
-    struct space_options o = {.io = &w->pool.io, .engine = w->engine, .cache = w->cache, .lo = BYTES("a"), .hi = BYTES("z"),
-                              .applied_key = APPLIED_KEY, .flushed = world_flushed, .ctx = w};
+    struct space_options o = {.io = &w->pool.io,
+                              .engine = w->engine,
+                              .cache = w->cache,
+                              .lo = BYTES("a"),
+                              .hi = BYTES("z"),
+                              .applied_key = APPLIED_KEY,
+                              .flushed = world_flushed,
+                              .ctx = w};
     w->space = space_new(&o);
 }
 
@@ -104,10 +114,10 @@ static inline struct bytes world_get(struct world *w, const char *key, bool bloc
 {
     struct bytes value;
     switch (space_get(w->space, bytes_str(key), block, &value)) {
-    case ENGINE_FOUND:  return value;
+    case ENGINE_FOUND: return value;
     case ENGINE_ABSENT: return BYTES("(absent)");
-    case ENGINE_MISS:   return BYTES("(miss)");
-    default:            return BYTES("(error)");
+    case ENGINE_MISS: return BYTES("(miss)");
+    default: return BYTES("(error)");
     }
 }
 

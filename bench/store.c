@@ -1,6 +1,7 @@
 /* What a table, a space and the engine cost a key. Figures for people; nothing is asserted.
  *
- *   bench_store [DIR]     DIR: where RocksDB's files go for the run (default: a new directory under /tmp) */
+ *   bench_store [DIR]     DIR: where RocksDB's files go for the run (default: a new directory under
+ * /tmp) */
 #include "base/prng.h"
 #include "store/space.h"
 #include "store/table.h"
@@ -29,7 +30,7 @@ static void report(const char *what, uint64_t since, uint64_t count)
 /* Keys as the shard makes them: slot, kind, 48 bits of hash, the key's text. */
 static uint8_t (*make_keys(uint64_t seed))[KEY_SIZE]
 {
-    uint8_t (*key)[KEY_SIZE] = malloc((size_t)KEYS * KEY_SIZE);
+    uint8_t(*key)[KEY_SIZE] = malloc((size_t)KEYS * KEY_SIZE);
     struct prng r;
     prng_init(&r, seed);
     for (int i = 0; i < KEYS; i++) {
@@ -55,7 +56,8 @@ static void bench_table(uint8_t (*key)[KEY_SIZE], const unsigned *order)
         table_set_applied(t, position);
     }
     report("table: put of a new key", start, KEYS);
-    printf("%-52s %8.1f bytes\n", "table: memory beyond key and value", (double)table_bytes(t) / KEYS - KEY_SIZE - VALUE_SIZE);
+    printf("%-52s %8.1f bytes\n", "table: memory beyond key and value",
+           (double)table_bytes(t) / KEYS - KEY_SIZE - VALUE_SIZE);
     start = now_ns();
     for (int i = 0; i < KEYS; i++) {
         table_put(t, ++position, bytes_of(key[order[i]], KEY_SIZE), v);
@@ -65,7 +67,8 @@ static void bench_table(uint8_t (*key)[KEY_SIZE], const unsigned *order)
     start = now_ns();
     for (int i = 0; i < KEYS; i++) {
         struct bytes found;
-        if (table_get(t, bytes_of(key[order[i]], KEY_SIZE), &found, NULL) == TABLE_VALUE) sum += found.data[0];
+        if (table_get(t, bytes_of(key[order[i]], KEY_SIZE), &found, NULL) == TABLE_VALUE)
+            sum += found.data[0];
     }
     report("table: get, random order", start, KEYS);
     struct table_cursor c;
@@ -106,11 +109,12 @@ static void flush(struct bench_io *io, struct space *s, uint64_t position, const
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
     io->work->done(io->work->ctx);
     report(what, start, KEYS);
-    printf("%-52s %8.0f ns\n", "  of which CPU", ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / KEYS);
+    printf("%-52s %8.0f ns\n", "  of which CPU",
+           ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / KEYS);
 }
 
-static void bench_gets(struct space *s, uint8_t (*key)[KEY_SIZE], const unsigned *order, struct space_cache *cache, int count,
-                       const char *what)
+static void bench_gets(struct space *s, uint8_t (*key)[KEY_SIZE], const unsigned *order,
+                       struct space_cache *cache, int count, const char *what)
 {
     uint64_t start = now_ns(), misses = 0;
     for (int i = 0; i < count; i++) {
@@ -144,8 +148,13 @@ static void bench_space(const char *dir, uint8_t (*key)[KEY_SIZE], const unsigne
     static const struct io_ops ops = {.work = bench_work};
     struct bench_io io = {.io = {.ops = &ops}};
     struct space_cache *cache = space_cache_new(64u << 20), *none = space_cache_new(0);
-    struct space_options o = {.io = &io.io, .engine = e, .cache = cache, .lo = BYTES("\0"), .hi = BYTES("\x40"),
-                              .applied_key = BYTES("\xff\xff\1"), .flushed = bench_flushed};
+    struct space_options o = {.io = &io.io,
+                              .engine = e,
+                              .cache = cache,
+                              .lo = BYTES("\0"),
+                              .hi = BYTES("\x40"),
+                              .applied_key = BYTES("\xff\xff\1"),
+                              .flushed = bench_flushed};
     struct space *s = space_new(&o);
     uint8_t value[VALUE_SIZE];
     struct bytes v = bytes_of(value, VALUE_SIZE);
@@ -155,12 +164,14 @@ static void bench_space(const char *dir, uint8_t (*key)[KEY_SIZE], const unsigne
     for (int round = 0; round < 3; round++) {
         start = now_ns();
         for (int i = 0; i < KEYS; i++) {
-            for (int j = 0; j < VALUE_SIZE; j += 4) memcpy(value + j, &(uint32_t){(uint32_t)prng_u64(&r)}, 4);
+            for (int j = 0; j < VALUE_SIZE; j += 4)
+                memcpy(value + j, &(uint32_t){(uint32_t)prng_u64(&r)}, 4);
             space_put(s, ++position, bytes_of(key[i], KEY_SIZE), v);
             space_set_applied(s, position);
         }
         if (round == 0) report("space: put (and making the value)", start, KEYS);
-        flush(&io, s, position, round ? "space: flush over existing keys, a key" : "space: flush of new keys, a key");
+        flush(&io, s, position,
+              round ? "space: flush over existing keys, a key" : "space: flush of new keys, a key");
     }
     start = now_ns();
     (void)space_digest(s, &digest, &keys); /* warms the block cache, too */
@@ -173,6 +184,9 @@ static void bench_space(const char *dir, uint8_t (*key)[KEY_SIZE], const unsigne
     start = now_ns();
     space_wipe(s, ++position);
     flush(&io, s, position, "space: flush of a wipe, a key wiped");
+    start = now_ns();
+    (void)space_digest(s, &digest, &keys);
+    report("space: walk over what was wiped, a key wiped", start, KEYS);
     space_free(bare);
     space_free(s);
     space_cache_free(cache);
@@ -190,7 +204,7 @@ int main(int argc, char **argv)
 {
     char made[] = "/tmp/synod-bench-XXXXXX";
     const char *dir = argc > 1 ? argv[1] : mkdtemp(made);
-    uint8_t (*key)[KEY_SIZE] = make_keys(1);
+    uint8_t(*key)[KEY_SIZE] = make_keys(1);
     unsigned *order = malloc(KEYS * sizeof *order);
     struct prng r;
     prng_init(&r, 2);

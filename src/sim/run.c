@@ -1,0 +1,215 @@
+/* A run from its seed to its verdict. */
+#include "sim/cluster.h"
+
+#include "node/wire.h"
+
+#include <stdarg.h>
+
+#define LIVENESS_BOUND   (10 * SECOND)
+#define LOOK_EVERY       (5 * MILLISECOND)
+#define TICKS_DEFAULT    20000
+
+const char *const sim_mode_names[] = {"swarm", "calm", "crashes", "network", "disks", "clocks", NULL};
+
+const char *sim_class_name(enum sim_class class)
+{
+    static const char *const names[SIM_CLASSES] = {
+        [SIM_PASSED] = "passed",     [SIM_AGREEMENT] = "agreement", [SIM_LINEAR] = "linearizability",
+        [SIM_DIVERGED] = "diverged", [SIM_STUCK] = "liveness",      [SIM_ENDED] = "ended",
+        [SIM_PROTOCOL] = "protocol", [SIM_RANDOM] = "determinism",  [SIM_ASSERTED] = "assertion",
+    };
+    return names[class];
+}
+
+void sim_fail(struct sim *s, enum sim_class class, const char *format, ...)
+{
+    va_list args;
+    if (s->stop) return;
+    s->stop = true;
+    s->result->class = class;
+    va_start(args, format);
+    (void)vsnprintf(s->result->why, sizeof s->result->why, format, args);
+    va_end(args);
+    world_say(s->w, s->clients_host, "FAILURE %s: %s", sim_class_name(class), s->result->why);
+}
+
+/* ---- knobs ---- */
+
+static uint64_t draw(struct sim *s, uint64_t min, uint64_t max)
+{
+    return min + prng_below(&s->random, max - min + 1);
+}
+
+#define PICK(s, ...) ((const uint64_t[]){__VA_ARGS__}[draw(s, 0, sizeof((const uint64_t[]){__VA_ARGS__}) / 8 - 1)])
+
+static void draw_knobs(struct sim *s)
+{
+    uint64_t dice = draw(s, 0, 99);
+    s->nodes = s->options.nodes ? s->options.nodes : dice < 80 ? 3 : dice < 90 ? 5 : 1;
+    s->groups = (uint32_t)PICK(s, 1, 1, 2, 3, 4, 8);
+    s->clients_host = s->nodes;
+    struct node_config *c = &s->knobs;
+    c->read_mode = draw(s, 0, 3) ? NODE_READ_LEASE : NODE_READ_QUORUM;
+    c->log_segment_bytes = PICK(s, 256u << 10, 512u << 10, 1u << 20, 4u << 20);
+    c->log_quota_bytes = c->log_segment_bytes * PICK(s, 4, 6, 16);
+    c->memory_bytes = (size_t)PICK(s, 16u << 10, 64u << 10, 256u << 10, 4u << 20);
+    c->cache_bytes = (size_t)PICK(s, 4u << 10, 64u << 10, 4u << 20);
+    c->lease_ms = (uint32_t)PICK(s, 100, 200, 400, 400);
+    c->heartbeat_ms = (uint32_t)(c->lease_ms / PICK(s, 4, 8, 10));
+    c->election_ms = (uint32_t)(c->lease_ms * PICK(s, 3, 4, 6) / 4);
+    c->drift_ppm = 5000;
+    s->drift_ppm = s->options.drift_ppm ? s->options.drift_ppm : (int32_t)c->drift_ppm;
+    s->result->cover.quorum_reads += c->read_mode == NODE_READ_QUORUM;
+    s->result->cover.one_node += s->nodes == 1;
+    s->result->cover.five_nodes += s->nodes == 5;
+}
+
+/* ---- a run ---- */
+
+static void on_line(void *ctx, uint32_t host, const char *text)
+{
+    struct sim *s = ctx;
+    uint64_t now = world_now(s->w);
+    printf("%4u.%06u %s%u %s\n", (unsigned)(now / SECOND), (unsigned)(now % SECOND / 1000), host == s->clients_host ? "clients " : "node ",
+           host == s->clients_host ? 0 : host + 1, text);
+}
+
+static void look(void *ctx)
+{
+    struct sim *s = ctx;
+    cluster_look(s);
+    if (!s->stop) world_after(s->w, LOOK_EVERY, look, s);
+}
+
+static void start_one(void *ctx)
+{
+    struct member *m = ctx;
+    if (m->state != MEMBER_DOWN || m->lives) return;
+    if (!member_start(m)) sim_fail(m->s, SIM_ENDED, "node %u does not start for the first time: %s", m->host + 1, m->last_words);
+}
+
+static struct world *world_make(struct sim *s)
+{
+    struct world_options o = {
+        .seed = s->options.seed,
+        .hosts = s->nodes + 1,
+        .framed_hosts = s->nodes,
+        .frame = wire_frame_size,
+        .may_disturb = wire_frame_may_disturb,
+        .died = member_died,
+        .line = s->options.verbose ? on_line : NULL,
+        .ctx = s,
+    };
+    return world_new(&o);
+}
+
+static void run_for(struct sim *s, uint64_t time)
+{
+    world_run(s->w, world_now(s->w) + time, &s->stop);
+}
+
+/* A host to do without in the end: none, or, if the others are a majority without it and the lost one, any. */
+static uint32_t draw_core(struct sim *s)
+{
+    uint32_t lost = 0, host = (uint32_t)draw(s, 0, s->nodes - 1);
+    for (uint32_t i = 0; i < s->nodes; i++) lost += s->member[i].damaged;
+    bool may = s->nodes >= 3 && s->nodes - lost - 1 > s->nodes / 2 && !s->member[host].damaged;
+    if (!may || s->options.mode == SIM_CALM || draw(s, 0, 1)) return UINT32_MAX;
+    SIM_COUNT(s, core_only);
+    return host;
+}
+
+/* Nothing fails any more: a majority must go on, and soon. */
+static void phase_liveness(struct sim *s)
+{
+    char missing[200];
+    uint32_t away = draw_core(s);
+    nemesis_heal(s->nemesis, away);
+    if (away != UINT32_MAX) workload_avoid(s->workload, away);
+    for (uint32_t i = 0; i < s->nodes; i++)
+        if (s->member[i].damaged) workload_avoid(s->workload, i);
+    workload_demand_writes(s->workload);
+    uint64_t end = world_now(s->w) + LIVENESS_BOUND;
+    while (!s->stop && !workload_satisfied(s->workload, missing, sizeof missing)) {
+        if (world_now(s->w) >= end) sim_fail(s, SIM_STUCK, "after %u s without faults: %s", (unsigned)(LIVENESS_BOUND / SECOND), missing);
+        run_for(s, 20 * MILLISECOND);
+    }
+    run_for(s, SECOND);
+    workload_quiet(s->workload);
+    workload_demand_reads(s->workload);
+    end = world_now(s->w) + LIVENESS_BOUND;
+    while (!s->stop && !workload_satisfied(s->workload, missing, sizeof missing)) {
+        if (world_now(s->w) >= end) sim_fail(s, SIM_STUCK, "%s", missing);
+        run_for(s, 20 * MILLISECOND);
+    }
+    for (uint32_t i = 0; i < s->nodes; i++) /* the one kept away may come back now */
+        for (uint32_t j = 0; j <= s->clients_host; j++) {
+            world_block(s->w, i, j, false);
+            world_block(s->w, j, i, false);
+        }
+    end = world_now(s->w) + LIVENESS_BOUND;
+    while (!s->stop && !cluster_converged(s, missing, sizeof missing)) {
+        if (world_now(s->w) >= end) sim_fail(s, SIM_STUCK, "replicas do not converge: %s", missing);
+        run_for(s, 20 * MILLISECOND);
+    }
+}
+
+static void judge_history(struct sim *s)
+{
+    struct buf why = {0};
+    bool hard = false;
+    if (!history_check(&s->history, &why, &hard)) sim_fail(s, SIM_LINEAR, "%.*s", (int)why.size, (const char *)why.data);
+    s->result->cover.undecided += hard;
+    buf_deinit(&why);
+}
+
+static void cover_world(struct sim *s)
+{
+    const struct world_counts *c = world_counts(s->w);
+    struct sim_cover *v = &s->result->cover;
+    v->frames_lost = c->frames_lost;
+    v->frames_doubled = c->frames_doubled;
+    v->frames_delayed = c->frames_delayed;
+    v->resets = c->resets;
+    v->timeouts = c->timeouts;
+    v->half_open = c->half_open;
+    v->refused = c->refused;
+    v->writes_torn = c->writes_torn;
+    v->writes_failed = c->write_errors;
+    v->no_space = c->no_space;
+    v->stalls = c->stalls;
+    s->result->events = c->events;
+    s->result->turns = c->turns;
+    s->result->virtual_ms = world_now(s->w) / MILLISECOND;
+}
+
+void sim_run(const struct sim_options *options, struct sim_result *result)
+{
+    struct sim *s = mem_zalloc(sizeof *s);
+    memset(result, 0, sizeof *result);
+    s->options = *options;
+    s->result = result;
+    prng_init(&s->random, hash_mix(options->seed ^ 0x73796e6f64));
+    draw_knobs(s);
+    s->w = world_make(s);
+    cluster_init(s);
+    s->nemesis = nemesis_new(s);
+    s->workload = workload_new(s);
+    for (uint32_t i = 0; i < s->nodes; i++) world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
+    world_after(s->w, LOOK_EVERY, look, s);
+    nemesis_start(s->nemesis);
+    run_for(s, (options->ticks ? options->ticks : TICKS_DEFAULT) * MILLISECOND);
+
+    if (!s->stop) phase_liveness(s);
+    if (!s->stop) cluster_digests(s);
+    if (!s->stop) judge_history(s);
+    cover_world(s);
+    cluster_deinit(s);
+    workload_free(s->workload);
+    result->hash = world_hash(s->w);
+    world_free(s->w);
+    nemesis_free(s->nemesis);
+    history_deinit(&s->history);
+    agree_deinit(&s->agreement);
+    mem_free(s);
+}

@@ -1,0 +1,620 @@
+/* Clients: plain Redis clients on a host of their own, one connection each, to any node.
+ *
+ * Each asks something of a few objects (history.h), which are then checked, and a little of everything else for breadth. What is no answer
+ * (a broken connection, no reply in time, -UNKNOWN) is recorded as unknown. A value names its number and is filled by a rule, so that
+ * a mangled one is noticed. */
+#include "sim/cluster.h"
+#include "sim/reply.h"
+
+#include "ring/slot.h"
+
+#include <inttypes.h>
+
+#define CLIENTS_MAX  12
+#define PIPELINE_MAX 8
+#define OBJECTS_MAX  HISTORY_OBJECTS_MAX
+#define DEMANDS_MAX  (2 * OBJECTS_MAX + SIM_GROUPS_MAX)
+#define NO_OP        SIZE_MAX
+
+struct object {
+    char key[16], field[8]; /* field: of a hash; empty: the key is a string */
+    bool counter;
+};
+
+/* Something that must be answered in the end. */
+struct demand {
+    enum { DEMAND_OPEN, DEMAND_ASKED, DEMAND_DONE } state;
+    bool read;       /* of an object; else a write in a group */
+    uint32_t number;
+    char said[80];   /* the last refusal */
+};
+
+struct pending {
+    size_t op; /* in the history, or NO_OP */
+    struct demand *demand;
+    const char *name;
+};
+
+struct client {
+    struct workload *l;
+    uint32_t id, node;
+    struct io_conn *conn;
+    bool open, resp3;
+    uint64_t next_at;  /* when to ask again, or to connect; the clients' clock */
+    uint64_t asked_at; /* the oldest pending request */
+    struct pending pending[PIPELINE_MAX + 1];
+    uint32_t count;
+    int64_t seen[OBJECTS_MAX]; /* values, for compares */
+};
+
+struct workload {
+    struct sim *s;
+    struct io *io;
+    struct prng random;
+    struct client client[CLIENTS_MAX];
+    uint32_t clients, objects, breadth_ppm, pipeline_ppm;
+    struct object object[OBJECTS_MAX];
+    uint64_t think_ns, timeout_ns;
+    int64_t next_value;
+    bool quiet, avoid[SIM_NODES_MAX];
+    struct demand demand[DEMANDS_MAX];
+    uint32_t demands;
+    struct buf value; /* scratch */
+};
+
+static uint64_t draw(struct workload *l, uint64_t min, uint64_t max)
+{
+    return min + prng_below(&l->random, max - min + 1);
+}
+
+/* ---- values ---- */
+
+/* "number:filling"; the size follows from the number. */
+static struct bytes value_text(struct workload *l, const struct object *o, int64_t number)
+{
+    buf_clear(&l->value);
+    buf_printf(&l->value, "%" PRId64, number);
+    if (o->counter) return buf_bytes(&l->value);
+    uint64_t dice = hash_mix((uint64_t)number);
+    size_t fill = dice % 100 < 70 ? dice / 100 % 20 : dice % 100 < 98 ? dice / 100 % 1500 : dice / 100 % 20000;
+    uint8_t *to = buf_reserve(&l->value, fill + 1);
+    to[0] = ':';
+    for (size_t i = 0; i < fill; i++) to[i + 1] = (uint8_t)('a' + (dice + i) % 26);
+    l->value.size += fill + 1;
+    return buf_bytes(&l->value);
+}
+
+static bool value_number(struct workload *l, const struct object *o, struct bytes text, int64_t *number)
+{
+    const uint8_t *colon = o->counter ? NULL : memchr(text.data, ':', text.size);
+    if (!o->counter && !colon) return false;
+    if (!bytes_to_i64((struct bytes){text.data, colon ? (size_t)(colon - text.data) : text.size}, number)) return false;
+    return bytes_equal(text, value_text(l, o, *number));
+}
+
+/* ---- requests ---- */
+
+static void put_head(struct buf *out, uint32_t args)
+{
+    buf_printf(out, "*%u\r\n", args);
+}
+
+static void put_arg(struct buf *out, struct bytes arg)
+{
+    buf_printf(out, "$%zu\r\n", arg.size);
+    buf_append_bytes(out, arg);
+    buf_append(out, "\r\n", 2);
+}
+
+static void put_word(struct buf *out, const char *word)
+{
+    put_arg(out, bytes_str(word));
+}
+
+static void client_expect(struct client *c, struct pending p)
+{
+    ASSERT(c->count <= PIPELINE_MAX);
+    if (c->count == 0) c->asked_at = io_now(c->l->io);
+    c->pending[c->count++] = p;
+}
+
+/* Command, key, field if there is one. */
+static void put_object(struct buf *out, const struct object *o, const char *command, uint32_t more)
+{
+    put_head(out, 2 + (o->field[0] != 0) + more);
+    put_word(out, command);
+    put_word(out, o->key);
+    if (o->field[0]) put_word(out, o->field);
+}
+
+static const char *put_add(struct workload *l, struct buf *out, const struct object *o, struct history_op *op)
+{
+    char amount[24];
+    op->arg = (int64_t)draw(l, 1, 5);
+    if (!o->field[0] && draw(l, 0, 2) == 0) {
+        op->arg = 1;
+        put_object(out, o, "INCR", 0);
+        return "INCR";
+    }
+    bool down = !o->field[0] && draw(l, 0, 1);
+    snprintf(amount, sizeof amount, "%" PRId64, op->arg);
+    const char *name = o->field[0] ? "HINCRBY" : down ? "DECRBY" : "INCRBY";
+    put_object(out, o, name, 1);
+    put_word(out, amount);
+    if (down) op->arg = -op->arg;
+    return name;
+}
+
+static const char *put_op(struct client *c, struct buf *out, const struct object *o, struct history_op *op)
+{
+    struct workload *l = c->l;
+    bool hash = o->field[0] != 0;
+    const char *name;
+
+    switch (op->kind) {
+    case HISTORY_READ: name = hash ? "HGET" : "GET"; break;
+    case HISTORY_DELETE: name = hash ? "HDEL" : "DEL"; break;
+    case HISTORY_TAKE: name = "GETDEL"; break;
+    case HISTORY_ADD: return put_add(l, out, o, op);
+    case HISTORY_WRITE:
+    case HISTORY_COMPARE: name = "SET"; break;
+    case HISTORY_PUT: name = "HSET"; break;
+    case HISTORY_CREATE: name = hash ? "HSETNX" : "SETNX"; break;
+    default: name = "GETSET"; break;
+    }
+    bool gives = op->kind != HISTORY_READ && op->kind != HISTORY_DELETE && op->kind != HISTORY_TAKE;
+    put_object(out, o, name, op->kind == HISTORY_COMPARE ? 3 : gives);
+    if (!gives) return name;
+    op->arg = ++l->next_value;
+    put_arg(out, value_text(l, o, op->arg));
+    if (op->kind == HISTORY_COMPARE) {
+        op->expect = c->seen[op->object];
+        put_word(out, "IFEQ");
+        put_arg(out, value_text(l, o, op->expect));
+    }
+    return name;
+}
+
+static uint8_t draw_kind(struct client *c, uint32_t object)
+{
+    struct workload *l = c->l;
+    const struct object *o = &l->object[object];
+    uint64_t dice = draw(l, 0, 99);
+    if (dice < 38) return HISTORY_READ;
+    if (o->counter) return dice < 94 ? HISTORY_ADD : HISTORY_DELETE;
+    if (o->field[0]) return dice < 80 ? HISTORY_PUT : dice < 88 ? HISTORY_CREATE : HISTORY_DELETE;
+    if (dice < 66) return HISTORY_WRITE;
+    if (dice < 76) return HISTORY_SWAP;
+    if (dice < 86) return c->seen[object] ? HISTORY_COMPARE : HISTORY_WRITE;
+    return dice < 91 ? HISTORY_CREATE : dice < 96 ? HISTORY_DELETE : HISTORY_TAKE;
+}
+
+static void client_ask_object(struct client *c, uint32_t object, uint8_t kind, struct demand *demand)
+{
+    struct sim *s = c->l->s;
+    struct history_op op = {.object = object, .client = c->id, .kind = kind};
+    const char *name = put_op(c, io_conn_out(c->conn), &c->l->object[object], &op);
+    size_t index = history_call(&s->history, op);
+    s->result->cover.reads += kind == HISTORY_READ;
+    s->result->cover.writes += kind == HISTORY_WRITE || kind == HISTORY_PUT || kind == HISTORY_DELETE;
+    s->result->cover.swaps += kind >= HISTORY_CREATE && kind <= HISTORY_TAKE && kind != HISTORY_DELETE;
+    s->result->cover.adds += kind == HISTORY_ADD;
+    client_expect(c, (struct pending){index, demand, name});
+}
+
+/* A little of everything: '#' becomes a digit, '@' a filling. */
+static const char *const breadth[][8] = {
+    {"SET", "x#", "@"},
+    {"SET", "x##", "@", "PX", "1#00"},
+    {"SETEX", "x#", "1", "@"},
+    {"GET", "x##"},
+    {"APPEND", "x#", "@"},
+    {"STRLEN", "x#"},
+    {"SETRANGE", "x#", "#", "abc"},
+    {"GETRANGE", "x#", "0", "5"},
+    {"PEXPIRE", "x#", "1##0"},
+    {"PTTL", "x#"},
+    {"PERSIST", "x#"},
+    {"GETEX", "x#", "PX", "1##"},
+    {"TYPE", "x#"},
+    {"EXISTS", "x#"},
+    {"DEL", "x#"},
+    {"HSET", "y#", "f#", "@", "f##", "#"},
+    {"HGETALL", "y#"},
+    {"HMGET", "y#", "f#", "f#"},
+    {"HDEL", "y#", "f##", "f#"},
+    {"HLEN", "y#"},
+    {"HSCAN", "y#", "0"},
+    {"DEL", "y#"},
+    {"UNLINK", "y#"},
+    {"PEXPIRE", "y#", "1##0"},
+    {"MSET", "{m#}a", "@", "{m#}b", "#"},
+    {"MGET", "x#"},
+    {"SCAN", "0", "COUNT", "1#"},
+    {"RANDOMKEY"},
+    {"DBSIZE"},
+    {"PING"},
+    {"TIME"},
+    {"ECHO", "@"},
+};
+
+static void put_breadth_arg(struct workload *l, struct buf *out, const char *pattern, char tag)
+{
+    uint8_t text[4096];
+    size_t size = 0;
+    for (const char *p = pattern; *p; p++) {
+        if (*p == '#') {
+            text[size++] = (uint8_t)(p > pattern && p[-1] == 'm' ? tag : (char)('0' + draw(l, 0, 9)));
+        } else if (*p == '@') {
+            size_t fill = draw(l, 0, 3) ? draw(l, 0, 30) : draw(l, 0, 3000);
+            for (size_t i = 0; i < fill; i++) text[size++] = (uint8_t)('A' + i % 26);
+        } else {
+            text[size++] = (uint8_t)*p;
+        }
+    }
+    put_arg(out, (struct bytes){text, size});
+}
+
+static void client_ask_breadth(struct client *c)
+{
+    struct workload *l = c->l;
+    const char *const *command = breadth[draw(l, 0, sizeof breadth / sizeof *breadth - 1)];
+    struct buf *out = io_conn_out(c->conn);
+    uint32_t args = 0;
+    char tag = (char)('0' + draw(l, 0, 9));
+    while (args < 8 && command[args]) args++;
+    put_head(out, args);
+    for (uint32_t i = 0; i < args; i++) put_breadth_arg(l, out, command[i], tag);
+    SIM_COUNT(l->s, breadth);
+    client_expect(c, (struct pending){NO_OP, NULL, command[0]});
+}
+
+/* A key in the middle of the group's slots: they are cut evenly between the groups. */
+static void group_key(const struct workload *l, uint32_t group, char key[24])
+{
+    uint32_t groups = l->s->groups, lo = group * SLOT_COUNT / groups, hi = (group + 1) * SLOT_COUNT / groups;
+    for (uint32_t i = 0;; i++) {
+        snprintf(key, 24, "live%u", i);
+        uint32_t slot = slot_of(bytes_str(key));
+        if (slot > lo + (hi - lo) / 8 && slot < hi - (hi - lo) / 8) return;
+    }
+}
+
+static void client_ask_demand(struct client *c, struct demand *d)
+{
+    d->state = DEMAND_ASKED;
+    if (d->read) {
+        client_ask_object(c, d->number, HISTORY_READ, d);
+        return;
+    }
+    char key[24];
+    struct buf *out = io_conn_out(c->conn);
+    group_key(c->l, d->number, key);
+    put_head(out, 3);
+    put_word(out, "SET");
+    put_word(out, key);
+    put_word(out, "alive");
+    client_expect(c, (struct pending){NO_OP, d, "SET"});
+}
+
+static struct demand *demand_open(struct workload *l)
+{
+    for (uint32_t i = 0; i < l->demands; i++)
+        if (l->demand[i].state == DEMAND_OPEN) return &l->demand[i];
+    return NULL;
+}
+
+/* ---- answers ---- */
+
+/* Errors that say: nothing was done. */
+static bool is_refusal(struct bytes text)
+{
+    static const char *const words[] = {"TRYAGAIN", "CLUSTERDOWN", "OOM", "LOADING", "BUSY", "MASTERDOWN", "READONLY"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (text.size >= strlen(words[i]) && memcmp(text.data, words[i], strlen(words[i])) == 0) return true;
+    return false;
+}
+
+static void client_wrong(struct client *c, const struct pending *p, struct bytes whole)
+{
+    int shown = whole.size < 100 ? (int)whole.size : 100;
+    sim_fail(c->l->s, SIM_PROTOCOL, "client %u got a strange reply to %s from node %u: %.*s", c->id, p->name, c->node + 1, shown,
+             (const char *)whole.data);
+}
+
+static void demand_answered(struct demand *d, struct reply_view v)
+{
+    if (!d) return;
+    d->state = v.kind == REPLY_ERROR ? DEMAND_OPEN : DEMAND_DONE;
+    if (v.kind != REPLY_ERROR) return;
+    size_t n = v.text.size < sizeof d->said - 1 ? v.text.size : sizeof d->said - 1;
+    memcpy(d->said, v.text.data, n);
+    d->said[n] = 0;
+}
+
+static void op_unknown(struct client *c, const struct pending *p)
+{
+    if (p->op != NO_OP) {
+        history_return(&c->l->s->history, p->op, HISTORY_UNKNOWN, false, 0);
+        SIM_COUNT(c->l->s, ops_unknown);
+    }
+    if (p->demand && p->demand->state == DEMAND_ASKED) p->demand->state = DEMAND_OPEN;
+}
+
+/* The answer to an op on an object; false: not one it may have. */
+static bool op_answer(struct client *c, const struct history_op *op, struct reply_view v, bool *nil, int64_t *answer)
+{
+    const struct object *o = &c->l->object[op->object];
+    *nil = v.kind == REPLY_NIL;
+    *answer = 0;
+    switch (op->kind) {
+    case HISTORY_READ:
+    case HISTORY_SWAP:
+    case HISTORY_TAKE:
+        if (*nil) return true;
+        if (v.kind != REPLY_TEXT || !value_number(c->l, o, v.text, answer)) return false;
+        if (op->kind == HISTORY_READ) c->seen[op->object] = *answer;
+        return true;
+    case HISTORY_WRITE: return v.kind == REPLY_TEXT && bytes_equal(v.text, BYTES("OK"));
+    case HISTORY_COMPARE:
+        *nil = false;
+        *answer = v.kind == REPLY_TEXT;
+        return v.kind == REPLY_NIL || v.kind == REPLY_TEXT;
+    case HISTORY_ADD: *answer = v.number; return v.kind == REPLY_NUMBER;
+    default: *answer = v.number; return v.kind == REPLY_NUMBER && (v.number == 0 || v.number == 1);
+    }
+}
+
+static void client_answered(struct client *c, const struct pending *p, struct bytes whole)
+{
+    struct workload *l = c->l;
+    struct sim *s = l->s;
+    struct reply_view v = reply_read(whole);
+    bool unknown = v.kind == REPLY_ERROR && v.text.size >= 7 && memcmp(v.text.data, "UNKNOWN", 7) == 0;
+    bool refused = v.kind == REPLY_ERROR && is_refusal(v.text);
+    bool nil;
+    int64_t answer;
+
+    world_note(s->w, 'R', c->id, hash64(whole, 0));
+    demand_answered(p->demand, v);
+    if (refused || unknown) c->next_at = io_now(l->io) + draw(l, 5, 80) * MILLISECOND;
+    if (v.kind == REPLY_ERROR && !refused && !unknown) {
+        client_wrong(c, p, whole);
+    } else if (p->op == NO_OP) {
+        return;
+    } else if (unknown) {
+        op_unknown(c, p);
+    } else if (refused) {
+        history_return(&s->history, p->op, HISTORY_REFUSED, false, 0);
+        SIM_COUNT(s, ops_refused);
+    } else if (op_answer(c, &s->history.op[p->op], v, &nil, &answer)) {
+        history_return(&s->history, p->op, HISTORY_DONE, nil, answer);
+        SIM_COUNT(s, ops_done);
+    } else {
+        client_wrong(c, p, whole);
+    }
+}
+
+/* ---- connections ---- */
+
+static void client_lost(struct client *c, uint64_t wait)
+{
+    for (uint32_t i = 0; i < c->count; i++) op_unknown(c, &c->pending[i]);
+    c->count = 0;
+    c->conn = NULL;
+    c->open = false;
+    c->next_at = io_now(c->l->io) + wait;
+}
+
+static void on_opened(void *ctx, struct io_conn *conn)
+{
+    struct client *c = conn->user;
+    (void)ctx;
+    c->open = true;
+    c->next_at = 0;
+    io_conn_set_limit(conn, 4u << 20);
+    if (!c->resp3) return;
+    struct buf *out = io_conn_out(conn);
+    put_head(out, 2);
+    put_word(out, "HELLO");
+    put_word(out, "3");
+    client_expect(c, (struct pending){NO_OP, NULL, "HELLO"});
+}
+
+static size_t on_data(void *ctx, struct io_conn *conn, struct bytes in)
+{
+    struct client *c = conn->user;
+    size_t used = 0;
+    (void)ctx;
+    while (used < in.size) {
+        struct bytes left = {in.data + used, in.size - used};
+        int64_t n = reply_size(left);
+        if (n == 0) break;
+        struct pending first = c->count ? c->pending[0] : (struct pending){NO_OP, NULL, "nothing"};
+        if (n < 0 || c->count == 0) {
+            client_wrong(c, &first, left);
+            return in.size;
+        }
+        c->count--;
+        memmove(c->pending, c->pending + 1, c->count * sizeof *c->pending);
+        c->asked_at = io_now(c->l->io);
+        client_answered(c, &first, (struct bytes){left.data, (size_t)n});
+        used += (size_t)n;
+    }
+    return used;
+}
+
+static void on_closed(void *ctx, struct io_conn *conn, int error)
+{
+    struct client *c = conn->user;
+    (void)ctx, (void)error;
+    client_lost(c, draw(c->l, 1, 60) * MILLISECOND);
+}
+
+static const struct io_handler client_handler = {on_opened, on_data, NULL, on_closed};
+
+static void client_connect(struct client *c)
+{
+    struct workload *l = c->l;
+    char address[32];
+    uint32_t nodes = l->s->nodes, from = (uint32_t)draw(l, 0, nodes - 1);
+    while (l->avoid[from]) from = (from + 1) % nodes;
+    c->node = from;
+    snprintf(address, sizeof address, "10.0.0.%u:7000", from + 1);
+    c->conn = io_connect(l->io, address, &client_handler, l);
+    c->conn->user = c;
+    c->asked_at = io_now(l->io);
+    SIM_COUNT(l->s, reconnects);
+}
+
+/* ---- turns ---- */
+
+static void client_ask(struct client *c)
+{
+    struct workload *l = c->l;
+    struct demand *d = demand_open(l);
+    if (d) {
+        client_ask_demand(c, d);
+        return;
+    }
+    if (l->quiet) return;
+    uint32_t burst = prng_chance(&l->random, l->pipeline_ppm) ? (uint32_t)draw(l, 2, PIPELINE_MAX) : 1;
+    if (burst > 1) SIM_COUNT(l->s, pipelined);
+    for (uint32_t i = 0; i < burst; i++) {
+        if (prng_chance(&l->random, l->breadth_ppm)) {
+            client_ask_breadth(c);
+            continue;
+        }
+        uint32_t object = (uint32_t)draw(l, 0, l->objects - 1);
+        client_ask_object(c, object, draw_kind(c, object), NULL);
+    }
+}
+
+/* Returns when to look again. */
+static uint64_t client_turn(struct client *c, uint64_t now)
+{
+    struct workload *l = c->l;
+    if (!c->conn) {
+        if (now < c->next_at) return c->next_at;
+        client_connect(c);
+    }
+    if (c->open && c->count == 0 && now >= c->next_at) {
+        client_ask(c);
+        c->next_at = now + draw(l, 1, 2 * l->think_ns);
+    }
+    bool waits = !c->open || c->count;
+    if (waits && now >= c->asked_at + l->timeout_ns) {
+        io_conn_close(c->conn, false);
+        client_lost(c, draw(l, 0, 30) * MILLISECOND);
+        return c->next_at;
+    }
+    return waits ? c->asked_at + l->timeout_ns : c->next_at;
+}
+
+static uint64_t workload_turn(void *ctx, uint64_t now)
+{
+    struct workload *l = ctx;
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; i < l->clients; i++) {
+        uint64_t at = client_turn(&l->client[i], now);
+        if (at < next) next = at;
+    }
+    return next;
+}
+
+/* ---- life ---- */
+
+static void object_add(struct workload *l, bool counter, const char *field, const char *format, uint32_t i)
+{
+    struct object *o = &l->object[l->objects++];
+    ASSERT(l->objects <= OBJECTS_MAX);
+    o->counter = counter;
+    snprintf(o->field, sizeof o->field, "%s", field);
+    snprintf(o->key, sizeof o->key, format, i);
+}
+
+static void objects_draw(struct workload *l)
+{
+    uint32_t registers = (uint32_t)draw(l, 1, 6), counters = (uint32_t)draw(l, 1, 3), hashes = (uint32_t)draw(l, 1, 2);
+    for (uint32_t i = 0; i < registers; i++) object_add(l, false, "", "r%u", i);
+    for (uint32_t i = 0; i < counters; i++) object_add(l, true, "", "c%u", i);
+    for (uint32_t i = 0; i < hashes; i++) {
+        object_add(l, false, "f0", "h%u", i);
+        object_add(l, false, "f1", "h%u", i);
+        object_add(l, true, "n0", "h%u", i);
+    }
+    for (uint32_t i = 0; i < l->objects; i++) {
+        const struct object *o = &l->object[i];
+        snprintf(l->s->history.name[i], sizeof l->s->history.name[i], "%s%s%s", o->key, o->field[0] ? "." : "", o->field);
+    }
+}
+
+struct workload *workload_new(struct sim *s)
+{
+    struct workload *l = mem_zalloc(sizeof *l);
+    l->s = s;
+    l->io = world_io(s->w, s->clients_host);
+    prng_init(&l->random, hash_mix(s->options.seed ^ 0x776f726b));
+    objects_draw(l);
+    l->clients = (uint32_t)draw(l, 2, 8);
+    l->think_ns = draw(l, 2, 40) * MILLISECOND;
+    l->timeout_ns = draw(l, 300, 3000) * MILLISECOND;
+    l->breadth_ppm = (uint32_t)draw(l, 0, 400000);
+    l->pipeline_ppm = draw(l, 0, 1) ? (uint32_t)draw(l, 0, 400000) : 0;
+    for (uint32_t i = 0; i < l->clients; i++) l->client[i] = (struct client){.l = l, .id = i, .resp3 = draw(l, 0, 1)};
+    world_boot(s->w, s->clients_host);
+    world_enter(s->w, s->clients_host);
+    l->io->client = (struct io_client){workload_turn, l};
+    world_leave(s->w, s->clients_host);
+    return l;
+}
+
+void workload_free(struct workload *l)
+{
+    if (!l) return;
+    world_die(l->s->w, l->s->clients_host);
+    world_reap(l->s->w, l->s->clients_host, WORLD_EXIT);
+    buf_deinit(&l->value);
+    mem_free(l);
+}
+
+void workload_quiet(struct workload *l)
+{
+    l->quiet = true;
+}
+
+void workload_avoid(struct workload *l, uint32_t host)
+{
+    l->avoid[host] = true;
+}
+
+static void demand_add(struct workload *l, bool read, uint32_t number)
+{
+    ASSERT(l->demands < DEMANDS_MAX);
+    l->demand[l->demands++] = (struct demand){.read = read, .number = number};
+}
+
+void workload_demand_writes(struct workload *l)
+{
+    for (uint32_t g = 0; g < l->s->groups; g++) demand_add(l, false, g);
+    io_wake(l->io);
+}
+
+void workload_demand_reads(struct workload *l)
+{
+    for (uint32_t o = 0; o < l->objects; o++)
+        for (uint32_t twice = 0; twice < 2; twice++) demand_add(l, true, o);
+    io_wake(l->io);
+}
+
+bool workload_satisfied(const struct workload *l, char *missing, size_t size)
+{
+    for (uint32_t i = 0; i < l->demands; i++) {
+        const struct demand *d = &l->demand[i];
+        if (d->state == DEMAND_DONE) continue;
+        if (d->read) snprintf(missing, size, "no answer to a read of %s %s %s", l->object[d->number].key, l->object[d->number].field, d->said);
+        else snprintf(missing, size, "no answer to a write in group %u %s", d->number, d->said);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,114 @@
+#include "storm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+bool storm_settles(struct cluster *c, uint64_t ns)
+{
+    for (uint64_t end = c->now + ns; c->now < end && !c->violation;) {
+        cluster_run(c, 50 * MS, 0);
+        uint16_t leader = cluster_leader(c);
+        if (leader && cluster_converged(c) && paxos_chosen(c->r[leader].px) + 1 == paxos_next_position(c->r[leader].px)) return true;
+    }
+    return false;
+}
+
+static void fault(struct cluster *c, struct prng *r)
+{
+    uint64_t count = (uint64_t)c->opt.count;
+    uint16_t a = (uint16_t)(1 + prng_below(r, count)), b = (uint16_t)(1 + prng_below(r, count));
+    uint16_t leader = cluster_leader(c);
+    if (leader && prng_below(r, 3) == 0) a = leader;
+    switch (prng_below(r, 14)) {
+    case 0: case 1: cluster_crash(c, a, true); break;
+    case 2: case 3: case 4: cluster_start(c, a); break;
+    case 5: c->r[a].cut_in = !c->r[a].cut_in; break;
+    case 6: c->r[a].cut_out = !c->r[a].cut_out; break;
+    case 7: cluster_link(c, a, b, false); break;
+    case 8: cluster_link(c, a, b, true); break;
+    case 9: case 10:
+        if (leader) cluster_step(c, leader, (struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = b});
+        break;
+    case 11:
+        if (c->r[a].up) cluster_step(c, a, (struct paxos_event){.type = PAXOS_EV_RESIGN});
+        break;
+    case 12:
+        if (c->r[a].up) cluster_step(c, a, (struct paxos_event){.type = PAXOS_EV_CAMPAIGN});
+        break;
+    default: /* a crash and a quick return */
+        cluster_crash(c, a, true);
+        cluster_start(c, a);
+    }
+}
+
+/* Faults pile up to a limit, or most runs would be spent without a majority. */
+static void mend_some(struct cluster *c, struct prng *r)
+{
+    int down = 0, cut = 0;
+    for (uint16_t i = 1; i <= c->opt.count; i++) {
+        down += !c->r[i].up;
+        cut += c->r[i].cut_in || c->r[i].cut_out;
+        for (uint16_t k = 1; k < i; k++) cut += !c->linked[i][k];
+    }
+    uint16_t any = (uint16_t)(1 + prng_below(r, (uint64_t)c->opt.count));
+    if (down * 2 >= c->opt.count) cluster_start(c, any);
+    if (cut <= c->opt.count / 2) return;
+    c->r[any].cut_in = c->r[any].cut_out = false;
+    for (uint16_t k = 1; k <= c->opt.count; k++) cluster_link(c, any, k, true);
+}
+
+static void dump(const struct cluster *c)
+{
+    static const char *const role[] = {"follower", "precandidate", "candidate", "leader"};
+    for (int i = 1; i <= c->opt.count; i++) {
+        const struct paxos *px = c->r[i].px;
+        if (!c->r[i].up) continue;
+        fprintf(stderr, "  %d: %s leader=%u promised=%llx ballot=%llx released=%llx floor=%llu chosen=%llu streamed=%llu last=%llu "
+                "heard=%llu follow=%llx lsn=%llu/%llu\n", i, role[paxos_role(px)], paxos_leader(px),
+                (unsigned long long)px->promised, (unsigned long long)px->ballot, (unsigned long long)px->released,
+                (unsigned long long)px->floor, (unsigned long long)px->chosen, (unsigned long long)px->streamed,
+                (unsigned long long)px->last, (unsigned long long)px->heard, (unsigned long long)px->follow,
+                (unsigned long long)px->synced, (unsigned long long)px->lsn);
+        for (int k = 0; k < c->opt.count && paxos_role(px) == PAXOS_LEADER; k++)
+            fprintf(stderr, "     peer %d: match=%llu next=%llu chosen=%llu live=%d paused=%d repaired=%llu\n", k + 1,
+                    (unsigned long long)px->peer[k].match, (unsigned long long)px->peer[k].next,
+                    (unsigned long long)px->peer[k].chosen, px->peer[k].live, px->peer[k].paused,
+                    (unsigned long long)px->peer[k].repaired);
+    }
+}
+
+static const char *storm_rage(struct cluster *c, struct prng *r)
+{
+    for (int i = 0; i < 40 && !c->violation; i++) {
+        cluster_run(c, prng_below(r, 3) ? prng_below(r, 50) * MS : prng_below(r, 600) * MS, (1 + prng_below(r, 20)) * MS);
+        fault(c, r);
+        mend_some(c, r);
+    }
+    if (c->violation) return c->violation;
+    uint64_t valid = c->valid;
+    cluster_heal(c);
+    bool settled = storm_settles(c, 6000 * MS);
+    for (int i = 0; i < 10 && c->valid == valid; i++) cluster_run(c, 200 * MS, 2 * MS);
+    if (c->violation) return c->violation;
+    if (getenv("STORM_VERBOSE") && !(settled && c->valid > valid)) dump(c);
+    return settled && c->valid > valid ? NULL : "no progress after everything healed";
+}
+
+const char *storm_run(uint64_t seed, int count)
+{
+    struct prng r;
+    prng_init(&r, seed);
+    struct cluster_options o = {.seed = seed, .count = count, .drop_ppm = (uint32_t)prng_below(&r, 200000),
+                                .dup_ppm = (uint32_t)prng_below(&r, 100000), .delay_min = MS / 10,
+                                .delay_max = prng_below(&r, 2) ? MS : 20 * MS, .sync_min = MS / 10,
+                                .sync_max = prng_below(&r, 2) ? MS : 30 * MS, .drift_ppm = 4900,
+                                .window = (uint32_t)(1 + prng_below(&r, 32)), .retain_bytes = (uint32_t)prng_below(&r, 5000)};
+    struct cluster *c = cluster_new(&o);
+    const char *failure = storm_rage(c, &r);
+    if (getenv("STORM_VERBOSE"))
+        fprintf(stderr, "seed %llu: %llu chosen, %llu valid of %llu proposed, %llu leaderships, %llu ms\n", (unsigned long long)seed,
+                (unsigned long long)c->chosen_max, (unsigned long long)c->valid, (unsigned long long)c->proposed,
+                (unsigned long long)c->leaders, (unsigned long long)(c->now / MS));
+    cluster_free(c);
+    return failure;
+}
