@@ -1,9 +1,11 @@
-/* What a request costs the reactor alone: an echo server on each backend, loaded over loopback by another process.
+/* What a request costs the reactor alone: an echo server on each backend, loaded over loopback by
+ * another process.
  *
  *   host_echo [seconds]
  *
- * A row gives requests per second, CPU time of the server per request, and how often it went to the kernel to wait. The load is
- * the same for both, in turns; on a machine whose cores are busy compare rows of one run only. */
+ * A row gives requests per second, CPU time of the server per request, and how often it went to the
+ * kernel to wait. The load is the same for both, in turns; on a machine whose cores are busy
+ * compare rows of one run only. */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "host/host.h"
@@ -40,7 +42,8 @@ static void echo_closed(void *ctx, struct io_conn *c, int error)
     (void)ctx, (void)c, (void)error;
 }
 
-static const struct io_handler echo_handler = {.opened = echo_opened, .data = echo_data, .closed = echo_closed};
+static const struct io_handler echo_handler = {
+    .opened = echo_opened, .data = echo_data, .closed = echo_closed};
 
 struct measure {
     double cpu_s;
@@ -59,7 +62,8 @@ static double cpu_seconds(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static _Noreturn void server_main(enum host_backend backend, int pipe_fd)
@@ -92,13 +96,15 @@ static double now_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Every connection keeps `pipeline` requests under way, sent and received together. Returns how many were answered. */
+/* Every connection keeps `pipeline` requests under way, sent and received together. Returns how
+ * many were answered. */
 static uint64_t load(uint16_t port, int connections, int pipeline, double seconds)
 {
     static char data[1 << 16];
     int fd[CONNECTIONS_MAX], got[CONNECTIONS_MAX] = {0}, size = pipeline * REQUEST_BYTES, one = 1;
     int epoll = epoll_create1(0);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     for (int i = 0; i < connections; i++) {
         fd[i] = socket(AF_INET, SOCK_STREAM, 0);
         ASSERT(connect(fd[i], (struct sockaddr *)&a, sizeof a) == 0);
@@ -128,7 +134,8 @@ static uint64_t load(uint16_t port, int connections, int pipeline, double second
     return answered;
 }
 
-static void row(enum host_backend backend, const char *name, int connections, int pipeline, double seconds)
+static void row(enum host_backend backend, const char *name, int connections, int pipeline,
+                double seconds)
 {
     int pipe_fd[2];
     uint16_t port;
@@ -143,8 +150,10 @@ static void row(enum host_backend backend, const char *name, int connections, in
     waitpid(pid, NULL, 0);
     close(pipe_fd[0]);
     close(pipe_fd[1]);
-    printf("%-9s %4d connections, pipeline %2d: %8.0f requests/s, %6.3f us CPU each, %.4f waits each\n", name, connections,
-           pipeline, (double)n / seconds, m.cpu_s * 1e6 / (double)n, (double)m.waits / (double)n);
+    printf(
+        "%-9s %4d connections, pipeline %2d: %8.0f requests/s, %6.3f us CPU each, %.4f waits each\n",
+        name, connections, pipeline, (double)n / seconds, m.cpu_s * 1e6 / (double)n,
+        (double)m.waits / (double)n);
     fflush(stdout);
 }
 

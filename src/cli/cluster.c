@@ -53,7 +53,7 @@ void cluster_address(const struct cluster *c, unsigned n, char out[OPTION_ADDRES
 
 /* ---- the directory ---- */
 
-void cluster_deinit(struct cluster *c)
+void cluster_close(struct cluster *c)
 {
     buf_deinit(&c->extra);
 }

@@ -35,7 +35,7 @@ struct cluster {
 int cluster_open(struct cluster *c, const char *dir, bool *found);
 /* Makes c->dir, which the caller set (any path), and writes its cluster.conf. */
 int cluster_create(struct cluster *c);
-void cluster_deinit(struct cluster *c);
+void cluster_close(struct cluster *c);
 
 /* Starts node n in the background; does not wait for it. Does nothing if it is running. */
 int cluster_start(const struct cluster *c, unsigned n);

@@ -106,7 +106,7 @@ static int cluster_up(const char *command, const struct cluster_request *q)
         for (unsigned n = 1; n <= c.nodes; n++)
             if (started[n] && cluster_pid(&c, n)) (void)cluster_signal(&c, n, SIGTERM);
     }
-    cluster_deinit(&c);
+    cluster_close(&c);
     return status;
 }
 
@@ -115,7 +115,7 @@ static int cluster_down_all(const char *dir)
     struct cluster c;
     int status = cluster_open(&c, dir, NULL);
     if (status == EXIT_DONE) status = cluster_down(&c);
-    cluster_deinit(&c);
+    cluster_close(&c);
     return status;
 }
 
@@ -129,7 +129,7 @@ static int cluster_one(const char *command, const char *dir, const char *verb, c
         status =
             cli_usage(command, "%s takes a node from 1 to %u, not '%s'", verb, c.nodes, number);
     if (status != EXIT_DONE) {
-        cluster_deinit(&c);
+        cluster_close(&c);
         return status;
     }
 
@@ -142,7 +142,7 @@ static int cluster_one(const char *command, const char *dir, const char *verb, c
         status = cluster_start(&c, (unsigned)n);
         if (status == EXIT_DONE) status = cluster_wait(&c, (unsigned)n, true, CLUSTER_WAIT_MS);
     }
-    cluster_deinit(&c);
+    cluster_close(&c);
     return status;
 }
 

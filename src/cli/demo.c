@@ -536,7 +536,7 @@ int cmd_demo(int argc, char **argv)
         status = demo_run(d, argv[0], &q);
         client_free(d->probe.client);
         packages_deinit(&d->packages);
-        cluster_deinit(&d->cluster);
+        cluster_close(&d->cluster);
         mem_free(d);
     }
     options_text_free(&text);

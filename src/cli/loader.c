@@ -11,8 +11,9 @@
 
 #define WINDOW     64 /* requests under way on a connection */
 #define CONNECT_MS 500
-#define SILENT_MS  5000 /* a connection that owes answers and says nothing for so long is given up \
-                         */
+#define SILENT_MS                                                                                  \
+    5000 /* a connection that owes answers and says nothing for so long is given up                \
+          */
 #define STUCK_MS        60000 /* no record done for so long: the pass fails */
 #define RETRY_MS        20
 #define CONNECTIONS_MAX (LOADER_ADDRESSES_MAX * 4)

@@ -1,5 +1,6 @@
-/* The life of a connection, the same for both pollers: accepting and connecting, offering what arrived, sending what was
- * appended, closing. What the client must be told is told from a step of the loop, never from inside its own calls (H3). */
+/* The life of a connection, the same for both pollers: accepting and connecting, offering what
+ * arrived, sending what was appended, closing. What the client must be told is told from a step of
+ * the loop, never from inside its own calls (H3). */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "host/internal.h"
@@ -18,7 +19,8 @@ bool host_address_parse(const char *text, union host_address *out, socklen_t *si
     char name[64];
     const char *colon = strrchr(text, ':');
     int64_t port;
-    if (!colon || !bytes_to_i64(bytes_str(colon + 1), &port) || port < 0 || port > 65535) return false;
+    if (!colon || !bytes_to_i64(bytes_str(colon + 1), &port) || port < 0 || port > 65535)
+        return false;
 
     bool bracketed = text[0] == '[' && colon > text + 1 && colon[-1] == ']';
     size_t length = (size_t)(colon - text) - (bracketed ? 2 : 0);
@@ -46,8 +48,10 @@ void host_address_print(const union host_address *a, char *out, size_t size)
 {
     char name[INET6_ADDRSTRLEN] = "?";
     bool v6 = a->any.sa_family == AF_INET6;
-    (void)inet_ntop(a->any.sa_family, v6 ? (const void *)&a->v6.sin6_addr : &a->v4.sin_addr, name, sizeof name);
-    (void)snprintf(out, size, v6 ? "[%s]:%u" : "%s:%u", name, ntohs(v6 ? a->v6.sin6_port : a->v4.sin_port));
+    (void)inet_ntop(a->any.sa_family, v6 ? (const void *)&a->v6.sin6_addr : &a->v4.sin_addr, name,
+                    sizeof name);
+    (void)snprintf(out, size, v6 ? "[%s]:%u" : "%s:%u", name,
+                   ntohs(v6 ? a->v6.sin6_port : a->v4.sin_port));
 }
 
 uint16_t host_listener_port(const struct io_listener *l)
@@ -97,7 +101,8 @@ static size_t conn_backlog(const struct conn *c)
     return c->sending.size - c->sent + c->io.out.size;
 }
 
-static struct conn *conn_new(struct host *h, enum conn_state state, int fd, const struct io_handler *handler, void *ctx)
+static struct conn *conn_new(struct host *h, enum conn_state state, int fd,
+                             const struct io_handler *handler, void *ctx)
 {
     struct conn *c = mem_zalloc(sizeof *c);
     c->io = (struct io_conn){.io = &h->io, .handler = handler, .ctx = ctx, .in_limit = 64u << 10};
@@ -111,7 +116,8 @@ static struct conn *conn_new(struct host *h, enum conn_state state, int fd, cons
     return c;
 }
 
-/* Nothing more will happen on c. It is freed in conn_reap, when the kernel is done with its memory too (H1, H4). */
+/* Nothing more will happen on c. It is freed in conn_reap, when the kernel is done with its memory
+ * too (H1, H4). */
 static void conn_kill(struct host *h, struct conn *c)
 {
     conn_move(c, CONN_DEAD);
@@ -133,8 +139,8 @@ static void conn_flush_and_kill(struct host *h, struct conn *c)
     conn_make_ready(h, c);
 }
 
-/* The connection ended by itself: the one call of `closed`. After an end of stream, what was appended before still leaves: the
- * other side may have shut only its sending half. */
+/* The connection ended by itself: the one call of `closed`. After an end of stream, what was
+ * appended before still leaves: the other side may have shut only its sending half. */
 static void conn_finish(struct host *h, struct conn *c, int error)
 {
     if (error == 0 && conn_backlog(c) > 0)
@@ -153,6 +159,7 @@ static void conn_free(struct host *h, struct conn *c)
     conn_buf_give(h, &c->io.out);
     list_remove(&c->life);
     list_remove(&c->dirty);
+    list_remove(&c->ready);
     h->stats.connections--;
     mem_free(c);
 }
@@ -164,7 +171,8 @@ void conn_reap(struct host *h)
         struct conn *c = LIST_OF(link, struct conn, life);
         if (c->ops == 0) conn_free(h, c);
     }
-    for (struct list *link = h->dead_listeners.next, *next; link != &h->dead_listeners; link = next) {
+    for (struct list *link = h->dead_listeners.next, *next; link != &h->dead_listeners;
+         link = next) {
         next = link->next;
         struct io_listener *l = LIST_OF(link, struct io_listener, link);
         if (l->armed) continue;
@@ -176,8 +184,8 @@ void conn_reap(struct host *h)
 
 /* ---- receiving ---- */
 
-/* Offers s in portions of at most the limit; returns how much the client is done with. Bytes it left are offered again at once
- * only if the limit had cut them off from what is behind. */
+/* Offers s in portions of at most the limit; returns how much the client is done with. Bytes it
+ * left are offered again at once only if the limit had cut them off from what is behind. */
 static size_t conn_offer(struct conn *c, struct bytes s)
 {
     size_t used = 0;
@@ -187,7 +195,7 @@ static size_t conn_offer(struct conn *c, struct bytes s)
         size_t n = c->io.handler->data(c->io.ctx, &c->io, view);
         ASSERT(n <= view.size);
         used += n;
-        if (n == 0 && view.size >= c->io.in_limit) conn_broken(c, -EMSGSIZE);
+        if (n == 0 && !c->paused && view.size >= c->io.in_limit) conn_broken(c, -EMSGSIZE);
         if (view.size == left) break;
     }
     return used;
@@ -231,6 +239,7 @@ void conn_received(struct conn *c, const void *data, size_t size)
 
 void conn_eof(struct conn *c)
 {
+    if (c->state == CONN_DEAD) return;
     c->eof = true;
     conn_make_ready(host_of(c->io.io), c);
 }
@@ -266,7 +275,8 @@ void conn_dirty(struct io *io, struct io_conn *ic)
     if (c->io.out.capacity == 0) c->io.out = conn_buf_take(h);
 }
 
-/* All is sent of a connection the client has closed: shut our half and wait for the other side to have seen it. */
+/* All is sent of a connection the client has closed: shut our half and wait for the other side to
+ * have seen it. */
 static void conn_flushed(struct host *h, struct conn *c)
 {
     conn_move(c, CONN_LINGERING);
@@ -336,7 +346,8 @@ static void conn_opened(struct host *h, struct conn *c)
     c->io.handler->opened(c->io.ctx, &c->io);
 }
 
-/* Keepalive finds dead peers of idle connections in about two minutes. Accepted sockets have it from their listener. */
+/* Keepalive finds dead peers of idle connections in about two minutes. Accepted sockets have it
+ * from their listener. */
 static void conn_tune(int fd)
 {
     int on = 1, idle = 60, interval = 15, count = 4;
@@ -347,7 +358,8 @@ static void conn_tune(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
-struct io_conn *conn_connect(struct io *io, const char *address, const struct io_handler *handler, void *ctx)
+struct io_conn *conn_connect(struct io *io, const char *address, const struct io_handler *handler,
+                             void *ctx)
 {
     struct host *h = host_of(io);
     struct conn *c = conn_new(h, CONN_STARTING, -1, handler, ctx);
@@ -387,9 +399,10 @@ void conn_accepted(struct io_listener *l, int fd)
 {
     struct host *h = l->host;
     if (fd < 0) {
-        /* A client that gave up while it waited is no trouble of ours; anything else (no descriptors, no memory) will not pass
-         * by asking again at once. */
-        if (l->stopped || fd == -ECONNABORTED || fd == -EINTR || fd == -EAGAIN || fd == -ECANCELED) return;
+        /* A client that gave up while it waited is no trouble of ours; anything else (no
+         * descriptors, no memory) will not pass by asking again at once. */
+        if (l->stopped || fd == -ECONNABORTED || fd == -EINTR || fd == -EAGAIN || fd == -ECANCELED)
+            return;
         if (!l->paused_until) h->stats.accept_pauses++;
         l->paused_until = host_now() + HOST_ACCEPT_PAUSE_NS;
         return;
@@ -400,7 +413,8 @@ void conn_accepted(struct io_listener *l, int fd)
     }
     struct conn *c = conn_new(h, CONN_OPEN, fd, l->handler, l->ctx);
     socklen_t size = sizeof c->address;
-    if (getpeername(fd, &c->address.any, &size) == 0) host_address_print(&c->address, c->io.peer, sizeof c->io.peer);
+    if (getpeername(fd, &c->address.any, &size) == 0)
+        host_address_print(&c->address, c->io.peer, sizeof c->io.peer);
     h->stats.accepts++;
     conn_opened(h, c);
 }
@@ -412,14 +426,16 @@ static int conn_listen_socket(const union host_address *a, socklen_t size, int f
     if (*fd < 0) return -errno;
     conn_tune(*fd);
     (void)setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (a->any.sa_family == AF_INET6) (void)setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (a->any.sa_family == AF_INET6)
+        (void)setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     if (bind(*fd, &a->any, size) == 0 && listen(*fd, 1024) == 0) return 0;
     int error = -errno;
     close(*fd);
     return error;
 }
 
-int conn_listen(struct io *io, const char *address, const struct io_handler *handler, void *ctx, struct io_listener **out)
+int conn_listen(struct io *io, const char *address, const struct io_handler *handler, void *ctx,
+                struct io_listener **out)
 {
     struct host *h = host_of(io);
     union host_address a;
@@ -489,23 +505,31 @@ static void conn_step(struct host *h, struct conn *c)
 {
     switch ((enum conn_state)c->state) {
     case CONN_STARTING:
-        if (c->error) conn_finish(h, c, c->error);
-        else conn_start(h, c);
+        if (c->error)
+            conn_finish(h, c, c->error);
+        else
+            conn_start(h, c);
         break;
     case CONN_CONNECTING:
         if (c->error) conn_finish(h, c, c->error);
         break;
     case CONN_OPEN:
-        if (c->error) conn_finish(h, c, c->error);
-        else conn_step_open(h, c);
+        if (c->error)
+            conn_finish(h, c, c->error);
+        else
+            conn_step_open(h, c);
         break;
     case CONN_FLUSHING:
-        if (c->error) conn_kill(h, c);
-        else if (conn_reading(c)) h->ops->read(h, c);
+        if (c->error)
+            conn_kill(h, c);
+        else if (conn_reading(c))
+            h->ops->read(h, c);
         break;
     case CONN_LINGERING:
-        if (c->error || c->eof) conn_kill(h, c);
-        else h->ops->read(h, c);
+        if (c->error || c->eof)
+            conn_kill(h, c);
+        else
+            h->ops->read(h, c);
         break;
     case CONN_DEAD:
     case CONN_STATES: break;
@@ -518,9 +542,11 @@ void conn_step_all(struct host *h, uint64_t now)
     struct list ready;
     list_init(&ready);
     for (struct list *link; (link = list_pop(&h->ready));) list_push(&ready, link);
-    for (struct list *link; (link = list_pop(&ready));) conn_step(h, LIST_OF(link, struct conn, ready));
+    for (struct list *link; (link = list_pop(&ready));)
+        conn_step(h, LIST_OF(link, struct conn, ready));
 
-    while (!list_empty(&h->closing)) { /* in order of their deadlines: the time allowed is the same for all */
+    while (!list_empty(
+        &h->closing)) { /* in order of their deadlines: the time allowed is the same for all */
         struct conn *c = LIST_OF(h->closing.next, struct conn, life);
         if (c->deadline > now) break;
         conn_kill(h, c);
@@ -539,14 +565,16 @@ uint64_t conn_deadline(struct host *h)
     if (!list_empty(&h->closing)) deadline = LIST_OF(h->closing.next, struct conn, life)->deadline;
     for (struct list *link = h->listeners.next; link != &h->listeners; link = link->next) {
         const struct io_listener *l = LIST_OF(link, struct io_listener, link);
-        if (!l->armed && l->paused_until < deadline) deadline = l->paused_until; /* 0: begin at once */
+        if (!l->armed && l->paused_until < deadline)
+            deadline = l->paused_until; /* 0: begin at once */
     }
     return deadline;
 }
 
 void conn_drop_all(struct host *h)
 {
-    while (!list_empty(&h->listeners)) conn_unlisten(&h->io, LIST_OF(h->listeners.next, struct io_listener, link));
+    while (!list_empty(&h->listeners))
+        conn_unlisten(&h->io, LIST_OF(h->listeners.next, struct io_listener, link));
     while (!list_empty(&h->closing)) conn_kill(h, LIST_OF(h->closing.next, struct conn, life));
     while (!list_empty(&h->conns)) conn_kill(h, LIST_OF(h->conns.next, struct conn, life));
 }

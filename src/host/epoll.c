@@ -1,7 +1,9 @@
-/* The poller for where io_uring is not allowed: epoll, edge-triggered, so that a descriptor is registered once and never again.
+/* The poller for where io_uring is not allowed: epoll, edge-triggered, so that a descriptor is
+ * registered once and never again.
  *
- * An edge is remembered in the connection (readable, send_busy) until a short read or write shows that the next one will come.
- * Files go to a pool of their own: a log write must not wait behind slow io_work. */
+ * An edge is remembered in the connection (readable, send_busy) until a short read or write shows
+ * that the next one will come. Files go to a pool of their own: a log write must not wait behind
+ * slow io_work. */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "host/internal.h"
@@ -67,7 +69,8 @@ static void host_epoll_nothing(struct host *h)
 
 /* ---- waiting ---- */
 
-/* Kernels before 5.11 have no epoll_pwait2, and epoll_wait knows only milliseconds: a timer descriptor is exact. */
+/* Kernels before 5.11 have no epoll_pwait2, and epoll_wait knows only milliseconds: a timer
+ * descriptor is exact. */
 static int host_epoll_wait_by_timer(struct poller *p, uint64_t left)
 {
     if (p->timer_fd < 0) {
@@ -75,7 +78,8 @@ static int host_epoll_wait_by_timer(struct poller *p, uint64_t left)
         ASSERT(p->timer_fd >= 0);
         host_epoll_add(p, p->timer_fd, EPOLLIN | EPOLLET, &epoll_timer_mark);
     }
-    struct itimerspec when = {.it_value = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)}};
+    struct itimerspec when = {
+        .it_value = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)}};
     (void)timerfd_settime(p->timer_fd, 0, &when, NULL);
     return epoll_wait(p->fd, p->events, EPOLL_EVENTS, -1);
 }
@@ -102,7 +106,8 @@ static void host_epoll_accept(struct io_listener *l)
         conn_accepted(l, fd < 0 ? -errno : fd);
         if (l->stopped) return;
         if (!l->paused_until) continue;
-        /* Level-triggered, it would report the waiting client without end: silence it until the pause is over. */
+        /* Level-triggered, it would report the waiting client without end: silence it until the
+         * pause is over. */
         struct epoll_event none = {0};
         (void)epoll_ctl(l->host->poller->fd, EPOLL_CTL_DEL, l->fd, &none);
         l->armed = false;
@@ -180,20 +185,23 @@ static void host_epoll_unlisten(struct host *h, struct io_listener *l)
 
 static void host_epoll_connect(struct host *h, struct conn *c)
 {
-    socklen_t size = c->address.any.sa_family == AF_INET6 ? sizeof c->address.v6 : sizeof c->address.v4;
+    socklen_t size =
+        c->address.any.sa_family == AF_INET6 ? sizeof c->address.v6 : sizeof c->address.v4;
     if (connect(c->fd, &c->address.any, size) != 0 && errno != EINPROGRESS) {
         conn_broken(c, -errno);
         return;
     }
     c->send_busy = true;
-    host_epoll_add(h->poller, c->fd, EPOLL_CONN, c); /* reports at once where it is connected already */
+    host_epoll_add(h->poller, c->fd, EPOLL_CONN,
+                   c); /* reports at once where it is connected already */
 }
 
 static void host_epoll_attach(struct host *h, struct conn *c)
 {
     /* A connection of ours was registered to learn when it is made. */
     struct epoll_event e = {.events = EPOLL_CONN, .data.ptr = c};
-    if (epoll_ctl(h->poller->fd, EPOLL_CTL_ADD, c->fd, &e) != 0 && errno != EEXIST) conn_broken(c, -errno);
+    if (epoll_ctl(h->poller->fd, EPOLL_CTL_ADD, c->fd, &e) != 0 && errno != EEXIST)
+        conn_broken(c, -errno);
 }
 
 static void host_epoll_read(struct host *h, struct conn *c)
@@ -211,8 +219,9 @@ static void host_epoll_read(struct host *h, struct conn *c)
         conn_eof(c);
         return;
     }
-    /* A short read emptied the socket, and the next byte will be an edge; but the end of stream that came with these bytes
-     * was reported with them, so after a hang-up it is to be looked for. */
+    /* A short read emptied the socket, and the next byte will be an edge; but the end of stream
+     * that came with these bytes was reported with them, so after a hang-up it is to be looked for.
+     */
     c->readable = (size_t)n == sizeof h->poller->data || c->hung_up;
     if (c->readable) conn_make_ready(h, c);
     conn_received(c, data, (size_t)n);
@@ -252,7 +261,8 @@ static void host_epoll_op_run(struct pool_job *job)
 {
     struct host_epoll_op *op = (struct host_epoll_op *)job;
     if (op->write)
-        op->result = files_write_whole(op->file, op->write->data, op->write->size, op->write->offset);
+        op->result =
+            files_write_whole(op->file, op->write->data, op->write->size, op->write->offset);
     else
         op->result = files_read_whole(op->file, op->read->data, op->read->size, op->read->offset);
 }
@@ -261,8 +271,10 @@ static void host_epoll_op_finish(struct pool_job *job)
 {
     struct host_epoll_op op = *(struct host_epoll_op *)job;
     mem_free(job);
-    if (op.write) files_write_done(op.file, op.write, op.since, (int)op.result);
-    else files_read_done(op.file, op.read, op.result);
+    if (op.write)
+        files_write_done(op.file, op.write, op.since, (int)op.result);
+    else
+        files_read_done(op.file, op.read, op.result);
 }
 
 static void host_epoll_op_drop(struct pool_job *job)
@@ -273,7 +285,8 @@ static void host_epoll_op_drop(struct pool_job *job)
 static void host_epoll_op_start(struct host *h, struct host_epoll_op op)
 {
     struct host_epoll_op *job = mem_alloc(sizeof *job);
-    op.job = (struct pool_job){.run = host_epoll_op_run, .finish = host_epoll_op_finish, .drop = host_epoll_op_drop};
+    op.job = (struct pool_job){
+        .run = host_epoll_op_run, .finish = host_epoll_op_finish, .drop = host_epoll_op_drop};
     *job = op;
     pool_push(h->file_pool, &job->job);
 }

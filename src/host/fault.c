@@ -7,7 +7,8 @@ static bool fault_set(struct fault *f, struct bytes name, uint64_t value)
 {
     if (bytes_equal(name, BYTES("write-eio-after"))) return f->write_eio_after = value, true;
     if (bytes_equal(name, BYTES("enospc-room"))) return f->room_max = value, true;
-    if (bytes_equal(name, BYTES("dsync-delay-ms"))) return f->dsync_delay_ns = value * 1000000, true;
+    if (bytes_equal(name, BYTES("dsync-delay-ms")))
+        return f->dsync_delay_ns = value * 1000000, true;
     return false;
 }
 
@@ -21,12 +22,15 @@ bool fault_parse(struct fault *f, const char *text, char *error, size_t error_si
     while (text && *text) {
         size_t size = strcspn(text, ","), name = strcspn(text, "=,");
         int64_t value = -1;
-        bool known = name < size && bytes_to_i64(bytes_of(text + name + 1, size - name - 1), &value) && value >= 0 &&
-                     value <= INT64_MAX / 1000000 && fault_set(f, bytes_of(text, name), (uint64_t)value);
+        bool known = name < size &&
+                     bytes_to_i64(bytes_of(text + name + 1, size - name - 1), &value) &&
+                     value >= 0 && value <= INT64_MAX / 1000000 &&
+                     fault_set(f, bytes_of(text, name), (uint64_t)value);
         if (!known) {
-            (void)snprintf(error, error_size,
-                           "unknown fault '%.*s'; there are write-eio-after=N, enospc-room=BYTES, dsync-delay-ms=N",
-                           (int)(size < 100 ? size : 100), text);
+            (void)snprintf(
+                error, error_size,
+                "unknown fault '%.*s'; there are write-eio-after=N, enospc-room=BYTES, dsync-delay-ms=N",
+                (int)(size < 100 ? size : 100), text);
             return false;
         }
         text += size + (text[size] == ',');

@@ -1,9 +1,10 @@
 /* The data directory: its lock, its files, and what makes both durable.
  *
- * Files are opened O_DIRECT|O_DSYNC, so a write that is done is on stable storage; where the file system refuses O_DIRECT
- * (tmpfs), O_DSYNC alone. A file is made under a name that begins with ".new-" and renamed when all its zeros are on disk, so
- * that a crash leaves either no file or a whole one. Opening an old file syncs it before anything is read from it: what a
- * crashed process left in the page cache may be read only once it cannot vanish any more (PROTOCOLS.md 1.6). */
+ * Files are opened O_DIRECT|O_DSYNC, so a write that is done is on stable storage; where the file
+ * system refuses O_DIRECT (tmpfs), O_DSYNC alone. A file is made under a name that begins with
+ * ".new-" and renamed when all its zeros are on disk, so that a crash leaves either no file or a
+ * whole one. Opening an old file syncs it before anything is read from it: what a crashed process
+ * left in the page cache may be read only once it cannot vanish any more (PROTOCOLS.md 1.6). */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "host/internal.h"
@@ -58,21 +59,26 @@ static int files_lock(struct host *h, const char *dir, char *error, size_t error
     h->lock_fd = openat(h->dir_fd, FILES_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (h->lock_fd < 0) {
         int failed = -errno;
-        (void)snprintf(error, error_size, "cannot write in data directory '%s': %s", dir, strerror(-failed));
+        (void)snprintf(error, error_size, "cannot write in data directory '%s': %s", dir,
+                       strerror(-failed));
         return failed;
     }
     if (flock(h->lock_fd, LOCK_EX | LOCK_NB) == 0) {
         int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-        if (ftruncate(h->lock_fd, 0) == 0) (void)!pwrite(h->lock_fd, pid, (size_t)n, 0); /* only for the message below */
+        if (ftruncate(h->lock_fd, 0) == 0)
+            (void)!pwrite(h->lock_fd, pid, (size_t)n, 0); /* only for the message below */
         return 0;
     }
     int failed = -errno;
     ssize_t n = pread(h->lock_fd, pid, sizeof pid - 1, 0);
     pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
     if (failed == -EWOULDBLOCK)
-        (void)snprintf(error, error_size, "data directory '%s' is in use by another process (pid %s)", dir, *pid ? pid : "?");
+        (void)snprintf(error, error_size,
+                       "data directory '%s' is in use by another process (pid %s)", dir,
+                       *pid ? pid : "?");
     else
-        (void)snprintf(error, error_size, "cannot lock data directory '%s': %s", dir, strerror(-failed));
+        (void)snprintf(error, error_size, "cannot lock data directory '%s': %s", dir,
+                       strerror(-failed));
     return failed;
 }
 
@@ -88,7 +94,8 @@ static bool files_is_plain(int dir_fd, const struct dirent *entry)
     return fstatat(dir_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
 }
 
-/* All plain files whose names begin with prefix, sorted; the caller frees each name and the array. */
+/* All plain files whose names begin with prefix, sorted; the caller frees each name and the array.
+ */
 static int files_collect(struct host *h, const char *prefix, char ***names, size_t *count)
 {
     *names = NULL;
@@ -103,7 +110,9 @@ static int files_collect(struct host *h, const char *prefix, char ***names, size
     size_t capacity = 0;
     errno = 0;
     for (const struct dirent *entry; (entry = readdir(dir)); errno = 0) {
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !files_is_plain(h->dir_fd, entry)) continue;
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 ||
+            !files_is_plain(h->dir_fd, entry))
+            continue;
         if (*count == capacity) {
             capacity = capacity ? 2 * capacity : 16;
             *names = mem_realloc(*names, capacity * sizeof **names);
@@ -132,15 +141,19 @@ int files_start(struct host *h, const char *dir, char *error, size_t error_size)
         if (h->dir_fd < 0) failed = -errno;
     }
     if (failed) {
-        (void)snprintf(error, error_size, "cannot use data directory '%s': %s", dir, strerror(-failed));
+        (void)snprintf(error, error_size, "cannot use data directory '%s': %s", dir,
+                       strerror(-failed));
         return failed;
     }
     failed = files_lock(h, dir, error, error_size);
     if (failed) return failed;
 
     failed = files_collect(h, FILES_NEW, &names, &count);
-    if (failed) (void)snprintf(error, error_size, "cannot read data directory '%s': %s", dir, strerror(-failed));
-    for (size_t i = 0; i < count; i++) (void)unlinkat(h->dir_fd, names[i], 0); /* a crash left them half made */
+    if (failed)
+        (void)snprintf(error, error_size, "cannot read data directory '%s': %s", dir,
+                       strerror(-failed));
+    for (size_t i = 0; i < count; i++)
+        (void)unlinkat(h->dir_fd, names[i], 0); /* a crash left them half made */
     files_free_names(names, count);
     return failed;
 }
@@ -150,22 +163,26 @@ int files_start(struct host *h, const char *dir, char *error, size_t error_size)
 static bool files_name_ok(const char *name)
 {
     size_t size = strlen(name);
-    return size > 0 && size <= FILES_NAME_MAX && name[0] != '.' && !strchr(name, '/') && strcmp(name, FILES_LOCK) != 0;
+    return size > 0 && size <= FILES_NAME_MAX && name[0] != '.' && !strchr(name, '/') &&
+           strcmp(name, FILES_LOCK) != 0;
 }
 
 static int files_fill_with_zeros(int fd, uint64_t size)
 {
     int failed = posix_fallocate(fd, 0, (off_t)size); /* -ENOSPC now, rather than half way */
     if (failed && failed != EOPNOTSUPP && failed != EINVAL) return -failed;
-    /* Written all the same: an allocated but unwritten block costs a journal commit when the log first writes it. */
+    /* Written all the same: an allocated but unwritten block costs a journal commit when the log
+     * first writes it. */
     uint8_t *zeros = mem_zalloc(FILES_CHUNK);
     uint64_t at = 0;
     failed = 0;
     while (at < size && !failed) {
         size_t chunk = size - at < FILES_CHUNK ? (size_t)(size - at) : FILES_CHUNK;
         ssize_t n = pwrite(fd, zeros, chunk, (off_t)at);
-        if (n > 0) at += (uint64_t)n;
-        else if (n < 0 && errno != EINTR) failed = -errno;
+        if (n > 0)
+            at += (uint64_t)n;
+        else if (n < 0 && errno != EINTR)
+            failed = -errno;
     }
     mem_free(zeros);
     if (!failed && fsync(fd) != 0) failed = -errno;
@@ -181,7 +198,8 @@ static int files_create(struct host *h, const char *name, uint64_t size)
     if (fd < 0) return -errno;
     int failed = files_fill_with_zeros(fd, size);
     close(fd);
-    if (!failed && linkat(h->dir_fd, fresh, h->dir_fd, name, 0) != 0 && errno != EEXIST) failed = -errno;
+    if (!failed && linkat(h->dir_fd, fresh, h->dir_fd, name, 0) != 0 && errno != EEXIST)
+        failed = -errno;
     if (unlinkat(h->dir_fd, fresh, 0) != 0 && !failed) failed = -errno;
     if (!failed && fsync(h->dir_fd) != 0) failed = -errno;
     return failed;
@@ -259,9 +277,12 @@ int files_write_whole(struct io_file *f, const void *data, size_t size, uint64_t
 {
     for (size_t at = 0; at < size;) {
         ssize_t n = pwrite(f->fd, (const uint8_t *)data + at, size - at, (off_t)(offset + at));
-        if (n > 0) at += (size_t)n;
-        else if (n == 0) return -EIO;
-        else if (errno != EINTR) return -errno;
+        if (n > 0)
+            at += (size_t)n;
+        else if (n == 0)
+            return -EIO;
+        else if (errno != EINTR)
+            return -errno;
     }
     return 0;
 }
@@ -272,9 +293,12 @@ int64_t files_read_whole(struct io_file *f, void *data, size_t size, uint64_t of
     while (at < size) {
         ssize_t n = pread(f->fd, (uint8_t *)data + at, size - at, (off_t)(offset + at));
         if (n == 0) break;
-        if (n > 0) at += (size_t)n;
-        else if (errno != EINTR) return -errno;
-        /* A short read that is no multiple of a block ended at the end of the file; O_DIRECT would refuse to go on there. */
+        if (n > 0)
+            at += (size_t)n;
+        else if (errno != EINTR)
+            return -errno;
+        /* A short read that is no multiple of a block ended at the end of the file; O_DIRECT would
+         * refuse to go on there. */
         if (n > 0 && f->direct && n % IO_BLOCK) break;
     }
     return (int64_t)at;
@@ -295,9 +319,12 @@ static uint8_t *files_bounce(size_t size)
 int64_t files_read_now(struct io *io, struct io_file *f, void *data, size_t size, uint64_t offset)
 {
     (void)io;
-    if (!f->direct || files_aligned(data, size, offset)) return files_read_whole(f, data, size, offset);
+    if (!f->direct || files_aligned(data, size, offset))
+        return files_read_whole(f, data, size, offset);
 
-    size_t chunk = size + 2 * IO_BLOCK < FILES_CHUNK ? (size + 2 * IO_BLOCK) & ~(size_t)(IO_BLOCK - 1) : FILES_CHUNK;
+    size_t chunk = size + 2 * IO_BLOCK < FILES_CHUNK
+                       ? (size + 2 * IO_BLOCK) & ~(size_t)(IO_BLOCK - 1)
+                       : FILES_CHUNK;
     uint8_t *bounce = files_bounce(chunk);
     int64_t done = 0;
     while ((size_t)done < size) {
@@ -306,7 +333,8 @@ int64_t files_read_now(struct io *io, struct io_file *f, void *data, size_t size
         int64_t n = files_read_whole(f, bounce, chunk, from);
         if (n < 0) done = n;
         if (n <= (int64_t)skip) break;
-        size_t take = (size_t)n - skip < size - (size_t)done ? (size_t)n - skip : size - (size_t)done;
+        size_t take =
+            (size_t)n - skip < size - (size_t)done ? (size_t)n - skip : size - (size_t)done;
         memcpy((uint8_t *)data + done, bounce + skip, take);
         done += (int64_t)take;
         if ((size_t)n < chunk) break;
@@ -315,8 +343,10 @@ int64_t files_read_now(struct io *io, struct io_file *f, void *data, size_t size
     return done;
 }
 
-/* Writes one aligned window that holds [offset, offset + size), keeping what else is in its blocks. */
-static int files_write_window(struct io_file *f, uint8_t *bounce, size_t window, const void *data, size_t size, uint64_t offset)
+/* Writes one aligned window that holds [offset, offset + size), keeping what else is in its blocks.
+ */
+static int files_write_window(struct io_file *f, uint8_t *bounce, size_t window, const void *data,
+                              size_t size, uint64_t offset)
 {
     uint64_t from = offset & ~(uint64_t)(IO_BLOCK - 1);
     int64_t n = files_read_whole(f, bounce, window, from);
@@ -337,7 +367,8 @@ static int files_write_unaligned(struct io_file *f, const void *data, size_t siz
         size_t skip = (size_t)((offset + at) % IO_BLOCK), take = FILES_CHUNK - skip;
         if (take > size - at) take = size - at;
         size_t window = (skip + take + IO_BLOCK - 1) & ~(size_t)(IO_BLOCK - 1);
-        failed = files_write_window(f, bounce, window, (const uint8_t *)data + at, take, offset + at);
+        failed =
+            files_write_window(f, bounce, window, (const uint8_t *)data + at, take, offset + at);
         uint64_t reached = offset + at - skip + window;
         if (reached > written) written = reached;
         at += take;
@@ -345,20 +376,24 @@ static int files_write_unaligned(struct io_file *f, const void *data, size_t siz
     free(bounce);
     /* Whole blocks may have made the file longer than was asked for. */
     uint64_t wanted = end > old_size ? end : old_size;
-    if (!failed && written > wanted && (ftruncate(f->fd, (off_t)wanted) != 0 || fsync(f->fd) != 0)) failed = -errno;
+    if (!failed && written > wanted && (ftruncate(f->fd, (off_t)wanted) != 0 || fsync(f->fd) != 0))
+        failed = -errno;
     return failed;
 }
 
-int files_write_now(struct io *io, struct io_file *f, const void *data, size_t size, uint64_t offset)
+int files_write_now(struct io *io, struct io_file *f, const void *data, size_t size,
+                    uint64_t offset)
 {
     if (fault_write_fails(&host_of(io)->fault)) return -EIO;
-    if (!f->direct || files_aligned(data, size, offset)) return files_write_whole(f, data, size, offset);
+    if (!f->direct || files_aligned(data, size, offset))
+        return files_write_whole(f, data, size, offset);
     return files_write_unaligned(f, data, size, offset);
 }
 
 /* ---- operations of the reactor ---- */
 
-/* A write whose report waits: it is to fail without having been tried, or it is done and planted to be slow. */
+/* A write whose report waits: it is to fail without having been tried, or it is done and planted to
+ * be slow. */
 struct files_held {
     struct list link;
     struct io_write *write;
@@ -421,8 +456,10 @@ void files_write_done(struct io_file *f, struct io_write *w, uint64_t since, int
     h->stats.file_write_ns_total += took;
     if (took > h->stats.file_write_ns_max) h->stats.file_write_ns_max = took;
     files_release(f);
-    if (h->fault.dsync_delay_ns) files_hold(h, w, error, now + h->fault.dsync_delay_ns);
-    else w->done(w->ctx, error);
+    if (h->fault.dsync_delay_ns)
+        files_hold(h, w, error, now + h->fault.dsync_delay_ns);
+    else
+        w->done(w->ctx, error);
 }
 
 void files_read_done(struct io_file *f, struct io_read *r, int64_t result)
@@ -449,7 +486,8 @@ int files_remove(struct io *io, const char *name)
     return 0;
 }
 
-int files_list(struct io *io, const char *prefix, void (*each)(void *ctx, const char *name), void *ctx)
+int files_list(struct io *io, const char *prefix, void (*each)(void *ctx, const char *name),
+               void *ctx)
 {
     struct host *h = host_of(io);
     char **names;
@@ -474,8 +512,10 @@ int64_t files_room(struct io *io)
 
 void files_stop(struct host *h)
 {
-    for (struct list *link; (link = list_pop(&h->held));) mem_free(LIST_OF(link, struct files_held, link));
-    for (struct list *link; (link = list_pop(&h->files));) files_free(LIST_OF(link, struct io_file, link));
+    for (struct list *link; (link = list_pop(&h->held));)
+        mem_free(LIST_OF(link, struct files_held, link));
+    for (struct list *link; (link = list_pop(&h->files));)
+        files_free(LIST_OF(link, struct io_file, link));
     if (h->dir_fd >= 0) close(h->dir_fd);
     if (h->lock_fd >= 0) close(h->lock_fd); /* and with it the lock */
 }

@@ -40,8 +40,9 @@ static uint64_t host_io_random(struct io *io)
     return prng_u64(&host_of(io)->prng);
 }
 
-/* The flag spares a system call while an earlier wake is still to be seen. The reactor clears it before it looks at what there
- * is to do, so work announced after that look finds it clear and writes again. */
+/* The flag spares a system call while an earlier wake is still to be seen. The reactor clears it
+ * before it looks at what there is to do, so work announced after that look finds it clear and
+ * writes again. */
 void host_wake(struct host *h)
 {
     if (atomic_exchange(&h->wake_sent, true)) return;
@@ -88,7 +89,8 @@ static void host_work_drop(struct pool_job *job)
 static void host_io_work(struct io *io, struct io_work *w)
 {
     struct host_work *job = mem_zalloc(sizeof *job);
-    *job = (struct host_work){{.run = host_work_run, .finish = host_work_finish, .drop = host_work_drop}, w};
+    *job = (struct host_work){
+        {.run = host_work_run, .finish = host_work_finish, .drop = host_work_drop}, w};
     pool_push(host_of(io)->pool, &job->job);
 }
 
@@ -138,7 +140,8 @@ static void host_raise_descriptors(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int host_start_poller(struct host *h, enum host_backend backend, char *error, size_t error_size)
+static int host_start_poller(struct host *h, enum host_backend backend, char *error,
+                             size_t error_size)
 {
     char why[128] = "";
     if (backend != HOST_EPOLL) {
@@ -146,15 +149,20 @@ static int host_start_poller(struct host *h, enum host_backend backend, char *er
         int refused = h->ops->start(h, why, sizeof why);
         if (refused == 0) return 0;
         if (backend == HOST_URING) {
-            (void)snprintf(error, error_size, "io_uring cannot be used: %s: %s; use epoll", why, strerror(-refused));
+            (void)snprintf(error, error_size, "io_uring cannot be used: %s: %s; use epoll", why,
+                           strerror(-refused));
             return refused;
         }
-        host_log(h, "io_uring cannot be used: %s: %s (often a container's seccomp profile or kernel.io_uring_disabled); "
-                    "using epoll", why, strerror(-refused));
+        host_log(
+            h,
+            "io_uring cannot be used: %s: %s (often a container's seccomp profile or kernel.io_uring_disabled); "
+            "using epoll",
+            why, strerror(-refused));
     }
     h->ops = &epoll_ops;
     int failed = h->ops->start(h, why, sizeof why);
-    if (failed) (void)snprintf(error, error_size, "epoll cannot be used: %s: %s", why, strerror(-failed));
+    if (failed)
+        (void)snprintf(error, error_size, "epoll cannot be used: %s: %s", why, strerror(-failed));
     return failed;
 }
 
@@ -179,7 +187,8 @@ struct host *host_new(const struct host_options *options, char *error, size_t er
     h->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
     if (h->wake_fd < 0 || getrandom(&seed, sizeof seed, 0) != sizeof seed) {
-        (void)snprintf(error, error_size, "the system gives no eventfd or no random numbers: %s", strerror(errno));
+        (void)snprintf(error, error_size, "the system gives no eventfd or no random numbers: %s",
+                       strerror(errno));
         goto fail;
     }
     prng_init(&h->prng, seed);

@@ -59,7 +59,9 @@ static void pool_start(struct pool *p)
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (p->started < p->threads && pthread_create(&p->thread[p->started], NULL, pool_thread, p) == 0) p->started++;
+    while (p->started < p->threads &&
+           pthread_create(&p->thread[p->started], NULL, pool_thread, p) == 0)
+        p->started++;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     ASSERT(p->started > 0); /* without a thread nothing could ever finish */
 }

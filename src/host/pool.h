@@ -1,7 +1,8 @@
-/* A few threads for what blocks. Jobs run in the order they came, as threads are free; each is finished on the reactor.
+/* A few threads for what blocks. Jobs run in the order they came, as threads are free; each is
+ * finished on the reactor.
  *
- * The threads start with the first job, so that a host which never blocks has none. pool_push and pool_collect belong to the
- * reactor; `wake` is called from pool threads. */
+ * The threads start with the first job, so that a host which never blocks has none. pool_push and
+ * pool_collect belong to the reactor; `wake` is called from pool threads. */
 #ifndef SYNOD_HOST_POOL_H
 #define SYNOD_HOST_POOL_H
 
@@ -11,9 +12,10 @@ struct pool;
 
 struct pool_job {
     struct list link;
-    void (*run)(struct pool_job *job);    /* on a pool thread */
-    void (*finish)(struct pool_job *job); /* on the reactor, from pool_collect; owns the job from then on */
-    void (*drop)(struct pool_job *job);   /* instead of finish, when the pool is freed first */
+    void (*run)(struct pool_job *job); /* on a pool thread */
+    void (*finish)(
+        struct pool_job *job); /* on the reactor, from pool_collect; owns the job from then on */
+    void (*drop)(struct pool_job *job); /* instead of finish, when the pool is freed first */
 };
 
 struct pool *pool_new(unsigned threads, void (*wake)(void *ctx), void *ctx);

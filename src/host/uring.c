@@ -1,11 +1,14 @@
-/* The poller on io_uring: one ring, one io_uring_enter per turn for all that is to be sent, written and waited for.
+/* The poller on io_uring: one ring, one io_uring_enter per turn for all that is to be sent, written
+ * and waited for.
  *
- * Receiving is multishot into a ring of buffers that all connections share: an idle connection owns no memory, and a receive is
- * armed once in its life. Where the kernel (before 6.0) has no multishot, each receive is armed again; the code is the same, for
- * a multishot receive may end at any time too (no buffer left, CQ full).
+ * Receiving is multishot into a ring of buffers that all connections share: an idle connection owns
+ * no memory, and a receive is armed once in its life. Where the kernel (before 6.0) has no
+ * multishot, each receive is armed again; the code is the same, for a multishot receive may end at
+ * any time too (no buffer left, CQ full).
  *
- * user_data is a pointer with the kind of operation in its low three bits. Every operation that names a connection counts in
- * conn.ops until its last completion (H1); `under_way` counts all of them, for uring_stop. */
+ * user_data is a pointer with the kind of operation in its low three bits. Every operation that
+ * names a connection counts in conn.ops until its last completion (H1); `under_way` counts all of
+ * them, for uring_stop. */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "host/internal.h"
@@ -18,13 +21,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define URING_SQ            1024u
-#define URING_CQ            (8 * URING_SQ) /* more completions than this at once are kept by the kernel, at a cost */
-#define URING_BUFFERS       512u
-#define URING_BUFFER_BYTES  4096u
-#define URING_GROUP         0
+#define URING_SQ 1024u
+#define URING_CQ                                                                                   \
+    (8 * URING_SQ) /* more completions than this at once are kept by the kernel, at a cost */
+#define URING_BUFFERS      512u
+#define URING_BUFFER_BYTES 4096u
+#define URING_GROUP        0
+#define URING_SEND_MAX     (1u << 30) /* lengths on the ring have 32 bits */
 
-enum uring_tag { TAG_NONE, TAG_WAKE, TAG_ACCEPT, TAG_CONNECT, TAG_RECV, TAG_SEND, TAG_WRITE, TAG_READ };
+enum uring_tag {
+    TAG_NONE,
+    TAG_WAKE,
+    TAG_ACCEPT,
+    TAG_CONNECT,
+    TAG_RECV,
+    TAG_SEND,
+    TAG_WRITE,
+    TAG_READ
+};
 
 struct poller {
     struct io_uring ring;
@@ -33,10 +47,12 @@ struct poller {
     bool multishot, enabled, wake_armed;
     bool stirred; /* this wait brought something the loop has to look at */
     size_t under_way;
-    struct list writes, reads; /* io_write and io_read to be started, linked through their backend words */
+    struct list writes,
+        reads; /* io_write and io_read to be started, linked through their backend words */
 };
 
-/* How the backend words of an io_write or io_read are used: the link until it is started, then the progress. */
+/* How the backend words of an io_write or io_read are used: the link until it is started, then the
+ * progress. */
 struct uring_op {
     union {
         struct list link;
@@ -45,8 +61,10 @@ struct uring_op {
     struct io_file *file;
     uint64_t since;
 };
-_Static_assert(sizeof(struct uring_op) <= sizeof((struct io_write *)0)->backend, "fits the words io.h sets aside");
-_Static_assert(sizeof((struct io_read *)0)->backend == sizeof((struct io_write *)0)->backend, "for both");
+_Static_assert(sizeof(struct uring_op) <= sizeof((struct io_write *)0)->backend,
+               "fits the words io.h sets aside");
+_Static_assert(sizeof((struct io_read *)0)->backend == sizeof((struct io_write *)0)->backend,
+               "for both");
 
 static struct uring_op *uring_write_op(struct io_write *w)
 {
@@ -60,8 +78,8 @@ static struct uring_op *uring_read_op(struct io_read *r)
 
 /* ---- birth ---- */
 
-/* From the best to what any kernel with buffer rings knows. R_DISABLED puts off the choice of the ring's one thread to
- * host_run. */
+/* From the best to what any kernel with buffer rings knows. R_DISABLED puts off the choice of the
+ * ring's one thread to host_run. */
 static int uring_setup(struct poller *p)
 {
     static const unsigned flags[] = {
@@ -72,20 +90,23 @@ static int uring_setup(struct poller *p)
     };
     int error = -EINVAL;
     for (size_t i = 0; i < sizeof flags / sizeof *flags && error == -EINVAL; i++) {
-        struct io_uring_params params = {
-            .flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED, .cq_entries = URING_CQ};
+        struct io_uring_params params = {.flags = flags[i] | IORING_SETUP_CQSIZE |
+                                                  IORING_SETUP_R_DISABLED,
+                                         .cq_entries = URING_CQ};
         error = io_uring_queue_init_params(URING_SQ, &p->ring, &params);
         p->multishot = flags[i] & IORING_SETUP_SINGLE_ISSUER; /* both came with 6.0 */
     }
     if (error) return error;
-    if ((p->ring.features & IORING_FEAT_NODROP) && (p->ring.features & IORING_FEAT_EXT_ARG)) return 0;
+    if ((p->ring.features & IORING_FEAT_NODROP) && (p->ring.features & IORING_FEAT_EXT_ARG))
+        return 0;
     io_uring_queue_exit(&p->ring);
     return -ENOSYS;
 }
 
 static void uring_give_buffer(struct poller *p, unsigned id)
 {
-    io_uring_buf_ring_add(p->buffers, p->memory + (size_t)id * URING_BUFFER_BYTES, URING_BUFFER_BYTES, (unsigned short)id,
+    io_uring_buf_ring_add(p->buffers, p->memory + (size_t)id * URING_BUFFER_BYTES,
+                          URING_BUFFER_BYTES, (unsigned short)id,
                           io_uring_buf_ring_mask(URING_BUFFERS), 0);
     io_uring_buf_ring_advance(p->buffers, 1);
 }
@@ -93,9 +114,11 @@ static void uring_give_buffer(struct poller *p, unsigned id)
 static int uring_setup_buffers(struct poller *p)
 {
     void *ring, *memory;
-    if (posix_memalign(&ring, IO_BLOCK, URING_BUFFERS * sizeof(struct io_uring_buf)) != 0) return -ENOMEM;
+    if (posix_memalign(&ring, IO_BLOCK, URING_BUFFERS * sizeof(struct io_uring_buf)) != 0)
+        return -ENOMEM;
     p->buffers = ring;
-    if (posix_memalign(&memory, IO_BLOCK, (size_t)URING_BUFFERS * URING_BUFFER_BYTES) != 0) return -ENOMEM;
+    if (posix_memalign(&memory, IO_BLOCK, (size_t)URING_BUFFERS * URING_BUFFER_BYTES) != 0)
+        return -ENOMEM;
     p->memory = memory;
     struct io_uring_buf_reg reg = {
         .ring_addr = (uintptr_t)ring, .ring_entries = URING_BUFFERS, .bgid = URING_GROUP};
@@ -144,7 +167,8 @@ static struct io_uring_sqe *uring_sqe(struct poller *p, enum uring_tag tag, void
     while (!(sqe = io_uring_get_sqe(&p->ring))) {
         int n = io_uring_submit(&p->ring);
         ASSERT(n >= 0 || n == -EAGAIN || n == -EBUSY || n == -EINTR);
-        if (n == -EAGAIN || n == -EBUSY) (void)io_uring_get_events(&p->ring); /* lets the kernel make room */
+        if (n == -EAGAIN || n == -EBUSY)
+            (void)io_uring_get_events(&p->ring); /* lets the kernel make room */
     }
     ASSERT(((uintptr_t)ptr & 7) == 0);
     p->under_way++;
@@ -162,8 +186,9 @@ static void uring_arm_wake(struct host *h)
 static void uring_start_write(struct poller *p, struct io_write *w)
 {
     struct uring_op *op = uring_write_op(w);
-    io_uring_prep_write(uring_sqe(p, TAG_WRITE, w), op->file->fd, (const uint8_t *)w->data + op->moved,
-                        (unsigned)(w->size - op->moved), w->offset + op->moved);
+    io_uring_prep_write(uring_sqe(p, TAG_WRITE, w), op->file->fd,
+                        (const uint8_t *)w->data + op->moved, (unsigned)(w->size - op->moved),
+                        w->offset + op->moved);
 }
 
 static void uring_start_read(struct poller *p, struct io_read *r)
@@ -173,7 +198,8 @@ static void uring_start_read(struct poller *p, struct io_read *r)
                        (unsigned)(r->size - op->moved), r->offset + op->moved);
 }
 
-/* What was asked for before host_run waits in a list, for the ring may be used by one thread only. */
+/* What was asked for before host_run waits in a list, for the ring may be used by one thread only.
+ */
 static void uring_start_files(struct poller *p)
 {
     for (struct list *link; (link = list_pop(&p->writes));) {
@@ -208,10 +234,12 @@ static void uring_file_read(struct host *h, struct io_file *f, struct io_read *r
 static void uring_listen(struct host *h, struct io_listener *l)
 {
     l->armed = true;
-    io_uring_prep_multishot_accept(uring_sqe(h->poller, TAG_ACCEPT, l), l->fd, NULL, NULL, SOCK_CLOEXEC);
+    io_uring_prep_multishot_accept(uring_sqe(h->poller, TAG_ACCEPT, l), l->fd, NULL, NULL,
+                                   SOCK_CLOEXEC);
 }
 
-/* Operations that are being cancelled complete like any other, with an error or with what they had done by then. */
+/* Operations that are being cancelled complete like any other, with an error or with what they had
+ * done by then. */
 static void uring_cancel_fd(struct poller *p, int fd)
 {
     struct io_uring_sqe *sqe = uring_sqe(p, TAG_NONE, NULL);
@@ -230,7 +258,8 @@ static void uring_cancel(struct host *h, struct conn *c)
 
 static void uring_connect(struct host *h, struct conn *c)
 {
-    socklen_t size = c->address.any.sa_family == AF_INET6 ? sizeof c->address.v6 : sizeof c->address.v4;
+    socklen_t size =
+        c->address.any.sa_family == AF_INET6 ? sizeof c->address.v6 : sizeof c->address.v4;
     c->ops++;
     io_uring_prep_connect(uring_sqe(h->poller, TAG_CONNECT, c), c->fd, &c->address.any, size);
 }
@@ -238,8 +267,10 @@ static void uring_connect(struct host *h, struct conn *c)
 static void uring_arm_recv(struct poller *p, struct conn *c)
 {
     struct io_uring_sqe *sqe = uring_sqe(p, TAG_RECV, c);
-    if (p->multishot) io_uring_prep_recv_multishot(sqe, c->fd, NULL, 0, 0);
-    else io_uring_prep_recv(sqe, c->fd, NULL, URING_BUFFER_BYTES, 0);
+    if (p->multishot)
+        io_uring_prep_recv_multishot(sqe, c->fd, NULL, 0, 0);
+    else
+        io_uring_prep_recv(sqe, c->fd, NULL, URING_BUFFER_BYTES, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_GROUP;
     c->recv_armed = true;
@@ -251,22 +282,24 @@ static void uring_read(struct host *h, struct conn *c)
     if (!c->recv_armed && !c->eof) uring_arm_recv(h->poller, c);
 }
 
-/* Through the ring, measured equal to a send() of its own for one connection and a little cheaper for many; and the file writes
- * of the turn, queued before it, are on their way to the disk when the kernel begins with the sends. */
+/* Through the ring, measured equal to a send() of its own for one connection and a little cheaper
+ * for many; and the file writes of the turn, queued before it, are on their way to the disk when
+ * the kernel begins with the sends. */
 static void uring_send(struct host *h, struct conn *c)
 {
+    size_t left = c->sending.size - c->sent;
     c->send_busy = true;
     c->ops++;
-    io_uring_prep_send(uring_sqe(h->poller, TAG_SEND, c), c->fd, c->sending.data + c->sent, c->sending.size - c->sent,
-                       MSG_NOSIGNAL);
+    io_uring_prep_send(uring_sqe(h->poller, TAG_SEND, c), c->fd, c->sending.data + c->sent,
+                       left < URING_SEND_MAX ? left : URING_SEND_MAX, MSG_NOSIGNAL);
 }
 
 /* ---- completions ---- */
 
-static void uring_on_accept(struct host *h, struct io_listener *l, const struct io_uring_cqe *cqe)
+static void uring_on_accept(struct io_listener *l, const struct io_uring_cqe *cqe)
 {
-    if (!(cqe->flags & IORING_CQE_F_MORE)) l->armed = false; /* the next step arms it again, or frees it */
-    (void)h;
+    if (!(cqe->flags & IORING_CQE_F_MORE))
+        l->armed = false; /* the next step arms it again, or frees it */
     conn_accepted(l, cqe->res);
 }
 
@@ -278,8 +311,10 @@ static void uring_on_recv(struct host *h, struct conn *c, const struct io_uring_
         c->recv_armed = c->recv_stopping = false;
         c->ops--;
     }
-    if (n == 0) conn_eof(c);
-    else if (n < 0 && n != -ENOBUFS && n != -ECANCELED && n != -EINTR && n != -EAGAIN) conn_broken(c, n);
+    if (n == 0)
+        conn_eof(c);
+    else if (n < 0 && n != -ENOBUFS && n != -ECANCELED && n != -EINTR && n != -EAGAIN)
+        conn_broken(c, n);
 
     if (cqe->flags & IORING_CQE_F_BUFFER) {
         unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
@@ -301,8 +336,10 @@ static void uring_on_send(struct conn *c, int result)
     c->ops--;
     c->send_busy = false;
     if (result == -EINTR || result == -EAGAIN) result = 0;
-    if (result < 0) conn_broken(c, result);
-    else conn_sent(c, (size_t)result);
+    if (result < 0)
+        conn_broken(c, result);
+    else
+        conn_sent(c, (size_t)result);
 }
 
 static void uring_on_write(struct poller *p, struct io_write *w, int result)
@@ -346,7 +383,7 @@ static void uring_complete(struct host *h, const struct io_uring_cqe *cqe)
         p->wake_armed = cqe->flags & IORING_CQE_F_MORE;
         h->woken = true;
         break;
-    case TAG_ACCEPT: uring_on_accept(h, ptr, cqe); break;
+    case TAG_ACCEPT: uring_on_accept(ptr, cqe); break;
     case TAG_CONNECT:
         ((struct conn *)ptr)->ops--;
         conn_connected(ptr, cqe->res);
@@ -384,13 +421,15 @@ static void uring_sleep(struct poller *p, uint64_t deadline)
         n = io_uring_submit_and_get_events(&p->ring);
     } else {
         uint64_t left = deadline - now;
-        struct __kernel_timespec timeout = {(int64_t)(left / 1000000000u), (long long)(left % 1000000000u)};
+        struct __kernel_timespec timeout = {(int64_t)(left / 1000000000u),
+                                            (long long)(left % 1000000000u)};
         n = io_uring_submit_and_wait_timeout(&p->ring, &cqe, 1, &timeout, NULL);
     }
     ASSERT(n >= 0 || n == -EINTR || n == -ETIME || n == -EAGAIN || n == -EBUSY);
 }
 
-/* Completed sends alone are no reason for a turn: it waits on until something is there to look at. */
+/* Completed sends alone are no reason for a turn: it waits on until something is there to look at.
+ */
 static void uring_wait(struct host *h, uint64_t deadline)
 {
     struct poller *p = h->poller;
@@ -414,14 +453,16 @@ static void uring_enter(struct host *h)
     struct poller *p = h->poller;
     if (p->enabled) return;
     /* liburing 2.3 declares io_uring_enable_rings without exporting it. */
-    long failed = syscall(__NR_io_uring_register, p->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    long failed =
+        syscall(__NR_io_uring_register, p->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     ASSERT(!failed);
     (void)io_uring_register_ring_fd(&p->ring); /* spares a look-up per system call; fine without */
     p->enabled = true;
     uring_start_files(p);
 }
 
-/* The kernel may write into our memory until the last completion is seen, so all is cancelled and waited for. */
+/* The kernel may write into our memory until the last completion is seen, so all is cancelled and
+ * waited for. */
 static void uring_stop(struct host *h)
 {
     struct poller *p = h->poller;
@@ -442,7 +483,8 @@ static void uring_stop(struct host *h)
                 if (cqe->flags & IORING_CQE_F_MORE) continue;
                 p->under_way--;
                 if (tag == TAG_ACCEPT) ((struct io_listener *)ptr)->armed = false;
-                if (tag == TAG_CONNECT || tag == TAG_RECV || tag == TAG_SEND) ((struct conn *)ptr)->ops--;
+                if (tag == TAG_CONNECT || tag == TAG_RECV || tag == TAG_SEND)
+                    ((struct conn *)ptr)->ops--;
             }
             io_uring_cq_advance(&p->ring, count);
         }

@@ -83,8 +83,7 @@ static void era_begin(struct group *g)
     g->leading = true;
     g->era_ballot = paxos_promised(g->px);
     g->era_began = g->node->now;
-    g->read_open = 1;
-    g->read_confirmed = g->read_asked = 0;
+    g->read_confirmed = g->read_open++; /* rounds rise for the machine's whole life, not from era to era */
     g->expire_at_ms = 0;
     g->node->stats.elections++;
     shard_lead(g->shard, paxos_next_position(g->px));
@@ -360,9 +359,8 @@ static void group_emit(void *ctx, const struct paxos_effect *fx)
     }
 }
 
-static void ring_fit(struct group *g, const struct paxos_event *ev)
+static void ring_grow(struct group *g, uint32_t wanted)
 {
-    uint32_t wanted = paxos_ring_wanted(g->px, ev);
     if (wanted <= g->ring_capacity) return;
     uint32_t capacity = g->ring_capacity;
     while (capacity < wanted) capacity *= 2;
@@ -370,6 +368,11 @@ static void ring_fit(struct group *g, const struct paxos_event *ev)
     mem_free(paxos_ring_replace(g->px, bigger, capacity));
     g->ring = bigger;
     g->ring_capacity = capacity;
+}
+
+static void ring_fit(struct group *g, const struct paxos_event *ev)
+{
+    ring_grow(g, paxos_ring_wanted(g->px, ev));
 }
 
 void group_step(struct group *g, struct paxos_event *ev)
@@ -439,7 +442,6 @@ static void confirm_reads(struct group *g)
         n->advanced = true;
         n->stats.reads_lease++;
     } else {
-        g->read_asked = g->read_open;
         n->stats.reads_quorum++;
         group_step(g, &(struct paxos_event){.type = PAXOS_EV_READ, .seq = g->read_open});
     }
@@ -491,6 +493,22 @@ void group_slow(struct group *g)
 }
 
 /* ---- keeping the log short ---- */
+
+/* How far what is chosen is also on disk here. Peers let go of what we told them we have, so it must survive a crash: what was chosen
+ * by others while our own write of it was under way does not count yet. */
+uint64_t group_durable_chosen(struct group *g)
+{
+    struct node *n = g->node;
+    if (g->chosen_next && log_synced(n->log) >= g->chosen_next_lsn) {
+        g->chosen_durable = g->chosen_next;
+        g->chosen_next = 0;
+    }
+    if (!g->chosen_next && paxos_chosen(g->px) > g->chosen_durable) {
+        g->chosen_next = paxos_chosen(g->px);
+        g->chosen_next_lsn = log_appended(n->log);
+    }
+    return g->chosen_durable > g->shard->flushed ? g->chosen_durable : g->shard->flushed;
+}
 
 void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s)
 {
@@ -570,6 +588,7 @@ void group_restore(struct group *g, const struct log_record *r)
     if (r->type == LOG_ENTRY) {
         struct paxos_entry e = r->entry;
         e.value = r->value.size ? value_new(r->value) : NULL;
+        ring_grow(g, paxos_restore_ring_wanted(g->px, e.position));
         paxos_restore_entry(g->px, &e, &sink);
     }
     if (r->chosen) paxos_restore_chosen(g->px, r->chosen);

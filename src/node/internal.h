@@ -88,7 +88,7 @@ struct group {
     bool leading;              /* serving in this era */
     paxos_ballot era_ballot;
     uint64_t era_began;
-    uint64_t read_open, read_confirmed, read_asked; /* rounds of reads */
+    uint64_t read_open, read_confirmed; /* rounds of reads: the one that is filling; the last that was confirmed */
     bool reads_this_turn;
     bool retry_waiting;        /* look at `waiting` again in this turn */
     bool dirty;                /* has an open batch */
@@ -101,6 +101,8 @@ struct group {
     uint64_t fetch_busy;       /* bit per node: a LEARN is being read for it */
     uint64_t flush_retry_at;
     uint64_t behind_warned_at;
+    uint64_t chosen_durable;   /* as told to peers: all up to here is chosen, and on disk here */
+    uint64_t chosen_next, chosen_next_lsn; /* will be, once the log is synced to there; 0: none */
     uint64_t peer_chosen[NODE_NODES_MAX + 1], peer_flushed[NODE_NODES_MAX + 1]; /* as they last said */
     uint64_t peer_heard[NODE_NODES_MAX + 1];
 };
@@ -316,6 +318,7 @@ bool group_serves(const struct group *g);    /* evaluates commands */
 struct hold group_hold(struct group *g, uint64_t saw, bool wrote);
 enum hold_state group_hold_state(struct node *n, const struct hold *h);
 uint16_t group_leader_node(const struct group *g); /* 0: unknown */
+uint64_t group_durable_chosen(struct group *g);
 void group_set_floor(struct group *g);
 void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s);
 void group_step(struct group *g, struct paxos_event *ev);

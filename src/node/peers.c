@@ -67,18 +67,19 @@ static bool disk_is_known(struct node *n, struct peer *p, const struct wire_hell
     return true;
 }
 
-static bool everyone_knows_me(const struct node *n)
+/* A fresh disk takes part only once a majority of the other founding nodes (of three: both) has recorded it. Two lives of one node with
+ * different disks would need two such majorities; these share a node, and it refuses the second (disk_is_known). Otherwise a node that
+ * lost its disk could outvote what it had accepted, together with one that never met its earlier self. */
+static bool enough_know_me(const struct node *n)
 {
-    for (int i = 1; i <= n->identity.node_count; i++)
-        if (i != n->identity.node && (!n->peers[i]->knows_me || !n->identity.disks[i])) return false;
-    return true;
+    int others = n->identity.node_count - 1, know = 0;
+    for (int i = 1; i <= n->identity.node_count; i++) know += i != n->identity.node && n->peers[i]->knows_me;
+    return know > others / 2;
 }
 
-/* A fresh disk takes part only after every founding node recorded it: otherwise a node that lost its disk could make a majority with one that
- * never met its earlier self. */
 static void found_if_complete(struct node *n)
 {
-    if (n->identity.founded || !everyone_knows_me(n)) return;
+    if (n->identity.founded || !enough_know_me(n)) return;
     n->identity.founded = true;
     int error = identity_save(n->io, &n->identity);
     if (error) {
@@ -355,7 +356,7 @@ static void send_states(struct node *n, struct buf *out)
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = &n->groups[i];
         if (!g->px) continue;
-        wire_put_state(out, &(struct wire_state){g->id, paxos_chosen(g->px), g->shard->flushed, log_first(n->log, g->id)});
+        wire_put_state(out, &(struct wire_state){g->id, group_durable_chosen(g), g->shard->flushed, log_first(n->log, g->id)});
     }
     wire_end(out, begun);
 }

@@ -181,8 +181,8 @@ static void restore_emit(struct turn *t)
 
 uint32_t paxos_restore_ring_wanted(const struct paxos *px, uint64_t position)
 {
-    uint64_t floor = px->hint < px->last ? px->hint : px->last; /* what may be emitted makes room */
-    if (floor < px->floor) floor = px->floor;
+    uint64_t floor = px->chosen; /* what may be emitted makes room */
+    while (floor < px->hint && floor < px->last && ring_entry(px, floor + 1)) floor++;
     return position <= floor ? capacity_for(px, px->floor) : capacity_for(px, px->floor + (position - floor));
 }
 
@@ -197,8 +197,7 @@ void paxos_restore_entry(struct paxos *px, const struct paxos_entry *entry, cons
         ring_release(&t, entry->value);
         return;
     }
-    /* Entries were accepted without holes, so a hole here is a log that lost records: not ours to paper over. */
-    ASSERT(entry->position <= px->last + 1);
+    /* A log may move old entries behind younger ones, so a hole may be filled later; by the start it is (paxos_start). */
     ASSERT(entry->position - px->floor <= px->capacity);
 
     struct paxos_slot *s = ring_at(px, entry->position);
@@ -230,6 +229,8 @@ void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_b
     ASSERT(!px->started);
     struct turn t = {px, sink, now, random};
     restore_emit(&t);
+    /* Entries were accepted without holes, so a hole here is a log that lost records: not ours to paper over. */
+    for (uint64_t p = px->chosen + 1; p <= px->last; p++) ASSERT(ring_entry(px, p));
     px->started = true;
     px->lsn = px->synced = lsn_base;
     px->hint = px->chosen;

@@ -246,11 +246,10 @@ static enum view_result source_get(void *ctx, struct bytes key, struct bytes *va
     struct source *c = ctx;
     struct shard *s = c->shard;
     if (!key_is_ours(s, key)) return VIEW_ABSENT;
-    if (s->written_high > s->applied) {
-        uint64_t at = space_position(s->space, key);
-        if (at > s->applied && at > c->saw) c->saw = at;
-    }
-    return view_result_of(s, space_get(s->space, key, c->block, value));
+    uint64_t at;
+    enum engine_result result = space_get_at(s->space, key, c->block, value, &at);
+    if (at > s->applied && at > c->saw) c->saw = at;
+    return view_result_of(s, result);
 }
 
 /* A range saw whatever is pending anywhere in the group: coarse, but a range rarely meets a busy group. */

@@ -1,6 +1,6 @@
 /* Agreement: every replica, in every life, applies the same entries in the same order with the same effects, and an entry is valid exactly
  * if it stands on the last valid one (PROTOCOLS 0.1). */
-#include "sim/cluster.h"
+#include "sim/members.h"
 
 #include <inttypes.h>
 

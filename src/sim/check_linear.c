@@ -9,9 +9,9 @@
 
 /* ---- histories ---- */
 
-/* A value as the model holds it: numbers are numbers, so that they can be counted, and other bytes are
- * known by their index, so that values compare in one step. (A strict decimal is the only text of its
- * number.) */
+/* A value as the model holds it: numbers are numbers, so that they can be counted, and other bytes
+ * are known by their index, so that values compare in one step. (A strict decimal is the only text
+ * of its number.) */
 enum { ABSENT, NUMBER, TEXT };
 
 struct value {
@@ -163,8 +163,9 @@ static bool is_flag(struct value v, bool flag)
     return v.kind == NUMBER && v.n == flag;
 }
 
-/* Does `op` at value `old` answer as recorded (any answer will do if `wildcard`)? *now: the value after
- * it. A count that would be an error leaves the value alone; only a wildcard can stand for that. */
+/* Does `op` at value `old` answer as recorded (any answer will do if `wildcard`)? *now: the value
+ * after it. A count that would be an error leaves the value alone; only a wildcard can stand for
+ * that. */
 static bool model_step(const struct item *op, bool wildcard, struct value old, struct value *now)
 {
     static const struct value absent = {0, ABSENT, 0};
@@ -222,8 +223,8 @@ struct event {
     bool is_call;
 };
 
-/* An operation of the key, in order of calls. Answered and unknown ones are counted apart: the sets of
- * the first are dense (all up to some point, then a few), those of the second sparse. */
+/* An operation of the key, in order of calls. Answered and unknown ones are counted apart: the sets
+ * of the first are dense (all up to some point, then a few), those of the second sparse. */
 struct op {
     const struct item *item;
     bool known, idle; /* idle: known, and its answer says that it changed nothing */
@@ -280,11 +281,14 @@ static void search_ops(struct search *s, const struct item **items, uint32_t cou
     s->ops = mem_alloc((count + 1) * sizeof *s->ops);
     for (uint32_t i = 0; i < count && items[i]->call <= cut; i++) {
         bool known = items[i]->outcome == CHECK_OK && items[i]->ret <= cut;
-        if (!known && items[i]->kind == CHECK_READ) continue; /* rule C2: it never changes anything */
-        s->ops[s->count++] = (struct op){items[i], known, known && changes_nothing(items[i]), rank[known]++};
+        if (!known && items[i]->kind == CHECK_READ)
+            continue; /* rule C2: it never changes anything */
+        s->ops[s->count++] =
+            (struct op){items[i], known, known && changes_nothing(items[i]), rank[known]++};
     }
     s->known = rank[true];
-    for (int k = 0; k < 2; k++) s->linear[k].words = mem_zalloc((rank[k] / 64 + 1) * sizeof(uint64_t));
+    for (int k = 0; k < 2; k++)
+        s->linear[k].words = mem_zalloc((rank[k] / 64 + 1) * sizeof(uint64_t));
 }
 
 static void search_events(struct search *s)
@@ -304,13 +308,16 @@ static void search_events(struct search *s)
         e->prev = last;
         last->next = e;
         last = e;
-        if (e->is_call) calls[e->op] = e;
-        else calls[e->op]->match = e;
+        if (e->is_call)
+            calls[e->op] = e;
+        else
+            calls[e->op]->match = e;
     }
     mem_free(calls);
 }
 
-static void search_init(struct search *s, const struct item **items, uint32_t count, uint64_t cut, uint64_t budget)
+static void search_init(struct search *s, const struct item **items, uint32_t count, uint64_t cut,
+                        uint64_t budget)
 {
     *s = (struct search){.budget = budget};
     search_ops(s, items, count, cut);
@@ -412,7 +419,8 @@ static void cache_grow(struct search *s)
     s->cache_mask = mask;
 }
 
-/* Notes that `op` with value `now` after it is about to be tried. False: that set and value were tried. */
+/* Notes that `op` with value `now` after it is about to be tried. False: that set and value were
+ * tried. */
 static bool cache_add(struct search *s, const struct op *op, struct value now)
 {
     s->steps++;
@@ -427,7 +435,8 @@ static bool cache_add(struct search *s, const struct op *op, struct value now)
     if (!hash) hash = 1;
     size_t at = hash & s->cache_mask;
     for (; s->hashes[at]; at = (at + 1) & s->cache_mask) {
-        const uint8_t *old = s->keys.data + s->offsets[at]; /* keys tell their own size: equal to it or not */
+        const uint8_t *old =
+            s->keys.data + s->offsets[at]; /* keys tell their own size: equal to it or not */
         if (s->hashes[at] == hash && s->keys.size - s->offsets[at] >= s->key.size &&
             memcmp(old, s->key.data, s->key.size) == 0)
             return false;
@@ -456,7 +465,8 @@ static void linearize_forced(struct search *s)
     }
 }
 
-/* The next operation at or after `e` that may come next and was not tried, made so. False: none before the first return. */
+/* The next operation at or after `e` that may come next and was not tried, made so. False: none
+ * before the first return. */
 static bool linearize_next(struct search *s, struct event *e)
 {
     for (; e && e->is_call; e = e->next) {
@@ -502,7 +512,8 @@ static enum check_verdict search_run(struct search *s)
 
 /* ---- verdicts and explanations ---- */
 
-static enum check_verdict judge(const struct item **items, uint32_t count, uint64_t cut, uint64_t budget)
+static enum check_verdict judge(const struct item **items, uint32_t count, uint64_t cut,
+                                uint64_t budget)
 {
     struct search s;
     search_init(&s, items, count, cut, budget);
@@ -517,8 +528,9 @@ static int u64_compare(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-/* The first return at which the history stops being linearizable. Beginnings of a linearizable history are linearizable, so bisection
- * finds it; what is too hard counts as linearizable, which can only make the part longer. */
+/* The first return at which the history stops being linearizable. Beginnings of a linearizable
+ * history are linearizable, so bisection finds it; what is too hard counts as linearizable, which
+ * can only make the part longer. */
 static uint64_t shortest_cut(const struct item **items, uint32_t count, uint64_t budget)
 {
     uint64_t *returns = mem_alloc((count + 1) * sizeof *returns);
@@ -531,8 +543,10 @@ static uint64_t shortest_cut(const struct item **items, uint32_t count, uint64_t
     uint32_t lo = 0, hi = n - 1; /* returns[hi] is bad */
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (judge(items, count, returns[mid], budget) == CHECK_VIOLATION) hi = mid;
-        else lo = mid + 1;
+        if (judge(items, count, returns[mid], budget) == CHECK_VIOLATION)
+            hi = mid;
+        else
+            lo = mid + 1;
     }
     uint64_t cut = returns[hi];
     mem_free(returns);
@@ -542,7 +556,8 @@ static uint64_t shortest_cut(const struct item **items, uint32_t count, uint64_t
 #define LINES_MAX 64
 
 /* As the operation stands at the cut: pending if it is not known yet. */
-static void explain_op(const struct check_history *h, const struct op *op, const char *lead, struct buf *out)
+static void explain_op(const struct check_history *h, const struct op *op, const char *lead,
+                       struct buf *out)
 {
     struct check_op shown = item_op(h, op->item);
     if (!op->known) shown.outcome = CHECK_UNKNOWN;
@@ -567,7 +582,9 @@ static void explain_order(const struct check_history *h, const struct search *s,
     bool *placed = mem_zalloc(s->count + 1);
     uint32_t from = s->best_depth > 10 ? s->best_depth - 10 : 0, missing = 0;
 
-    buf_printf(out, "# The longest order found has %u of the %u that were answered; then the value is ", s->best_done, s->known);
+    buf_printf(out,
+               "# The longest order found has %u of the %u that were answered; then the value is ",
+               s->best_done, s->known);
     explain_value(h, s->best_value, out);
     buf_printf(out, ". It ends with:\n");
     for (uint32_t i = 0; i < s->best_depth; i++) {
@@ -583,7 +600,8 @@ static void explain_order(const struct check_history *h, const struct search *s,
     mem_free(placed);
 }
 
-static void explain(const struct check_history *h, const struct item **items, uint32_t count, uint64_t budget, struct buf *out)
+static void explain(const struct check_history *h, const struct item **items, uint32_t count,
+                    uint64_t budget, struct buf *out)
 {
     struct search s;
     search_init(&s, items, count, shortest_cut(items, count, budget), budget);
@@ -593,8 +611,8 @@ static void explain(const struct check_history *h, const struct item **items, ui
 
     uint32_t from = s.count > LINES_MAX ? s.count - LINES_MAX : 0;
     struct bytes key = buf_bytes(&h->texts[items[0]->key]->bytes);
-    buf_printf(out, "# Key '%.*s' is not linearizable: %u operations (of %u) show it", key.size < 100 ? (int)key.size : 100,
-               (const char *)key.data, s.count, count);
+    buf_printf(out, "# Key '%.*s' is not linearizable: %u operations (of %u) show it",
+               key.size < 100 ? (int)key.size : 100, (const char *)key.data, s.count, count);
     if (from) buf_printf(out, "; the last %u of them", LINES_MAX);
     buf_printf(out, ":\n");
     for (uint32_t i = from; i < s.count; i++) explain_op(h, &s.ops[i], "", out);
@@ -610,7 +628,8 @@ static int item_compare(const void *a, const void *b)
     return (x > y) - (x < y); /* as added */
 }
 
-enum check_verdict check_linearizable(const struct check_history *h, uint64_t budget, struct buf *explanation)
+enum check_verdict check_linearizable(const struct check_history *h, uint64_t budget,
+                                      struct buf *explanation)
 {
     enum check_verdict worst = CHECK_LINEARIZABLE;
     const struct item **items = mem_alloc((h->count + 1) * sizeof(struct item *));
@@ -629,8 +648,9 @@ enum check_verdict check_linearizable(const struct check_history *h, uint64_t bu
             explain(h, items + from, (uint32_t)(to - from), budget, explanation);
         } else {
             struct bytes key = buf_bytes(&h->texts[items[from]->key]->bytes);
-            buf_printf(explanation, "# Key '%.*s': no verdict within %llu steps\n", key.size < 100 ? (int)key.size : 100,
-                       (const char *)key.data, (unsigned long long)budget);
+            buf_printf(explanation, "# Key '%.*s': no verdict within %llu steps\n",
+                       key.size < 100 ? (int)key.size : 100, (const char *)key.data,
+                       (unsigned long long)budget);
         }
     }
     mem_free(items);

@@ -1,7 +1,8 @@
-/* synod-check [--budget STEPS] FILE...: are these histories (in the text format of check_linear.h; - is the standard input) linearizable?
+/* synod-check [--budget STEPS] FILE...: are these histories (in the text format of check_linear.h;
+ * - is the standard input) linearizable?
  *
- * Exit status: 0 all are, 1 one is not (the shortest part that shows it is printed), 2 wrong usage or a malformed file, 3 no verdict within
- * the budget. */
+ * Exit status: 0 all are, 1 one is not (the shortest part that shows it is printed), 2 wrong usage
+ * or a malformed file, 3 no verdict within the budget. */
 #include "sim/check_linear.h"
 
 #include <errno.h>
@@ -36,7 +37,8 @@ static int judge_file(const char *path, uint64_t budget)
     if (!read_all(path, &text)) {
         fprintf(stderr, "synod-check: %s: %s\n", path, strerror(errno));
     } else if (!check_read(h, buf_bytes(&text), &message)) {
-        fprintf(stderr, "synod-check: %s: %.*s\n", path, (int)message.size, (const char *)message.data);
+        fprintf(stderr, "synod-check: %s: %.*s\n", path, (int)message.size,
+                (const char *)message.data);
     } else {
         static const int statuses[] = {EXIT_SUCCESS, EXIT_FAILURE, EXIT_TOO_HARD};
         static const char *const words[] = {"linearizable", "NOT LINEARIZABLE", "no verdict"};

@@ -4,7 +4,8 @@
 
 #include <ctype.h>
 
-static const char *const kind_names[CHECK_KINDS] = {"read", "write", "put", "create", "swap", "cas", "delete", "take", "add"};
+static const char *const kind_names[CHECK_KINDS] = {"read", "write",  "put",  "create", "swap",
+                                                    "cas",  "delete", "take", "add"};
 
 /* Arguments that stand in the line. */
 static int kind_arguments(uint8_t kind)
@@ -39,12 +40,18 @@ static void write_word(struct bytes s, struct buf *out)
     buf_u8(out, '"');
     for (size_t i = 0; i < s.size; i++) {
         uint8_t c = s.data[i];
-        if (c == '"' || c == '\\') buf_printf(out, "\\%c", c);
-        else if (c == '\n') buf_printf(out, "\\n");
-        else if (c == '\r') buf_printf(out, "\\r");
-        else if (c == '\t') buf_printf(out, "\\t");
-        else if (c < 32 || c > 126) buf_printf(out, "\\x%02x", c);
-        else buf_u8(out, c);
+        if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c == '\n')
+            buf_printf(out, "\\n");
+        else if (c == '\r')
+            buf_printf(out, "\\r");
+        else if (c == '\t')
+            buf_printf(out, "\\t");
+        else if (c < 32 || c > 126)
+            buf_printf(out, "\\x%02x", c);
+        else
+            buf_u8(out, c);
     }
     buf_u8(out, '"');
 }
@@ -52,24 +59,31 @@ static void write_word(struct bytes s, struct buf *out)
 static void write_value(struct check_value v, struct buf *out)
 {
     buf_u8(out, ' ');
-    if (v.there) write_word(v.bytes, out);
-    else buf_printf(out, "nil");
+    if (v.there)
+        write_word(v.bytes, out);
+    else
+        buf_printf(out, "nil");
 }
 
 void check_write_op(const struct check_op *op, struct buf *out)
 {
     ASSERT(op->kind < CHECK_KINDS);
     buf_printf(out, "%llu ", (unsigned long long)op->call);
-    if (op->outcome == CHECK_UNKNOWN) buf_printf(out, "-");
-    else buf_printf(out, "%llu", (unsigned long long)op->ret);
+    if (op->outcome == CHECK_UNKNOWN)
+        buf_printf(out, "-");
+    else
+        buf_printf(out, "%llu", (unsigned long long)op->ret);
     buf_printf(out, " %u %s ", op->client, kind_names[op->kind]);
     write_word(op->key, out);
     if (kind_arguments(op->kind) > 0) write_value(op->argument, out);
     if (kind_arguments(op->kind) > 1) write_value(op->expected, out);
     buf_printf(out, " ->");
-    if (op->outcome == CHECK_UNKNOWN) buf_printf(out, " ?");
-    else if (op->kind == CHECK_WRITE) buf_printf(out, " ok");
-    else write_value(op->result, out);
+    if (op->outcome == CHECK_UNKNOWN)
+        buf_printf(out, " ?");
+    else if (op->kind == CHECK_WRITE)
+        buf_printf(out, " ok");
+    else
+        write_value(op->result, out);
     buf_u8(out, '\n');
 }
 
@@ -130,8 +144,10 @@ static bool read_escape(struct bytes line, size_t *i, struct buf *out)
 static size_t read_quoted(struct bytes line, size_t i, struct buf *out)
 {
     for (i++; i < line.size && line.data[i] != '"'; i++) {
-        if (line.data[i] != '\\') buf_u8(out, line.data[i]);
-        else if (!read_escape(line, &i, out)) return 0;
+        if (line.data[i] != '\\')
+            buf_u8(out, line.data[i]);
+        else if (!read_escape(line, &i, out))
+            return 0;
     }
     return i < line.size ? i + 1 : 0;
 }
@@ -205,7 +221,8 @@ static const char *read_op(const struct line *l, struct check_op *op)
     if (l->count < 7) return "too few words";
     bool pending = word_is(l, 1, "-");
     if (!word_number(l, 0, UINT64_MAX, &op->call)) return "the time of the call is no number";
-    if (!pending && !word_number(l, 1, UINT64_MAX, &op->ret)) return "the time of the return is no number and not -";
+    if (!pending && !word_number(l, 1, UINT64_MAX, &op->ret))
+        return "the time of the return is no number and not -";
     if (!word_number(l, 2, UINT32_MAX, &client)) return "the client is no number";
     op->client = (uint32_t)client;
     for (uint8_t k = 0; k < CHECK_KINDS; k++)
@@ -214,13 +231,16 @@ static const char *read_op(const struct line *l, struct check_op *op)
 
     int arguments = kind_arguments(op->kind);
     uint32_t arrow = 5 + (uint32_t)arguments;
-    if (!word_is(l, arrow, "->") || l->count != arrow + 2) return "arguments or result missing, or too many";
+    if (!word_is(l, arrow, "->") || l->count != arrow + 2)
+        return "arguments or result missing, or too many";
     op->key = word_bytes(l, 4);
     if (arguments > 0) op->argument = word_value(l, 5);
     if (arguments > 1) op->expected = word_value(l, 6);
-    if (word_is(l, arrow + 1, "?") != pending) return "a pending operation has - for its return and ? for its result";
+    if (word_is(l, arrow + 1, "?") != pending)
+        return "a pending operation has - for its return and ? for its result";
     op->outcome = pending ? CHECK_UNKNOWN : CHECK_OK;
-    if (op->kind == CHECK_WRITE && !pending && !word_is(l, arrow + 1, "ok")) return "the result of a write is ok";
+    if (op->kind == CHECK_WRITE && !pending && !word_is(l, arrow + 1, "ok"))
+        return "the result of a write is ok";
     op->result = word_value(l, arrow + 1);
     return NULL;
 }
@@ -240,7 +260,8 @@ bool check_read(struct check_history *h, struct bytes text, struct buf *error)
         wrong = l.wrong;
         if (!wrong && l.count) {
             wrong = read_op(&l, &op);
-            if (!wrong && !check_add(h, &op)) wrong = "it returns before its call, or its argument is none";
+            if (!wrong && !check_add(h, &op))
+                wrong = "it returns before its call, or its argument is none";
         }
         at += size + 1;
     }

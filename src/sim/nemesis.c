@@ -3,7 +3,7 @@
  * Each seed draws which kinds of faults there are and how often each comes (a swarm: few kinds at a time find what all at once hide). A
  * fault that lasts is a task with an end. The budget: at most a minority of the members loses its data for good (one in a run), all else
  * ends, so a majority is well in the end and every failure is a bug. */
-#include "sim/cluster.h"
+#include "sim/members.h"
 
 enum fault {
     FAULT_CRASH,
@@ -532,13 +532,15 @@ static void strike_misses(struct nemesis *n)
     task_after(n, duration(n), misses_end, m->host, 0, 0);
 }
 
-/* One member of a run loses data for good, if the others are a majority by themselves. */
+/* One member of a run loses data for good, if the others are a majority by themselves. Not while the cluster is being founded: that needs
+ * every node. */
 static struct member *victim(struct nemesis *n)
 {
     struct sim *s = n->s;
-    struct member *m = any_up(n);
-    if (!m || n->lost || s->nodes < 3 || s->agreement.count[s->groups - 1] == 0) return NULL;
-    return m;
+    if (n->lost || s->nodes < 3) return NULL;
+    for (uint32_t i = 0; i < s->nodes; i++)
+        if (s->member[i].applied_ever[0] == 0) return NULL;
+    return any_up(n);
 }
 
 static void strike_damage(struct nemesis *n)

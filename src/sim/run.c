@@ -1,5 +1,5 @@
 /* A run from its seed to its verdict. */
-#include "sim/cluster.h"
+#include "sim/members.h"
 
 #include "node/wire.h"
 
@@ -77,7 +77,7 @@ static void on_line(void *ctx, uint32_t host, const char *text)
 static void look(void *ctx)
 {
     struct sim *s = ctx;
-    cluster_look(s);
+    members_look(s);
     if (!s->stop) world_after(s->w, LOOK_EVERY, look, s);
 }
 
@@ -148,7 +148,7 @@ static void phase_liveness(struct sim *s)
             world_block(s->w, j, i, false);
         }
     end = world_now(s->w) + LIVENESS_BOUND;
-    while (!s->stop && !cluster_converged(s, missing, sizeof missing)) {
+    while (!s->stop && !members_converged(s, missing, sizeof missing)) {
         if (world_now(s->w) >= end) sim_fail(s, SIM_STUCK, "replicas do not converge: %s", missing);
         run_for(s, 20 * MILLISECOND);
     }
@@ -192,7 +192,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     prng_init(&s->random, hash_mix(options->seed ^ 0x73796e6f64));
     draw_knobs(s);
     s->w = world_make(s);
-    cluster_init(s);
+    members_init(s);
     s->nemesis = nemesis_new(s);
     s->workload = workload_new(s);
     for (uint32_t i = 0; i < s->nodes; i++) world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
@@ -201,10 +201,10 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     run_for(s, (options->ticks ? options->ticks : TICKS_DEFAULT) * MILLISECOND);
 
     if (!s->stop) phase_liveness(s);
-    if (!s->stop) cluster_digests(s);
+    if (!s->stop) members_digests(s);
     if (!s->stop) judge_history(s);
     cover_world(s);
-    cluster_deinit(s);
+    members_deinit(s);
     workload_free(s->workload);
     result->hash = world_hash(s->w);
     world_free(s->w);

@@ -3,7 +3,7 @@
  * Each asks something of a few objects (history.h), which are then checked, and a little of everything else for breadth. What is no answer
  * (a broken connection, no reply in time, -UNKNOWN) is recorded as unknown. A value names its number and is filled by a rule, so that
  * a mangled one is noticed. */
-#include "sim/cluster.h"
+#include "sim/members.h"
 #include "sim/reply.h"
 
 #include "ring/slot.h"
@@ -377,6 +377,9 @@ static void client_answered(struct client *c, const struct pending *p, struct by
 
     world_note(s->w, 'R', c->id, hash64(whole, 0));
     demand_answered(p->demand, v);
+    if (refused || unknown)
+        world_say(s->w, s->clients_host, "client %u, node %u: %s: %.*s", c->id, c->node + 1, p->name, (int)v.text.size,
+                  (const char *)v.text.data);
     if (refused || unknown) c->next_at = io_now(l->io) + draw(l, 5, 80) * MILLISECOND;
     if (v.kind == REPLY_ERROR && !refused && !unknown) {
         client_wrong(c, p, whole);
@@ -504,6 +507,8 @@ static uint64_t client_turn(struct client *c, uint64_t now)
     }
     bool waits = !c->open || c->count;
     if (waits && now >= c->asked_at + l->timeout_ns) {
+        world_say(l->s->w, l->s->clients_host, "client %u hears nothing from node %u: %s (%u pending)", c->id, c->node + 1,
+                  c->count ? c->pending[0].name : "connect", c->count);
         io_conn_close(c->conn, false);
         client_lost(c, draw(l, 0, 30) * MILLISECOND);
         return c->next_at;

@@ -121,24 +121,16 @@ static enum engine_result space_get_engine(struct space *s, struct bytes key, bo
     return result;
 }
 
-enum engine_result space_get(struct space *s, struct bytes key, bool block, struct bytes *value)
+enum engine_result space_get_at(struct space *s, struct bytes key, bool block, struct bytes *value,
+                                uint64_t *position)
 {
-    uint64_t position;
     *value = (struct bytes){0};
-    switch (space_lookup(s, key, value, &position)) {
+    switch (space_lookup(s, key, value, position)) {
     case TABLE_VALUE: return ENGINE_FOUND;
     case TABLE_DELETED: return ENGINE_ABSENT;
     case TABLE_NONE: break;
     }
     return space_get_engine(s, key, block, value);
-}
-
-uint64_t space_position(struct space *s, struct bytes key)
-{
-    uint64_t position;
-    struct bytes value;
-    (void)space_lookup(s, key, &value, &position);
-    return position;
 }
 
 /* Puts all layers that are visible at `upto` into a merge. */

@@ -54,10 +54,15 @@ void space_free(struct space *s); /* waits for nothing: the caller has seen `flu
 enum engine_result space_flushed_record(struct space *s, struct buf *record);
 
 /* ---- reading: newest first, pending included ---- */
-enum engine_result space_get(struct space *s, struct bytes key, bool block, struct bytes *value);
-/* Where the key's latest version in memory (recent or frozen) was written, or the wipe that hides
- * it; else 0. Used to know whether a read saw pending data. */
-uint64_t space_position(struct space *s, struct bytes key);
+/* *position: where the key's latest version in memory (recent or frozen) was written, or the wipe that
+ * hides it; else 0. So the reader knows whether it saw pending data. */
+enum engine_result space_get_at(struct space *s, struct bytes key, bool block, struct bytes *value,
+                                uint64_t *position);
+static inline enum engine_result space_get(struct space *s, struct bytes key, bool block, struct bytes *value)
+{
+    uint64_t position;
+    return space_get_at(s, key, block, value, &position);
+}
 /* Visits live keys in [lo, hi) in rising order (falling if reverse) until `each` returns false.
  * FOUND: stopped by each; ABSENT: reached the end; MISS/E_IO: as engine.h, some may have been
  * visited. `each` may not write to the space; key and value are borrowed for the call. */

@@ -28,16 +28,16 @@ struct end {
     struct io_conn *conn;
     int opened, closed, drained, calls;
     int error;
-    bool inside;             /* a call of ours into io is going on: no handler may run */
-    uint64_t received;       /* bytes consumed */
+    bool inside;       /* a call of ours into io is going on: no handler may run */
+    uint64_t received; /* bytes consumed */
     bool wrong;
-    size_t take_multiple;    /* consume only whole portions of this; 0: everything */
+    size_t take_multiple; /* consume only whole portions of this; 0: everything */
     bool echo, close_at_once, close_in_data, flush, hold;
     size_t raise_limit;
-    size_t in_max;           /* the most that was ever offered at once */
+    size_t in_max; /* the most that was ever offered at once */
     struct prng prng;
     bool pause_often, paused;
-    size_t say_at_data;      /* append so much of the stream, then close with flush */
+    size_t say_at_data; /* append so much of the stream, then close with flush */
     size_t drop_in_drained;
 };
 
@@ -60,7 +60,8 @@ static size_t end_data(void *ctx, struct io_conn *c, struct bytes in)
     if (e->hold) return 0;
     size_t take = e->take_multiple ? in.size / e->take_multiple * e->take_multiple : in.size;
     if (e->pause_often && prng_chance(&e->prng, 100000)) {
-        take = take / 2 / (e->take_multiple ? e->take_multiple : 1) * (e->take_multiple ? e->take_multiple : 1);
+        take = take / 2 / (e->take_multiple ? e->take_multiple : 1) *
+               (e->take_multiple ? e->take_multiple : 1);
         e->paused = true;
         io_conn_pause(c, true);
     }
@@ -136,7 +137,8 @@ static bool echo_run_step(void *ctx)
         io_conn_pause(r->server.conn, false);
     }
     while (r->client.conn && r->sent < r->size && io_conn_backlog(r->client.conn) < IO_OUT_HIGH) {
-        size_t chunk = (size_t)prng_below(&r->prng, prng_chance(&r->prng, 900000) ? 300 : 500000) + 1;
+        size_t chunk =
+            (size_t)prng_below(&r->prng, prng_chance(&r->prng, 900000) ? 300 : 500000) + 1;
         if (chunk > r->size - r->sent) chunk = (size_t)(r->size - r->sent);
         stream_append(io_conn_out(r->client.conn), r->sent, chunk);
         r->sent += chunk;
@@ -356,7 +358,8 @@ BOTH(closing_with_flush_delivers_the_last_bytes_even_when_input_is_left_unread)
 BOTH(a_connection_may_be_closed_from_inside_its_own_handlers)
 {
     struct world w = {0};
-    struct end at_open = {.close_at_once = true}, in_data = {.close_in_data = true}, client = {0}, client2 = {0};
+    struct end at_open = {.close_at_once = true}, in_data = {.close_in_data = true}, client = {0},
+               client2 = {0};
     char address[32], other[32];
     world_start(&w, backend, NULL);
     world_listen(&w, &end_handler, &at_open, address);
@@ -385,7 +388,8 @@ BOTH(a_connection_may_be_closed_while_it_connects)
     world_start(&w, backend, NULL);
     world_listen(&w, &end_handler, &server, address);
     io_conn_close(end_connect(&w, &client, address), true);
-    struct io_conn *c = end_connect(&w, &client, "192.0.2.1:9"); /* an address that nobody has: it may connect for long */
+    struct io_conn *c = end_connect(
+        &w, &client, "192.0.2.1:9"); /* an address that nobody has: it may connect for long */
     world_idle(&w, 3);
     if (!client.closed) io_conn_close(c, false);
     world_idle(&w, 5);
@@ -455,6 +459,54 @@ BOTH(a_request_that_outgrows_its_limit_closes_the_connection)
     assert_int_equal(roomy.in_max, 150000);
     assert_false(server.wrong || roomy.wrong);
     buf_deinit(&b);
+    world_end(&w);
+}
+
+struct hesitant {
+    struct end end;
+    bool waiting;
+};
+
+static size_t hesitant_data(void *ctx, struct io_conn *c, struct bytes in)
+{
+    struct hesitant *s = ctx;
+    if (!s->waiting && in.size < c->in_limit) return 0;
+    if (!s->waiting) {
+        s->waiting = true;
+        io_conn_pause(c, true);
+        return 0;
+    }
+    s->end.received += in.size;
+    return in.size;
+}
+
+static const struct io_handler hesitant_handler = {end_opened, hesitant_data, NULL, end_closed};
+
+static bool hesitant_waits(void *ctx)
+{
+    return ((struct hesitant *)ctx)->waiting;
+}
+
+static bool hesitant_has_all(void *ctx)
+{
+    return ((struct hesitant *)ctx)->end.received == 200000;
+}
+
+BOTH(pausing_at_the_limit_is_not_outgrowing_it)
+{
+    struct world w = {0};
+    struct hesitant server = {0};
+    struct end client = {0};
+    char address[32];
+    world_start(&w, backend, NULL);
+    world_listen(&w, &hesitant_handler, &server, address);
+    stream_append(io_conn_out(end_connect(&w, &client, address)), 0, 200000);
+    world_run(&w, hesitant_waits, &server);
+    world_idle(&w, 5);
+    assert_int_equal(server.end.closed, 0);
+    io_conn_pause(server.end.conn, false);
+    world_run(&w, hesitant_has_all, &server);
+    assert_int_equal(server.end.closed, 0);
     world_end(&w);
 }
 
@@ -556,7 +608,8 @@ BOTH(a_host_is_freed_with_everything_under_way)
     char address[32];
     world_start(&w, backend, NULL);
     world_listen(&w, &end_handler, &server, address);
-    for (int i = 0; i < 20; i++) stream_append(io_conn_out(end_connect(&w, &client[i], address)), 0, 60000);
+    for (int i = 0; i < 20; i++)
+        stream_append(io_conn_out(end_connect(&w, &client[i], address)), 0, 60000);
     world_run(&w, end_has_data, &server);
     for (int i = 0; i < 10; i++)
         if (client[i].conn) stream_append(io_conn_out(client[i].conn), 0, 5000000);

@@ -41,9 +41,11 @@ static bool op_is_done(void *ctx)
     return ((struct op *)ctx)->done > 0;
 }
 
-static int64_t write_and_wait(struct world *w, struct io_file *f, const void *data, size_t size, uint64_t offset)
+static int64_t write_and_wait(struct world *w, struct io_file *f, const void *data, size_t size,
+                              uint64_t offset)
 {
-    struct op o = {.write = {.data = data, .size = size, .offset = offset, .done = op_written, .ctx = &o}};
+    struct op o = {
+        .write = {.data = data, .size = size, .offset = offset, .done = op_written, .ctx = &o}};
     io_file_write(w->io, f, &o.write);
     assert_int_equal(o.done, 0);
     world_run(w, op_is_done, &o);
@@ -51,9 +53,11 @@ static int64_t write_and_wait(struct world *w, struct io_file *f, const void *da
     return o.result;
 }
 
-static int64_t read_and_wait(struct world *w, struct io_file *f, void *data, size_t size, uint64_t offset)
+static int64_t read_and_wait(struct world *w, struct io_file *f, void *data, size_t size,
+                             uint64_t offset)
 {
-    struct op o = {.read = {.data = data, .size = size, .offset = offset, .done = op_read, .ctx = &o}};
+    struct op o = {
+        .read = {.data = data, .size = size, .offset = offset, .done = op_read, .ctx = &o}};
     io_file_read(w->io, f, &o.read);
     assert_int_equal(o.done, 0);
     world_run(w, op_is_done, &o);
@@ -145,17 +149,23 @@ BOTH(random_writes_at_once_leave_what_they_leave_in_memory)
     world_make_dir(&w);
     world_start(&w, backend, NULL);
     assert_int_equal(io_file_open(w.io, "f", FILE_BYTES, &f), 0);
-    uint8_t *model = aligned(FILE_BYTES), *data = aligned(16 * 4 * IO_BLOCK), *back = aligned(FILE_BYTES);
+    uint8_t *model = aligned(FILE_BYTES), *data = aligned(16 * 4 * IO_BLOCK),
+            *back = aligned(FILE_BYTES);
 
     for (int round = 0; round < 20; round++) {
         struct twin t = {0};
-        for (int i = 0; i < 16; i++) { /* each in its own four blocks, so their order does not matter */
+        for (int i = 0; i < 16;
+             i++) { /* each in its own four blocks, so their order does not matter */
             uint8_t *p = data + i * 4 * IO_BLOCK;
             size_t blocks = 1 + prng_below(&r, 4);
             uint64_t offset = ((uint64_t)i * 4 + prng_below(&r, 5 - blocks)) * IO_BLOCK;
             for (size_t k = 0; k < blocks * IO_BLOCK; k++) p[k] = (uint8_t)prng_u64(&r);
             memcpy(model + offset, p, blocks * IO_BLOCK);
-            t.op[i].write = (struct io_write){.data = p, .size = blocks * IO_BLOCK, .offset = offset, .done = twin_done, .ctx = &t};
+            t.op[i].write = (struct io_write){.data = p,
+                                              .size = blocks * IO_BLOCK,
+                                              .offset = offset,
+                                              .done = twin_done,
+                                              .ctx = &t};
             io_file_write(w.io, f, &t.op[i].write);
         }
         world_run(&w, twin_is_done, &t);
@@ -168,7 +178,8 @@ BOTH(random_writes_at_once_leave_what_they_leave_in_memory)
     struct host_stats stats;
     host_stats(w.host, &stats);
     assert_int_equal(stats.file_writes, 320);
-    assert_true(stats.file_write_ns_max > 0 && stats.file_write_ns_total >= stats.file_write_ns_max);
+    assert_true(stats.file_write_ns_max > 0 &&
+                stats.file_write_ns_total >= stats.file_write_ns_max);
     io_file_close(w.io, f);
     free(model), free(data), free(back);
     world_end(&w);
@@ -223,8 +234,10 @@ static void both_ways_run(void *ctx)
     uint8_t data[1000], back[1000];
     for (int i = 0; i < 20 && !b->error; i++) {
         memset(data, i, sizeof data);
-        b->error = io_file_write_now(b->w->io, b->f, data, sizeof data, (uint64_t)(40 * IO_BLOCK + i * 1000));
-        if (!b->error && io_file_read_now(b->w->io, b->f, back, sizeof back, (uint64_t)(40 * IO_BLOCK + i * 1000)) != 1000)
+        b->error = io_file_write_now(b->w->io, b->f, data, sizeof data,
+                                     (uint64_t)(40 * IO_BLOCK + i * 1000));
+        if (!b->error && io_file_read_now(b->w->io, b->f, back, sizeof back,
+                                          (uint64_t)(40 * IO_BLOCK + i * 1000)) != 1000)
             b->error = -EIO;
         if (!b->error && memcmp(data, back, sizeof data) != 0) b->error = -EBADMSG;
     }
@@ -247,7 +260,8 @@ BOTH(pool_threads_may_use_files_while_the_reactor_writes)
     assert_int_equal(io_file_open(w.io, "f", FILE_BYTES, &b.f), 0);
     uint8_t *data = aligned(IO_BLOCK);
     io_work(w.io, &b.work);
-    for (int i = 0; i < 20; i++) assert_int_equal(write_and_wait(&w, b.f, data, IO_BLOCK, (uint64_t)i * IO_BLOCK), 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(write_and_wait(&w, b.f, data, IO_BLOCK, (uint64_t)i * IO_BLOCK), 0);
     world_run(&w, world_is_set, &b.done);
     assert_int_equal(b.error, 0);
     io_file_close(w.io, b.f);
@@ -264,7 +278,8 @@ BOTH(a_file_closed_under_a_write_stays_until_the_write_is_done)
     assert_int_equal(io_file_open(w.io, "f", FILE_BYTES, &f), 0);
     uint8_t *data = aligned(IO_BLOCK);
     memset(data, 5, IO_BLOCK);
-    struct op o = {.write = {.data = data, .size = IO_BLOCK, .offset = 0, .done = op_written, .ctx = &o}};
+    struct op o = {
+        .write = {.data = data, .size = IO_BLOCK, .offset = 0, .done = op_written, .ctx = &o}};
     io_file_write(w.io, f, &o.write);
     io_file_close(w.io, f);
     world_run(&w, op_is_done, &o);
@@ -274,13 +289,15 @@ BOTH(a_file_closed_under_a_write_stays_until_the_write_is_done)
     assert_int_equal(io_file_read_now(w.io, f, data, IO_BLOCK, 0), IO_BLOCK);
     assert_int_equal(data[77], 5);
     o.done = 0;
-    io_file_write(w.io, f, &o.write); /* and a host freed under a write waits for it, and tells nobody */
+    io_file_write(w.io, f,
+                  &o.write); /* and a host freed under a write waits for it, and tells nobody */
     world_end(&w);
     assert_int_equal(o.done, 0);
     free(data);
 }
 
-/* A limit on the file's size makes the kernel write the first half only: the rest must be tried, and its error told. */
+/* A limit on the file's size makes the kernel write the first half only: the rest must be tried,
+ * and its error told. */
 BOTH(a_write_that_the_system_cuts_short_is_never_called_done)
 {
     struct world w = {0};
@@ -329,8 +346,14 @@ BOTH(planted_faults_fail_writes_delay_them_and_hide_room)
 
 TEST(an_unknown_fault_is_refused_by_name)
 {
-    static const char *bad[] = {"write-eio", "write-eio-after=", "write-eio-after=x", "nonsense=3", "enospc-room=1,oops=2", ",",
-                                "dsync-delay-ms=-1", "dsync-delay-ms=9223372036854775807"};
+    static const char *bad[] = {"write-eio",
+                                "write-eio-after=",
+                                "write-eio-after=x",
+                                "nonsense=3",
+                                "enospc-room=1,oops=2",
+                                ",",
+                                "dsync-delay-ms=-1",
+                                "dsync-delay-ms=9223372036854775807"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char error[256] = "";
         struct host_options options = {.fault = bad[i]};
@@ -394,7 +417,8 @@ TEST(a_directory_without_permission_is_refused_with_that_word)
     if (pid == 0) {
         char error[256];
         if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) _exit(77);
-        _exit(try_dir(w.dir, error) || !strstr(error, "Permission denied") || !strstr(error, w.dir));
+        _exit(try_dir(w.dir, error) || !strstr(error, "Permission denied") ||
+              !strstr(error, w.dir));
     }
     waitpid(pid, &status, 0);
     world_remove_dir(w.dir);

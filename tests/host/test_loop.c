@@ -22,8 +22,10 @@ static uint64_t clockwork_turn(void *ctx, uint64_t now)
 {
     struct clockwork *c = ctx;
     c->turns++;
-    if (now >= c->deadline) host_stop(c->host);
-    else c->early++;
+    if (now >= c->deadline)
+        host_stop(c->host);
+    else
+        c->early++;
     return c->deadline;
 }
 
@@ -90,7 +92,8 @@ static void task_done(void *ctx)
     struct task *t = ctx;
     t->done++;
     t->all->done++;
-    if (t->ran != 1 || t->done != 1 || t->all->inside || !pthread_equal(pthread_self(), t->all->reactor) ||
+    if (t->ran != 1 || t->done != 1 || t->all->inside ||
+        !pthread_equal(pthread_self(), t->all->reactor) ||
         pthread_equal(t->ran_on, t->all->reactor))
         t->all->wrong = true;
 }
@@ -275,7 +278,8 @@ BOTH(when_descriptors_run_out_accepting_pauses_and_goes_on)
         for (int i = 0; i < 20; i++) (void)world_socket(address);
         pause();
     }
-    int next = dup(0); /* io_uring takes the limit that holds when accepting is armed, so it is set before the first turn */
+    int next = dup(0); /* io_uring takes the limit that holds when accepting is armed, so it is set
+                          before the first turn */
     close(next);
     getrlimit(RLIMIT_NOFILE, &old);
     tight = (struct rlimit){(rlim_t)next + 5, old.rlim_max};
@@ -324,7 +328,9 @@ static int forbidden_child(void)
     struct host *h = host_new(&options, error, sizeof error);
     if (!h || strcmp(host_backend_name(h), "epoll") != 0) return 1;
     char *end = strchr(kept, '\n');
-    if (!end || end[1] != 0 || !strstr(kept, "Operation not permitted") || !strstr(kept, "using epoll")) return 2;
+    if (!end || end[1] != 0 || !strstr(kept, "Operation not permitted") ||
+        !strstr(kept, "using epoll"))
+        return 2;
     struct clockwork c = {.host = h, .deadline = io_now(host_io(h)) + 1000000};
     host_io(h)->client = (struct io_client){clockwork_turn, &c};
     host_run(h);

@@ -1,5 +1,5 @@
-/* A host under test: one backend, a condition to run until, a watchdog. BOTH(name) makes a test of each backend from one body;
- * where the machine forbids io_uring, its tests are skipped by name. */
+/* A host under test: one backend, a condition to run until, a watchdog. BOTH(name) makes a test of
+ * each backend from one body; where the machine forbids io_uring, its tests are skipped by name. */
 #ifndef SYNOD_TESTS_HOST_WORLD_H
 #define SYNOD_TESTS_HOST_WORLD_H
 
@@ -66,7 +66,8 @@ static inline uint64_t world_turn(void *ctx, uint64_t now)
 static inline void world_start(struct world *w, enum host_backend backend, const char *fault)
 {
     char error[256] = "";
-    struct host_options options = {.backend = backend, .data_dir = *w->dir ? w->dir : NULL, .fault = fault};
+    struct host_options options = {
+        .backend = backend, .data_dir = *w->dir ? w->dir : NULL, .fault = fault};
     w->host = host_new(&options, error, sizeof error);
     if (!w->host) fail_msg("%s", error);
     w->io = host_io(w->host);
@@ -110,7 +111,8 @@ static inline void world_remove_dir(const char *path)
     DIR *d = opendir(path);
     if (!d) return;
     for (struct dirent *e; (e = readdir(d));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) unlinkat(dirfd(d), e->d_name, 0);
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            unlinkat(dirfd(d), e->d_name, 0);
     closedir(d);
     rmdir(path);
 }
@@ -121,7 +123,8 @@ static inline void world_end(struct world *w)
     if (*w->dir) world_remove_dir(w->dir);
 }
 
-static inline struct io_listener *world_listen(struct world *w, const struct io_handler *handler, void *ctx, char address[32])
+static inline struct io_listener *world_listen(struct world *w, const struct io_handler *handler,
+                                               void *ctx, char address[32])
 {
     struct io_listener *l;
     assert_int_equal(io_listen(w->io, "127.0.0.1:0", handler, ctx, &l), 0);

@@ -138,7 +138,7 @@ static void send(struct replica *r, const struct paxos_effect *fx)
 {
     if (fx->message->to != fx->to || fx->message->from != r->id) violate(r->world, "a message with a wrong address");
     struct packet p = packet_of(r, fx->message);
-    uint64_t on_disk = r->durable ? 0 : 0;
+    uint64_t on_disk = 0;
     for (size_t i = r->durable; i-- > 0 && !on_disk;) on_disk = r->disk[i].lsn;
     if (fx->after_lsn <= on_disk) {
         net_send(r->world, p);
@@ -408,7 +408,9 @@ static void tick(struct cluster *c)
                                    .heartbeat = lease_send(&r->leases, (uint16_t)k, now)};
                 net_send(c, p);
             }
-        if (prng_chance(&c->prng, 20000)) r->flushed = r->applied, r->flushed_state = r->state, r->flushed_valid = r->last_valid;
+        /* As in a node: what the engine persists never runs ahead of the log. */
+        if (r->durable == r->records && prng_chance(&c->prng, 20000))
+            r->flushed = r->applied, r->flushed_state = r->state, r->flushed_valid = r->last_valid;
     }
 }
 

@@ -76,6 +76,8 @@ TEST(set_compares_with_ifeq_and_ifne)
     EXPECT_RUN(&w, "get a", "'3'");
     EXPECT_RUN(&w, "ttl a", "10");
     EXPECT_RUN(&w, "set a 4 ifeq 3 nx", "ERR syntax error");
+    EXPECT_RUN(&w, "set a 4 nx ifne 3", "ERR syntax error");
+    EXPECT_RUN(&w, "set a 4 ifne 3 ifeq 3", "ERR syntax error");
     EXPECT_RUN(&w, "set a 4 ifeq", "ERR syntax error");
     world_run(&w, "hset h f v");
     EXPECT_RUN(&w, "set h 1 ifne x",

@@ -1,4 +1,5 @@
-/* The linearizability checker: histories known to be good and bad, a brute-force twin, and the text format. */
+/* The linearizability checker: histories known to be good and bad, a brute-force twin, and the text
+ * format. */
 #include "test.h"
 #include "base/mem.h"
 #include "base/prng.h"
@@ -8,7 +9,8 @@ static enum check_verdict judge_text(const char *text, struct buf *explanation)
 {
     struct check_history *h = check_new();
     struct buf error = {0};
-    if (!check_read(h, bytes_str(text), &error)) fail_msg("%.*s in:\n%s", (int)error.size, (const char *)error.data, text);
+    if (!check_read(h, bytes_str(text), &error))
+        fail_msg("%.*s in:\n%s", (int)error.size, (const char *)error.data, text);
     enum check_verdict verdict = check_linearizable(h, CHECK_BUDGET, explanation);
     check_free(h);
     return verdict;
@@ -199,7 +201,8 @@ static bool cell_is(const struct cell *c, struct check_value v)
 static void cell_set(struct cell *c, struct check_value v)
 {
     c->there = v.there;
-    snprintf(c->text, sizeof c->text, "%.*s", (int)v.bytes.size, v.there ? (const char *)v.bytes.data : "");
+    snprintf(c->text, sizeof c->text, "%.*s", (int)v.bytes.size,
+             v.there ? (const char *)v.bytes.data : "");
 }
 
 static struct check_value flag(bool set)
@@ -207,9 +210,10 @@ static struct check_value flag(bool set)
     return check_value(set ? BYTES("1") : BYTES("0"));
 }
 
-/* Does the operation on the cell and returns what it answers, as a text (NULL bytes with there = true: an error). Written apart from the
- * checker's model, in another way. */
-static struct check_value do_op(struct cell *c, const struct check_op *op, char old[24], bool *error)
+/* Does the operation on the cell and returns what it answers, as a text (NULL bytes with there =
+ * true: an error). Written apart from the checker's model, in another way. */
+static struct check_value do_op(struct cell *c, const struct check_op *op, char old[24],
+                                bool *error)
 {
     struct cell before = *c;
     struct check_value was = CHECK_NIL;
@@ -256,19 +260,24 @@ static bool value_equal(struct check_value a, struct check_value b)
 static bool brute_search(struct brute *b, struct cell at)
 {
     bool all = true;
-    for (uint32_t i = 0; i < b->count; i++) all &= b->used >> i & 1 || b->ops[i].outcome == CHECK_UNKNOWN;
+    for (uint32_t i = 0; i < b->count; i++)
+        all &= b->used >> i & 1 || b->ops[i].outcome == CHECK_UNKNOWN;
     if (all) return true;
 
     for (uint32_t i = 0; i < b->count; i++) {
         const struct check_op *op = &b->ops[i];
         bool may = !(b->used >> i & 1), error;
         for (uint32_t j = 0; j < b->count; j++)
-            if (j != i && !(b->used >> j & 1) && b->ops[j].outcome == CHECK_OK && b->ops[j].ret < op->call) may = false;
+            if (j != i && !(b->used >> j & 1) && b->ops[j].outcome == CHECK_OK &&
+                b->ops[j].ret < op->call)
+                may = false;
         if (!may) continue;
         struct cell next = at;
         char text[24];
         struct check_value answer = do_op(&next, op, text, &error);
-        if (op->outcome == CHECK_OK && (error || (op->kind != CHECK_WRITE && !value_equal(answer, op->result)))) continue;
+        if (op->outcome == CHECK_OK &&
+            (error || (op->kind != CHECK_WRITE && !value_equal(answer, op->result))))
+            continue;
         b->used |= 1u << i;
         bool found = brute_search(b, next);
         b->used &= ~(1u << i);
@@ -277,7 +286,8 @@ static bool brute_search(struct brute *b, struct cell at)
     return false;
 }
 
-/* ---- random histories that are linearizable, for they were made by doing each operation at one moment between call and return ---- */
+/* ---- random histories that are linearizable, for they were made by doing each operation at one
+ * moment between call and return ---- */
 
 struct maker {
     struct prng r;
@@ -298,9 +308,11 @@ static void make_call(struct maker *m, uint32_t client)
 {
     static const char *numbers[] = {"1", "-1", "5"};
     struct check_op *op = &m->ops[m->count++];
-    *op = (struct check_op){.key = BYTES("k"), .client = client, .call = ++m->time, .outcome = CHECK_UNKNOWN};
+    *op = (struct check_op){
+        .key = BYTES("k"), .client = client, .call = ++m->time, .outcome = CHECK_UNKNOWN};
     op->kind = (uint8_t)(prng_chance(&m->r, 300000) ? CHECK_READ : prng_below(&m->r, CHECK_KINDS));
-    op->argument = op->kind == CHECK_ADD ? check_value(bytes_str(numbers[prng_below(&m->r, 3)])) : some_value(&m->r);
+    op->argument = op->kind == CHECK_ADD ? check_value(bytes_str(numbers[prng_below(&m->r, 3)]))
+                                         : some_value(&m->r);
     op->expected = prng_chance(&m->r, 300000) ? CHECK_NIL : some_value(&m->r);
 }
 
@@ -316,12 +328,15 @@ static void make_done(struct maker *m, uint32_t i)
     m->ops[i].result = answer;
 }
 
-/* Each client calls, some time later the operation is done, some time later it returns; or its answer is lost. */
-static void make_history(struct maker *m, uint64_t seed, uint32_t count, uint32_t clients, uint32_t unknown_ppm)
+/* Each client calls, some time later the operation is done, some time later it returns; or its
+ * answer is lost. */
+static void make_history(struct maker *m, uint64_t seed, uint32_t count, uint32_t clients,
+                         uint32_t unknown_ppm)
 {
     enum { CALLED = 1, DONE };
     uint32_t current[64], state[64] = {0};
-    uint32_t *late = mem_alloc(count * sizeof *late), late_count = 0; /* answers lost before they were done */
+    uint32_t *late = mem_alloc(count * sizeof *late),
+             late_count = 0; /* answers lost before they were done */
 
     *m = (struct maker){.capacity = count};
     prng_init(&m->r, seed);
@@ -382,10 +397,12 @@ static void mutate(struct maker *m)
     case 0: op->ret = op->call; break;
     case 1: op->call = op->call > 3 ? op->call - 3 : 0; break;
     case 2:
-        if (op->kind == CHECK_READ || op->kind == CHECK_SWAP || op->kind == CHECK_TAKE) op->result = CHECK_NIL;
+        if (op->kind == CHECK_READ || op->kind == CHECK_SWAP || op->kind == CHECK_TAKE)
+            op->result = CHECK_NIL;
         break;
     default:
-        if (op->kind == CHECK_PUT || op->kind == CHECK_CREATE || op->kind == CHECK_CAS || op->kind == CHECK_DELETE)
+        if (op->kind == CHECK_PUT || op->kind == CHECK_CREATE || op->kind == CHECK_CAS ||
+            op->kind == CHECK_DELETE)
             op->result = flag(bytes_equal(op->result.bytes, BYTES("0")));
         else
             op->result = some_value(&m->r);
@@ -396,7 +413,8 @@ TEST(histories_that_were_made_linearizable_are_found_so)
 {
     struct maker m;
     for (uint64_t seed = 0; seed < 300; seed++) {
-        make_history(&m, seed, 20 + (uint32_t)(seed % 100), 1 + (uint32_t)(seed % 8), seed % 3 ? 20000 : 0);
+        make_history(&m, seed, 20 + (uint32_t)(seed % 100), 1 + (uint32_t)(seed % 8),
+                     seed % 3 ? 20000 : 0);
         assert_int_equal(judge(&m, NULL), CHECK_LINEARIZABLE);
         maker_deinit(&m);
     }
@@ -473,15 +491,17 @@ TEST(an_explanation_names_the_key_and_what_has_no_place)
                                 "7 8 1 write bad 3 -> ok\n",
                                 &text),
                      CHECK_VIOLATION);
-    EXPECT_BYTES(buf_bytes(&text), "# Key 'bad' is not linearizable: 3 operations (of 4) show it:\n"
-                                   "1 2 1 write bad 1 -> ok\n"
-                                   "3 4 1 write bad 2 -> ok\n"
-                                   "5 6 2 read bad -> 1\n"
-                                   "# The longest order found has 2 of the 3 that were answered; then the value is 2. It ends with:\n"
-                                   "#   1 2 1 write bad 1 -> ok\n"
-                                   "#   3 4 1 write bad 2 -> ok\n"
-                                   "# Answered, and with no place in it:\n"
-                                   "#   5 6 2 read bad -> 1\n");
+    EXPECT_BYTES(
+        buf_bytes(&text),
+        "# Key 'bad' is not linearizable: 3 operations (of 4) show it:\n"
+        "1 2 1 write bad 1 -> ok\n"
+        "3 4 1 write bad 2 -> ok\n"
+        "5 6 2 read bad -> 1\n"
+        "# The longest order found has 2 of the 3 that were answered; then the value is 2. It ends with:\n"
+        "#   1 2 1 write bad 1 -> ok\n"
+        "#   3 4 1 write bad 2 -> ok\n"
+        "# Answered, and with no place in it:\n"
+        "#   5 6 2 read bad -> 1\n");
     buf_deinit(&text);
 }
 
@@ -490,12 +510,21 @@ TEST(what_is_too_hard_is_said_to_be_so_and_a_violation_elsewhere_outweighs_it)
     struct check_history *h = check_new();
     struct buf text = {0};
     char value[24];
-    for (int i = 0; i < 40; i++) { /* 40 writes at once, and a value that none of them wrote: 40 * 2^39 pairs */
+    for (int i = 0; i < 40;
+         i++) { /* 40 writes at once, and a value that none of them wrote: 40 * 2^39 pairs */
         snprintf(value, sizeof value, "v%d", i);
-        struct check_op op = {.key = BYTES("hard"), .kind = CHECK_WRITE, .argument = check_value(bytes_str(value)), .call = 1, .ret = 2};
+        struct check_op op = {.key = BYTES("hard"),
+                              .kind = CHECK_WRITE,
+                              .argument = check_value(bytes_str(value)),
+                              .call = 1,
+                              .ret = 2};
         assert_true(check_add(h, &op));
     }
-    struct check_op read = {.key = BYTES("hard"), .kind = CHECK_READ, .result = check_value(BYTES("x")), .call = 1, .ret = 2};
+    struct check_op read = {.key = BYTES("hard"),
+                            .kind = CHECK_READ,
+                            .result = check_value(BYTES("x")),
+                            .call = 1,
+                            .ret = 2};
     assert_true(check_add(h, &read));
     assert_int_equal(check_linearizable(h, 20000, &text), CHECK_TOO_HARD);
     EXPECT_BYTES(buf_bytes(&text), "# Key 'hard': no verdict within 20000 steps\n");
@@ -512,13 +541,22 @@ TEST(what_is_too_hard_is_said_to_be_so_and_a_violation_elsewhere_outweighs_it)
 
 TEST(a_history_written_and_read_is_the_same)
 {
-    static const char *values[] = {"plain", "two words", "nil", "ok", "->", "-", "?", "", "\"\\\n\r\t", "\x01\xff", "-5", "a#b"};
+    static const char *values[] = {"plain", "two words", "nil",        "ok",       "->", "-",
+                                   "?",     "",          "\"\\\n\r\t", "\x01\xff", "-5", "a#b"};
     struct check_history *h = check_new(), *again = check_new();
     struct buf first = {0}, second = {0}, error = {0};
     for (uint32_t i = 0; i < 200; i++) {
-        struct check_value v = check_value(bytes_str(values[i % 12])), w = i % 5 ? check_value(bytes_str(values[i % 11])) : CHECK_NIL;
-        struct check_op op = {.key = bytes_str(values[i % 7]), .client = i, .kind = (uint8_t)(i % CHECK_KINDS), .outcome = i % 4 == 0,
-                              .argument = v, .expected = w, .result = w, .call = i, .ret = (uint64_t)i << 40};
+        struct check_value v = check_value(bytes_str(values[i % 12])),
+                           w = i % 5 ? check_value(bytes_str(values[i % 11])) : CHECK_NIL;
+        struct check_op op = {.key = bytes_str(values[i % 7]),
+                              .client = i,
+                              .kind = (uint8_t)(i % CHECK_KINDS),
+                              .outcome = i % 4 == 0,
+                              .argument = v,
+                              .expected = w,
+                              .result = w,
+                              .call = i,
+                              .ret = (uint64_t)i << 40};
         if (op.kind == CHECK_ADD) op.argument = check_value(BYTES("7"));
         assert_true(check_add(h, &op));
     }
@@ -528,8 +566,10 @@ TEST(a_history_written_and_read_is_the_same)
     assert_true(bytes_equal(buf_bytes(&first), buf_bytes(&second)));
     for (size_t i = 0; i < check_count(h); i++) {
         struct check_op a = check_get(h, i), b = check_get(again, i);
-        assert_true(bytes_equal(a.key, b.key) && value_equal(a.argument, b.argument) && value_equal(a.expected, b.expected));
-        assert_true(value_equal(a.result, b.result) && a.kind == b.kind && a.outcome == b.outcome && a.call == b.call && a.ret == b.ret);
+        assert_true(bytes_equal(a.key, b.key) && value_equal(a.argument, b.argument) &&
+                    value_equal(a.expected, b.expected));
+        assert_true(value_equal(a.result, b.result) && a.kind == b.kind && a.outcome == b.outcome &&
+                    a.call == b.call && a.ret == b.ret);
     }
     check_free(h);
     check_free(again);
@@ -549,19 +589,27 @@ TEST(malformed_lines_are_refused_by_number_and_reason)
         {"1 2 1 write k -> ok ok\n", "line 1: arguments or result missing, or too many"},
         {"x 2 1 read k -> 1\n", "line 1: the time of the call is no number"},
         {"1 x 1 read k -> 1\n", "line 1: the time of the return is no number and not -"},
-        {"1 18446744073709551616 1 read k -> 1\n", "line 1: the time of the return is no number and not -"},
+        {"1 18446744073709551616 1 read k -> 1\n",
+         "line 1: the time of the return is no number and not -"},
         {"1 2 4294967296 read k -> 1\n", "line 1: the client is no number"},
         {"1 2 1 fetch k -> 1\n", "line 1: an operation of no known kind"},
-        {"1 - 1 read k -> 1\n", "line 1: a pending operation has - for its return and ? for its result"},
-        {"1 2 1 read k -> ?\n", "line 1: a pending operation has - for its return and ? for its result"},
+        {"1 - 1 read k -> 1\n",
+         "line 1: a pending operation has - for its return and ? for its result"},
+        {"1 2 1 read k -> ?\n",
+         "line 1: a pending operation has - for its return and ? for its result"},
         {"1 2 1 write k 1 -> 1\n", "line 1: the result of a write is ok"},
         {"2 1 1 read k -> 1\n", "line 1: it returns before its call, or its argument is none"},
-        {"1 2 1 write k nil -> ok\n", "line 1: it returns before its call, or its argument is none"},
+        {"1 2 1 write k nil -> ok\n",
+         "line 1: it returns before its call, or its argument is none"},
         {"1 2 1 add k x -> 1\n", "line 1: it returns before its call, or its argument is none"},
-        {"1 2 1 read \"k -> 1\n", "line 1: a quoted word that does not end, or an escape that is none"},
-        {"1 2 1 read \"\\q\" -> 1\n", "line 1: a quoted word that does not end, or an escape that is none"},
-        {"1 2 1 read k -> \"\\x4\"\n", "line 1: a quoted word that does not end, or an escape that is none"},
-        {"1 2 1 read k -> \"a\"b\n", "line 1: a quoted word that does not end, or an escape that is none"},
+        {"1 2 1 read \"k -> 1\n",
+         "line 1: a quoted word that does not end, or an escape that is none"},
+        {"1 2 1 read \"\\q\" -> 1\n",
+         "line 1: a quoted word that does not end, or an escape that is none"},
+        {"1 2 1 read k -> \"\\x4\"\n",
+         "line 1: a quoted word that does not end, or an escape that is none"},
+        {"1 2 1 read k -> \"a\"b\n",
+         "line 1: a quoted word that does not end, or an escape that is none"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct check_history *h = check_new();
@@ -576,14 +624,16 @@ TEST(malformed_lines_are_refused_by_number_and_reason)
 
 TEST(any_text_at_all_is_read_or_refused)
 {
-    static const char pieces[] = "0123 9 - -> nil ok ? read write cas add k \"a\\x4\" \"\\\" \n \n # ";
+    static const char pieces[] =
+        "0123 9 - -> nil ok ? read write cas add k \"a\\x4\" \"\\\" \n \n # ";
     struct prng r;
     prng_init(&r, 9);
     for (int i = 0; i < 20000; i++) {
         struct check_history *h = check_new();
         struct buf error = {0};
         size_t size = prng_below(&r, 60);
-        char *text = mem_alloc(size + 1); /* of exactly this size, so that a sanitizer sees an overrun */
+        char *text =
+            mem_alloc(size + 1); /* of exactly this size, so that a sanitizer sees an overrun */
         for (size_t k = 0; k < size; k++) text[k] = pieces[prng_below(&r, sizeof pieces - 1)];
         bool ok = check_read(h, bytes_of(text, size), &error);
         assert_int_equal(ok, error.size == 0);

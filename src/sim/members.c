@@ -1,5 +1,5 @@
 /* Nodes on hosts: their lives, their engines, and what may be seen of them. */
-#include "sim/cluster.h"
+#include "sim/members.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -185,7 +185,7 @@ void member_died(void *ctx, uint32_t host)
     nemesis_node_down(s->nemesis, m);
 }
 
-void cluster_init(struct sim *s)
+void members_init(struct sim *s)
 {
     size_t at = 0;
     for (uint32_t i = 0; i < s->nodes; i++)
@@ -208,7 +208,7 @@ void cluster_init(struct sim *s)
     }
 }
 
-void cluster_deinit(struct sim *s)
+void members_deinit(struct sim *s)
 {
     for (uint32_t i = 0; i < s->nodes; i++) {
         if (s->member[i].state == MEMBER_UP) member_kill(&s->member[i], WORLD_EXIT);
@@ -216,7 +216,7 @@ void cluster_deinit(struct sim *s)
     }
 }
 
-uint32_t cluster_up(const struct sim *s)
+uint32_t members_up(const struct sim *s)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->nodes; i++) n += s->member[i].state == MEMBER_UP;
@@ -254,7 +254,7 @@ static void look_group(struct sim *s, struct member *m, uint32_t g)
     if (v.serving) look_serving(s, m, g, v.promised);
 }
 
-void cluster_look(struct sim *s)
+void members_look(struct sim *s)
 {
     for (uint32_t i = 0; i < s->nodes; i++) {
         struct member *m = &s->member[i];
@@ -268,7 +268,7 @@ void cluster_look(struct sim *s)
 }
 
 /* All live replicas of every group have applied the same, and all that was ever applied anywhere. */
-bool cluster_converged(struct sim *s, char *why, size_t why_size)
+bool members_converged(struct sim *s, char *why, size_t why_size)
 {
     for (uint32_t g = 0; g < s->groups; g++)
         for (uint32_t i = 0; i < s->nodes; i++) {
@@ -283,7 +283,7 @@ bool cluster_converged(struct sim *s, char *why, size_t why_size)
     return true;
 }
 
-void cluster_digests(struct sim *s)
+void members_digests(struct sim *s)
 {
     for (uint32_t g = 0; g < s->groups; g++) {
         uint64_t position[2], digest[2], keys[2];

@@ -1,6 +1,6 @@
 /* The parts of a run, shared by the files that make it: the members (nodes on hosts), what was agreed, the nemesis, the clients. */
-#ifndef SYNOD_SIM_CLUSTER_H
-#define SYNOD_SIM_CLUSTER_H
+#ifndef SYNOD_SIM_MEMBERS_H
+#define SYNOD_SIM_MEMBERS_H
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -93,16 +93,16 @@ struct sim {
 /* The first failure counts. */
 void sim_fail(struct sim *s, enum sim_class class, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* cluster.c */
-void cluster_init(struct sim *s);
-void cluster_deinit(struct sim *s);
+/* members.c */
+void members_init(struct sim *s);
+void members_deinit(struct sim *s);
 bool member_start(struct member *m); /* false: it did not, and why is in last_words */
 void member_kill(struct member *m, enum world_death how);
 void member_died(void *ctx, uint32_t host); /* world_options.died */
-void cluster_look(struct sim *s); /* looks at every group of every node, for what never may be seen */
-bool cluster_converged(struct sim *s, char *why, size_t why_size);
-void cluster_digests(struct sim *s);
-uint32_t cluster_up(const struct sim *s);
+void members_look(struct sim *s); /* looks at every group of every node, for what never may be seen */
+bool members_converged(struct sim *s, char *why, size_t why_size);
+void members_digests(struct sim *s);
+uint32_t members_up(const struct sim *s);
 
 /* agree.c */
 void agree_applied(struct member *m, uint32_t group, const struct paxos_entry *entry, bool valid, uint64_t effects_hash);
