@@ -88,7 +88,7 @@ static void era_begin(struct group *g)
     g->node->stats.elections++;
     shard_lead(g->shard, paxos_next_position(g->px));
     trace_line("group %u: serving from position %llu", g->id, (unsigned long long)g->shard->next);
-    g->retry_waiting = true;
+    group_retry(g);
 }
 
 static void fates_note(struct group *g, const struct paxos_entry *e, bool valid)
@@ -132,9 +132,11 @@ struct hold group_hold(struct group *g, uint64_t saw, bool wrote)
     struct hold h = {.group = g->id, .era = g->era, .position = saw};
     if (wrote) {
         g->dirty = true;
+        group_wake(g);
     } else {
         h.read_seq = g->read_open;
         g->reads_this_turn = true;
+        group_wake(g);
     }
     return h;
 }
@@ -260,6 +262,8 @@ static void fx_chosen(struct group *g, const struct paxos_effect *fx)
         fates_note(g, e, fx->valid);
         n->advanced = true;
         n->stats.entries++;
+        if (g->shard->batch.size) group_wake(g); /* there is room in the window again */
+        if (!list_empty(&g->waiting)) group_retry(g);
     }
     if (fx->take_value) value_release(e->value);
 }
@@ -334,7 +338,7 @@ static void fx_role(struct group *g)
     if (g->leading && paxos_role(g->px) != PAXOS_LEADER) era_end(g);
     uint16_t leader = node_of_replica(g, paxos_leader(g->px));
     if (leader) g->leader_hint = leader;
-    g->retry_waiting = true;
+    group_retry(g);
 }
 
 static void group_emit(void *ctx, const struct paxos_effect *fx)
@@ -382,6 +386,7 @@ void group_step(struct group *g, struct paxos_event *ev)
     ev->now = io_now(n->io);
     ev->random = io_random(n->io);
     ring_fit(g, ev);
+    g->tick_at = 0;
     paxos_step(g->px, ev, &(struct paxos_sink){group_emit, g});
 }
 
@@ -473,17 +478,28 @@ static void expire(struct group *g, int64_t wall_ms)
     uint64_t before = g->shard->batch.size;
     int64_t wait = shard_expire(g->shard, &n->view, touch, wall_ms, io_random(n->io));
     if (wait < 0) wait = 1000; /* not in memory: whoever touches it later expires it */
-    if (g->shard->batch.size != before) g->dirty = true;
     g->expire_at_ms = wall_ms + wait;
+    if (g->shard->batch.size == before) return;
+    g->dirty = true;
+    group_wake(g);
+}
+
+/* A heartbeat may move the deadline on, and only an event brings it nearer (group_step looks again). */
+static void tick(struct group *g)
+{
+    if (g->node->now < g->tick_at) return;
+    g->tick_at = paxos_deadline(g->px);
+    if (g->node->now >= g->tick_at) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TICK});
 }
 
 void group_slow(struct group *g)
 {
     struct node *n = g->node;
     if (!g->px || g->broken) return;
-    if (n->now >= paxos_deadline(g->px)) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TICK});
+    tick(g);
     expire(g, io_wall_ms(n->io));
-    g->retry_waiting = true;
+    if (!list_empty(&g->waiting)) group_retry(g);
+    if (g->shard->batch.size) group_wake(g); /* a full window, or a transfer, held it back */
     if (g->past[0]) n->advanced = true; /* a fate may have become unknown by time */
     for (int i = 0; i < GROUP_PAST_ERAS; i++) {
         if (!g->past[i] || n->now - g->past[i]->lost_at < 4 * GROUP_FATE_WAIT) continue;
@@ -600,6 +616,7 @@ void group_start(struct group *g)
     if (!g->px) return;
     struct node *n = g->node;
     ring_fit(g, NULL);
+    g->tick_at = 0;
     paxos_start(g->px, io_now(n->io), io_random(n->io), 0, &(struct paxos_sink){group_emit, g});
 }
 

@@ -91,12 +91,14 @@ struct group {
     uint64_t read_open, read_confirmed; /* rounds of reads: the one that is filling; the last that was confirmed */
     bool reads_this_turn;
     bool retry_waiting;        /* look at `waiting` again in this turn */
+    bool awake;                /* in node->awake: group_turn has something to do */
+    struct group *awake_next;
     bool dirty;                /* has an open batch */
     struct past_era *past[GROUP_PAST_ERAS];
 
     uint16_t leader_hint;      /* node that leads, as last known; 0: unknown */
     struct list waiting;       /* requests that wait for a leader, or for room */
-    uint64_t tick_at;
+    uint64_t tick_at;          /* no earlier than this may paxos want a tick; 0: look */
     int64_t expire_at_ms;
     uint64_t fetch_busy;       /* bit per node: a LEARN is being read for it */
     uint64_t flush_retry_at;
@@ -254,6 +256,7 @@ struct node {
     int64_t started_ms;
 
     struct group *groups;
+    struct group *awake;       /* those with something to do at the end of this turn */
     uint32_t group_count;
     uint32_t slot_group_count; /* = group_count */
     uint16_t *slot_group;      /* slot -> group */
@@ -279,7 +282,7 @@ struct node {
     int64_t wall_ms;
     struct prng random;
     uint64_t leader_epoch;     /* rises whenever any group's leader changes, as far as known here */
-    uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at;
+    uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at, flush_at;
     bool log_full;             /* refuse writes that need room */
     bool advanced;             /* something was applied or confirmed since replies were last released */
 
@@ -311,6 +314,20 @@ void group_start(struct group *g);
 void group_free(struct group *g);
 void group_message(struct group *g, struct bytes payload, uint16_t from);
 void group_synced(struct group *g, uint64_t lsn);
+/* Makes group_turn look at the group at the end of this turn. */
+static inline void group_wake(struct group *g)
+{
+    if (g->awake) return;
+    g->awake = true;
+    g->awake_next = g->node->awake;
+    g->node->awake = g;
+}
+/* ... and at its waiting requests. */
+static inline void group_retry(struct group *g)
+{
+    g->retry_waiting = true;
+    group_wake(g);
+}
 void group_turn(struct group *g);            /* proposes the open batch, asks for reads */
 void group_slow(struct group *g);            /* every 10 ms or so: ticks, expiry */
 bool group_can_write(struct group *g);       /* an evaluation that writes may be started */

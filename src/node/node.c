@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define SLOW_EVERY   (10 * MS)   /* ticks, deadlines, flushing */
+#define FLUSH_LOOK_EVERY (50 * MS)
 #define SPREAD_EVERY    (250 * MS)  /* at most one leadership is given back in that time */
 #define SPREAD_PATIENCE (3000 * MS) /* after a node came up, or a leadership began */
 #define BEAT_EVERY   (1000 * MS) /* a write to an idle log, to know that the device lives */
@@ -445,7 +446,10 @@ static void slow_part(struct node *n)
     n->log_full = full;
     for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_slow(&n->groups[i]);
     request_deadlines(n);
-    flush_some(n);
+    if (n->now >= n->flush_at) {
+        n->flush_at = n->now + FLUSH_LOOK_EVERY;
+        flush_some(n);
+    }
     spread_leaders(n);
     if (n->now - n->ops_at >= 1000 * MS) {
         n->ops_per_s = (n->stats.commands - n->ops_before) * 1000 * MS / (n->now - n->ops_at);
@@ -469,6 +473,18 @@ static void release(struct node *n)
     }
 }
 
+/* What a group's turn wakes again waits for the next one. */
+static void groups_turn(struct node *n)
+{
+    struct group *g = n->awake, *next;
+    n->awake = NULL;
+    for (; g && !n->dead; g = next) {
+        next = g->awake_next;
+        g->awake = false;
+        group_turn(g);
+    }
+}
+
 static uint64_t node_turn(void *ctx, uint64_t now)
 {
     struct node *n = ctx;
@@ -481,7 +497,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
         n->slow_at = now + SLOW_EVERY;
         slow_part(n);
     }
-    for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_turn(&n->groups[i]);
+    groups_turn(n);
     if (n->dead) return UINT64_MAX;
     log_turn(n->log);
     release(n);
@@ -490,7 +506,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
 
     uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at, log_at = log_deadline(n->log);
     if (log_at < deadline) deadline = log_at;
-    return n->advanced ? now : deadline;
+    return n->advanced || n->awake ? now : deadline;
 }
 
 /* ---- for checkers ---- */

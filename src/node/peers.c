@@ -303,7 +303,7 @@ static struct peer *out_hello(struct node *n, struct io_conn *c, const struct wi
     p->up_since = n->now;
     p->backoff = 0;
     found_if_complete(n);
-    for (uint32_t i = 0; i < n->group_count; i++) n->groups[i].retry_waiting = true;
+    for (uint32_t i = 0; i < n->group_count; i++) group_retry(&n->groups[i]);
     return p;
 }
 

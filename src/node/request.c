@@ -64,7 +64,7 @@ static void parent_child_done(struct request *parent, struct request *child);
 /* A group's waiting list may hold requests of the same asker behind this one. */
 static void nudge(struct request *r)
 {
-    if (r->group < r->node->group_count) r->node->groups[r->group].retry_waiting = true;
+    if (r->group < r->node->group_count) group_retry(&r->node->groups[r->group]);
 }
 
 /* A traced reply carries the leader's report in front (trace.c). */
@@ -258,7 +258,7 @@ static void request_fetched(void *ctx, struct space_fetch *f)
         request_free(r);
         return;
     }
-    n->groups[r->group].retry_waiting = true;
+    group_retry(&n->groups[r->group]);
 }
 
 /* ---- forwarding ---- */
@@ -373,7 +373,7 @@ static void dispatch_later(struct client *c, const struct command *cmd, const st
     }
     request_wait(r, g);
     c->barrier = r;
-    g->retry_waiting = true;
+    group_retry(g);
 }
 
 /* --redirect moved: names the leader's client address, where one is known. */
@@ -508,7 +508,7 @@ static void spread_child(struct request *parent, uint32_t group)
     r->parent = parent;
     parent->children++;
     request_wait(r, g);
-    g->retry_waiting = true;
+    group_retry(g);
 }
 
 struct request *request_spread(struct client *c, const struct command *cmd, const struct cmd_args *a)
@@ -634,7 +634,7 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
     if (timeout_ms && timeout_ms < REQUEST_DEADLINE / MS) r->deadline = n->now + timeout_ms * MS;
     request_wait(r, g);
     c->barrier = r;
-    g->retry_waiting = true;
+    group_retry(g);
 }
 
 void request_trace(struct client *c, const struct cmd_args *a, struct reply *out)
@@ -662,7 +662,7 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
     r->slot = slot_of(inner.v[(uint32_t)cmd->first]);
     request_wait(r, g);
     c->barrier = r;
-    g->retry_waiting = true;
+    group_retry(g);
 }
 
 /* ---- from peers ---- */

@@ -118,9 +118,9 @@ uint32_t paxos_ring_max(const struct paxos_options *options)
     return capacity;
 }
 
-static uint32_t capacity_for(const struct paxos *px, uint64_t top)
+static uint32_t capacity_for(const struct paxos *px, uint64_t top, uint32_t max)
 {
-    uint32_t max = paxos_ring_max(&px->opt), capacity = px->capacity < 8 ? 8 : px->capacity;
+    uint32_t capacity = px->capacity < 8 ? 8 : px->capacity;
     while (capacity < max && top - px->floor > capacity) capacity *= 2;
     return capacity;
 }
@@ -136,7 +136,7 @@ uint32_t paxos_ring_wanted(const struct paxos *px, const struct paxos_event *ev)
             if (p > top && p <= base + px->opt.window_entries + 4) top = p;
         }
     }
-    return capacity_for(px, top);
+    return capacity_for(px, top, paxos_ring_max(&px->opt));
 }
 
 struct paxos_slot *paxos_ring_replace(struct paxos *px, struct paxos_slot *ring, uint32_t capacity)
@@ -183,7 +183,8 @@ uint32_t paxos_restore_ring_wanted(const struct paxos *px, uint64_t position)
 {
     uint64_t floor = px->chosen; /* what may be emitted makes room */
     while (floor < px->hint && floor < px->last && ring_entry(px, floor + 1)) floor++;
-    return position <= floor ? capacity_for(px, px->floor) : capacity_for(px, px->floor + (position - floor));
+    /* Where the log brings young entries before old ones, more than paxos_ring_max may have to wait for the old. */
+    return position <= floor ? px->capacity : capacity_for(px, px->floor + (position - floor), 1u << 30);
 }
 
 void paxos_restore_entry(struct paxos *px, const struct paxos_entry *entry, const struct paxos_sink *sink)

@@ -355,7 +355,7 @@ static void do_sync(struct xreplica *r)
 static void boot(struct xreplica *r, uint16_t id, bool fresh)
 {
     struct paxos_options o = {.replica = id, .leases = &table[id - 1], .election_timeout_ns = 1000000 * UNIT, .window_entries = 3,
-                              .window_bytes = 1 << 20, .retain_bytes = 1 << 20, .config.count = N};
+                              .window_bytes = 1 << 24, .retain_bytes = 1 << 24, .config.count = N};
     for (uint16_t i = 0; i < N; i++) o.config.member[i] = (struct paxos_member){(uint16_t)(i + 1), (uint16_t)(i + 1)};
     struct paxos_sink sink = sink_of(r);
     r->incarnation += 1;
@@ -616,7 +616,8 @@ static void act(struct action a)
     case A_CAMPAIGN:  do_campaign(r); break;
     case A_PROPOSE:
         w->data += 1;
-        step(r, (struct paxos_event){.type = PAXOS_EV_PROPOSE, .value = (void *)(uintptr_t)w->data, .size = 1, .hash = w->data});
+        /* Said to be so large that a message carries one only: re-proposals then go one by one. */
+        step(r, (struct paxos_event){.type = PAXOS_EV_PROPOSE, .value = (void *)(uintptr_t)w->data, .size = 1 << 20, .hash = w->data});
         break;
     case A_TIME:      w->now += 1; break;
     case A_BEAT:      do_beat(r, a.arg); break;
