@@ -1,6 +1,7 @@
-/* Fuzzes the log's decoders. The first byte chooses: 0 a record's body under a right checksum (so that the fuzzer gets past it);
- * 1 raw records; 2 a block's payload under a right header; 3 a raw block and a raw segment header. What decodes must encode to
- * something that decodes to the same. */
+/* Fuzzes the log's decoders. The first byte chooses: 0 a record's body under a right checksum (so
+ * that the fuzzer gets past it); 1 raw records; 2 a block's payload under a right header; 3 a raw
+ * block and a raw segment header. What decodes must encode to something that decodes to the same.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +25,14 @@ static void encode_again(const struct log_record *r)
     ASSERT(size <= record_size_max(r));
     ASSERT(record_get(&in, ID, &back, &check_back) && in.size == 0 && check == check_back);
     ASSERT(back.type == r->type && back.group == r->group && back.replica == r->replica);
-    ASSERT(back.promised == r->promised && back.chosen == r->chosen && bytes_equal(back.value, r->value));
-    ASSERT(back.entry.position == r->entry.position && back.entry.ballot == r->entry.ballot && back.entry.born == r->entry.born);
-    ASSERT(back.entry.base.position == r->entry.base.position && back.entry.base.born == r->entry.base.born);
-    ASSERT(back.entry.hash == r->entry.hash && back.entry.kind == r->entry.kind && back.entry.size == r->entry.size);
+    ASSERT(back.promised == r->promised && back.chosen == r->chosen &&
+           bytes_equal(back.value, r->value));
+    ASSERT(back.entry.position == r->entry.position && back.entry.ballot == r->entry.ballot &&
+           back.entry.born == r->entry.born);
+    ASSERT(back.entry.base.position == r->entry.base.position &&
+           back.entry.base.born == r->entry.base.born);
+    ASSERT(back.entry.hash == r->entry.hash && back.entry.kind == r->entry.kind &&
+           back.entry.size == r->entry.size);
     mem_free(out);
 }
 
@@ -52,8 +57,15 @@ static void decode_body(struct bytes body)
 
 static void decode_block(struct bytes payload)
 {
-    struct record_block h = {.log_id = ID, .sequence = 1, .epoch = 1, .lsn = 1, .oldest = 1, .place = 1, .count = 1,
-                             .payload = (uint32_t)payload.size}, back;
+    struct record_block h = {.log_id = ID,
+                             .sequence = 1,
+                             .epoch = 1,
+                             .lsn = 1,
+                             .oldest = 1,
+                             .place = 1,
+                             .count = 1,
+                             .payload = (uint32_t)payload.size},
+                        back;
     uint8_t *out = mem_alloc((size_t)record_block_size(&h));
     if (payload.size) memcpy(out + sizeof h, payload.data, payload.size);
     record_block_put(&h, out);
@@ -72,9 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 0: decode_body(in); break;
     case 1: decode_records(in); break;
     case 2: decode_block(in); break;
-    default:
-        (void)record_block_get(in, ID, 0, &block);
-        (void)record_segment_get(in, &segment);
+    default: (void)record_block_get(in, ID, 0, &block); (void)record_segment_get(in, &segment);
     }
     return 0;
 }

@@ -1,4 +1,5 @@
-/* Whatever a peer sends: frames, and the messages in them, with the checksum mended so that the decoders behind it are reached. */
+/* Whatever a peer sends: frames, and the messages in them, with the checksum mended so that the
+ * decoders behind it are reached. */
 #include "base/hash.h"
 #include "node/wire.h"
 #include "paxos/msg.h"
@@ -13,15 +14,19 @@ static struct bytes value_of(void *handle)
 }
 
 /* What decodes must encode again, and decode to the same. */
-static void paxos_again(const struct paxos_message *m, struct paxos_entry *entries, struct bytes *values)
+static void paxos_again(const struct paxos_message *m, struct paxos_entry *entries,
+                        struct bytes *values)
 {
     struct buf out = {0};
     struct paxos_message again;
     struct paxos_entry *more = malloc(64 * sizeof *more);
     struct bytes *slices = malloc(64 * sizeof *slices);
-    for (uint32_t i = 0; i < m->entry_count; i++) entries[i].value = values[i].size ? &values[i] : NULL;
+    for (uint32_t i = 0; i < m->entry_count; i++)
+        entries[i].value = values[i].size ? &values[i] : NULL;
     paxos_message_encode(m, value_of, &out);
-    if (!paxos_message_decode(buf_bytes(&out), &again, more, slices, 64) || again.entry_count != m->entry_count || again.ballot != m->ballot) abort();
+    if (!paxos_message_decode(buf_bytes(&out), &again, more, slices, 64) ||
+        again.entry_count != m->entry_count || again.ballot != m->ballot)
+        abort();
     free(more), free(slices);
     buf_deinit(&out);
 }
@@ -57,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t frame = wire_frame_size(in);
     uint8_t type;
 
-    if (frame && frame != SIZE_MAX && wire_open(bytes_of(data, frame), &type, &payload)) payload_any(payload, &storage);
+    if (frame && frame != SIZE_MAX && wire_open(bytes_of(data, frame), &type, &payload))
+        payload_any(payload, &storage);
     payload_any(in, &storage);
     buf_deinit(&storage);
     return 0;

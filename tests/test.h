@@ -1,6 +1,6 @@
-/* TEST(name_is_a_sentence) { ... } on top of cmocka: every TEST of the file runs, in file order, when the file is linked with
- * test_main (at its foot: TEST_MAIN). Checks are cmocka's (assert_int_equal, assert_true, ...); EXPECT_* here add what cmocka
- * lacks. */
+/* TEST(name_is_a_sentence) { ... } on top of cmocka: every TEST of the file runs, in file order,
+ * when the file is linked with test_main (at its foot: TEST_MAIN). Checks are cmocka's
+ * (assert_int_equal, assert_true, ...); EXPECT_* here add what cmocka lacks. */
 #ifndef SYNOD_TEST_H
 #define SYNOD_TEST_H
 

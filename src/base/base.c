@@ -36,8 +36,10 @@ static void trace_print(const struct trace *t)
 
 _Noreturn void assert_fail(const char *expression, const char *file, int line)
 {
-    fprintf(stderr, "synod: assertion failed: %s at %s:%d (this is a bug in synod; please report it with these lines)\n",
-            expression, file, line);
+    fprintf(
+        stderr,
+        "synod: assertion failed: %s at %s:%d (this is a bug in synod; please report it with these lines)\n",
+        expression, file, line);
     if (trace_current) trace_print(trace_current);
     abort();
 }
@@ -45,7 +47,9 @@ _Noreturn void assert_fail(const char *expression, const char *file, int line)
 static void *mem_check(void *p, size_t size)
 {
     if (p || size == 0) return p;
-    fprintf(stderr, "synod: out of memory for %zu bytes; give the machine more, or the node less data\n", size);
+    fprintf(stderr,
+            "synod: out of memory for %zu bytes; give the machine more, or the node less data\n",
+            size);
     abort();
 }
 

@@ -1,8 +1,9 @@
-/* A growing byte buffer and the reader that takes apart what it wrote: integers little-endian, varints LEB128.
+/* A growing byte buffer and the reader that takes apart what it wrote: integers little-endian,
+ * varints LEB128.
  *
- * struct buf owns its memory; {0} is a valid empty one. Pointers into it live until the next append.
- * struct reader never reads past its end: the first short read sets `bad`, and from then on every get returns 0 or empty, so
- * a decoder checks once at the end. */
+ * struct buf owns its memory; {0} is a valid empty one. Pointers into it live until the next
+ * append. struct reader never reads past its end: the first short read sets `bad`, and from then on
+ * every get returns 0 or empty, so a decoder checks once at the end. */
 #ifndef SYNOD_BASE_BUF_H
 #define SYNOD_BASE_BUF_H
 

@@ -44,12 +44,14 @@ bool bytes_to_double(struct bytes text, long double *out)
     errno = 0;
     long double v = strtold(copy, &end);
     if (end != copy + text.size || isnan(v)) return false;
-    if (errno == ERANGE && (isinf(v) || (double)v == 0)) return false; /* "inf" is a number, 1e5000 is not */
+    if (errno == ERANGE && (isinf(v) || (double)v == 0))
+        return false; /* "inf" is a number, 1e5000 is not */
     *out = v;
     return true;
 }
 
-/* One [class] at *p (which stands on the '['); moves *p to its last byte. Redis: ']' ends it, '\' quotes, a-z in any order. */
+/* One [class] at *p (which stands on the '['); moves *p to its last byte. Redis: ']' ends it, '\'
+ * quotes, a-z in any order. */
 static bool glob_class(struct bytes pat, size_t *p, uint8_t c, bool nocase)
 {
     size_t i = *p + 1;

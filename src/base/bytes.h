@@ -1,4 +1,5 @@
-/* A borrowed run of bytes, and the few things every layer does with one. Never NUL-terminated. Pure. */
+/* A borrowed run of bytes, and the few things every layer does with one. Never NUL-terminated.
+ * Pure. */
 #ifndef SYNOD_BASE_BYTES_H
 #define SYNOD_BASE_BYTES_H
 
@@ -41,13 +42,16 @@ static inline int bytes_compare(struct bytes a, struct bytes b)
 /* ASCII letters compared without case, as Redis compares command and option names. */
 bool bytes_equal_nocase(struct bytes a, const char *word);
 
-/* Strict decimal, as Redis's string2ll: no spaces, no plus, no leading zeros, whole range of int64. False leaves *out alone. */
+/* Strict decimal, as Redis's string2ll: no spaces, no plus, no leading zeros, whole range of int64.
+ * False leaves *out alone. */
 bool bytes_to_i64(struct bytes text, int64_t *out);
 
-/* Strict floating point, as Redis's string2ld accepts it (no spaces, no NaN). False leaves *out alone. */
+/* Strict floating point, as Redis's string2ld accepts it (no spaces, no NaN). False leaves *out
+ * alone. */
 bool bytes_to_double(struct bytes text, long double *out);
 
-/* Glob match with *, ?, [a-z], [^x] and backslash, as Redis's KEYS; linear in practice and bounded in nesting. */
+/* Glob match with *, ?, [a-z], [^x] and backslash, as Redis's KEYS; linear in practice and bounded
+ * in nesting. */
 bool bytes_glob(struct bytes pattern, struct bytes text, bool nocase);
 
 /* Big-endian, so that memcmp order is number order. The caller provides the room. */

@@ -1,4 +1,5 @@
-/* Checksums and hashes: xxHash's XXH3 (64 bits) for both, the library's code behind one name. Pure. */
+/* Checksums and hashes: xxHash's XXH3 (64 bits) for both, the library's code behind one name. Pure.
+ */
 #ifndef SYNOD_BASE_HASH_H
 #define SYNOD_BASE_HASH_H
 

@@ -1,4 +1,5 @@
-/* An intrusive doubly linked ring. The head is a link whose neighbours are the first and the last. Pure. */
+/* An intrusive doubly linked ring. The head is a link whose neighbours are the first and the last.
+ * Pure. */
 #ifndef SYNOD_BASE_LIST_H
 #define SYNOD_BASE_LIST_H
 
@@ -9,7 +10,7 @@ struct list {
     struct list *next, *prev;
 };
 
-#define LIST_OF(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define LIST_OF(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 static inline void list_init(struct list *head)
 {
@@ -26,7 +27,8 @@ static inline void list_push(struct list *head, struct list *link) /* at the bac
     head->prev->next = link;
     head->prev = link;
 }
-static inline void list_remove(struct list *link) /* leaves the link pointing at itself: removing again is harmless */
+static inline void
+list_remove(struct list *link) /* leaves the link pointing at itself: removing again is harmless */
 {
     link->prev->next = link->next;
     link->next->prev = link->prev;

@@ -1,44 +1,50 @@
 /* Planted bugs, for testing the tests (`make canary`; docs/TESTING.md).
  *
- * MUTANT(MUTANT_X) is false, and costs nothing, in every build except those with SYNOD_MUTANTS (explorer, simulator, canary),
- * where it is true while mutant_active == MUTANT_X. It wraps single decision points: `if (MUTANT(MUTANT_X) || rule)`. A suite
- * that does not fail with a mutant switched on has a hole. Never reuse a number: runs are repeated by it. */
+ * MUTANT(MUTANT_X) is false, and costs nothing, in every build except those with SYNOD_MUTANTS
+ * (explorer, simulator, canary), where it is true while mutant_active == MUTANT_X. It wraps single
+ * decision points: `if (MUTANT(MUTANT_X) || rule)`. A suite that does not fail with a mutant
+ * switched on has a hole. Never reuse a number: runs are repeated by it. */
 #ifndef SYNOD_BASE_MUTANT_H
 #define SYNOD_BASE_MUTANT_H
 
 enum mutant {
     MUTANT_NONE = 0,
     /* consensus core (src/paxos) */
-    MUTANT_SKIP_SYNC_WAIT = 1,     /* promises and accepted replies leave before they are on disk */
-    MUTANT_REUSE_BALLOT = 2,       /* a candidate asks for promises without having written its ballot down */
-    MUTANT_IGNORE_BASE = 3,        /* effects are applied on whatever state there is */
-    MUTANT_TRUNCATE_SUFFIX = 4,    /* accepting at a new ballot drops what was accepted above */
-    MUTANT_COMMIT_OWN_VALUE = 5,   /* a commit notice applies what is there, at whatever ballot it was accepted */
+    MUTANT_SKIP_SYNC_WAIT = 1, /* promises and accepted replies leave before they are on disk */
+    MUTANT_REUSE_BALLOT =
+        2, /* a candidate asks for promises without having written its ballot down */
+    MUTANT_IGNORE_BASE = 3,     /* effects are applied on whatever state there is */
+    MUTANT_TRUNCATE_SUFFIX = 4, /* accepting at a new ballot drops what was accepted above */
+    MUTANT_COMMIT_OWN_VALUE =
+        5, /* a commit notice applies what is there, at whatever ballot it was accepted */
     MUTANT_MAJORITY_MINUS_ONE = 6, /* chosen one vote too early */
     MUTANT_FORGET_PROMISE = 7,     /* promises are not restored */
     MUTANT_GAP_ACCEPT = 8,         /* an accept is taken although one before it is missing */
     MUTANT_NOOP_OVER_ACCEPTED = 9, /* a new leader ignores the entries that promises carry */
-    MUTANT_SERVE_BEFORE_BARRIER = 10, /* a new leader serves before it knows what was chosen before it */
-    MUTANT_OWN_VOTE_EARLY = 11,    /* the leader counts its own accept before it is on disk */
-    MUTANT_LOWEST_BALLOT_WINS = 12,/* of two accepted entries, the older is adopted */
+    MUTANT_SERVE_BEFORE_BARRIER =
+        10,                     /* a new leader serves before it knows what was chosen before it */
+    MUTANT_OWN_VOTE_EARLY = 11, /* the leader counts its own accept before it is on disk */
+    MUTANT_LOWEST_BALLOT_WINS = 12,   /* of two accepted entries, the older is adopted */
     MUTANT_ACCEPT_BELOW_PROMISE = 13, /* an accept at a ballot below the promise is taken */
-    MUTANT_STALE_CONFIRM = 14,     /* a read is confirmed by answers to an earlier round */
+    MUTANT_STALE_CONFIRM = 14,        /* a read is confirmed by answers to an earlier round */
     /* leases (src/paxos/lease.c and read.c) */
-    MUTANT_NO_RESTART_WAIT = 20,   /* a restarted node promises at once, having forgotten its grants */
-    MUTANT_LEASE_NO_DRIFT = 21,    /* the sender trusts all clocks to run alike */
-    MUTANT_LEASE_FROM_RECEIPT = 22,/* the lease is counted from when the answer came */
-    MUTANT_GRANT_IGNORED = 23,     /* groups are promised away in spite of a grant */
-    MUTANT_LEASE_MARK_IGNORED = 24,/* support is counted although the peer promised groups away meanwhile */
-    MUTANT_LEASE_MINORITY = 25,    /* one supporter less than a quorum makes a lease */
+    MUTANT_NO_RESTART_WAIT =
+        20,                     /* a restarted node promises at once, having forgotten its grants */
+    MUTANT_LEASE_NO_DRIFT = 21, /* the sender trusts all clocks to run alike */
+    MUTANT_LEASE_FROM_RECEIPT = 22, /* the lease is counted from when the answer came */
+    MUTANT_GRANT_IGNORED = 23,      /* groups are promised away in spite of a grant */
+    MUTANT_LEASE_MARK_IGNORED =
+        24, /* support is counted although the peer promised groups away meanwhile */
+    MUTANT_LEASE_MINORITY = 25,         /* one supporter less than a quorum makes a lease */
     MUTANT_LEASE_KEPT_ON_TRANSFER = 26, /* the lease lives on after it was handed over */
     /* node (src/node) */
-    MUTANT_LEASE_BEFORE_READ = 40, /* the lease is checked before the read, not after it */
-    MUTANT_LOST_DISK_REJOIN = 41,  /* a replica that lost its log votes again under its old id */
+    MUTANT_LEASE_BEFORE_READ = 40,   /* the lease is checked before the read, not after it */
+    MUTANT_LOST_DISK_REJOIN = 41,    /* a replica that lost its log votes again under its old id */
     MUTANT_REPLY_BEFORE_CHOSEN = 42, /* replies leave before what they saw is chosen */
-    MUTANT_KEEP_PENDING = 43,      /* speculative writes survive the loss of leadership */
+    MUTANT_KEEP_PENDING = 43,        /* speculative writes survive the loss of leadership */
     /* log (src/store) */
-    MUTANT_SKIP_LOG_SYNC = 60,     /* "on disk" is reported without a sync */
-    MUTANT_CUT_CORRUPT = 61,       /* damage below synced_upto is cut off as if it were a torn tail */
+    MUTANT_SKIP_LOG_SYNC = 60, /* "on disk" is reported without a sync */
+    MUTANT_CUT_CORRUPT = 61,   /* damage below synced_upto is cut off as if it were a torn tail */
 };
 
 #ifdef SYNOD_MUTANTS

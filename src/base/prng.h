@@ -1,4 +1,5 @@
-/* A seeded random generator (xoshiro256**, seeded by splitmix64). Same seed, same numbers, on every machine. Pure. */
+/* A seeded random generator (xoshiro256**, seeded by splitmix64). Same seed, same numbers, on every
+ * machine. Pure. */
 #ifndef SYNOD_BASE_PRNG_H
 #define SYNOD_BASE_PRNG_H
 

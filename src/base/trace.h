@@ -1,7 +1,8 @@
 /* The last events of a run, kept in memory for the moment an assertion fails.
  *
- * Each thread points at the trace of the node it is running (trace_use); TRACE writes one line into that ring, or nowhere. A
- * sink, where set, also sees every line at once: `synod sim --verbose` and the tests that compare traces use it. */
+ * Each thread points at the trace of the node it is running (trace_use); TRACE writes one line into
+ * that ring, or nowhere. A sink, where set, also sees every line at once: `synod sim --verbose` and
+ * the tests that compare traces use it. */
 #ifndef SYNOD_BASE_TRACE_H
 #define SYNOD_BASE_TRACE_H
 

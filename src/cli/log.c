@@ -1,4 +1,5 @@
-/* synod log dump|check DIR: reads a node's log for people, without changing it. The node must not be running. */
+/* synod log dump|check DIR: reads a node's log for people, without changing it. The node must not
+ * be running. */
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "host/host.h"
@@ -18,10 +19,13 @@ int cmd_log(int argc, char **argv)
     char error[512];
     bool dump = argc == 3 && strcmp(argv[1], "dump") == 0;
     if (argc != 3 || (!dump && strcmp(argv[1], "check") != 0)) {
-        fprintf(stderr, "synod log: say 'synod log dump DIR' (one line a record) or 'synod log check DIR' (damage only)\n");
+        fprintf(
+            stderr,
+            "synod log: say 'synod log dump DIR' (one line a record) or 'synod log check DIR' (damage only)\n");
         return EXIT_USAGE;
     }
-    struct host *host = host_new(&(struct host_options){.data_dir = argv[2], .backend = HOST_EPOLL}, error, sizeof error);
+    struct host *host = host_new(&(struct host_options){.data_dir = argv[2], .backend = HOST_EPOLL},
+                                 error, sizeof error);
     if (!host) return cli_fail("%s", error);
     int damage = log_print(host_io(host), dump, print_line, NULL);
     host_free(host);

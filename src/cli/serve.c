@@ -72,12 +72,19 @@ static void found_list(const struct server_options *o, char *out, size_t size)
         at += (size_t)snprintf(out + at, size - at, "%s%s", i ? "," : "", o->found[i]);
 }
 
-static bool server_open(struct server *s, const struct server_options *o, char *error, size_t error_size)
+static bool server_open(struct server *s, const struct server_options *o, char *error,
+                        size_t error_size)
 {
-    static const enum host_backend backends[] = {[SERVER_IO_AUTO] = HOST_AUTO, [SERVER_IO_URING] = HOST_URING, [SERVER_IO_EPOLL] = HOST_EPOLL};
+    static const enum host_backend backends[] = {[SERVER_IO_AUTO] = HOST_AUTO,
+                                                 [SERVER_IO_URING] = HOST_URING,
+                                                 [SERVER_IO_EPOLL] = HOST_EPOLL};
     char found[SERVER_FOUND_MAX * OPTION_ADDRESS_MAX], path[4096];
 
-    s->host = host_new(&(struct host_options){.data_dir = o->data_dir, .backend = backends[o->io], .log = log_line, .fault = o->fault}, error, error_size);
+    s->host = host_new(&(struct host_options){.data_dir = o->data_dir,
+                                              .backend = backends[o->io],
+                                              .log = log_line,
+                                              .fault = o->fault},
+                       error, error_size);
     if (!s->host) return false;
     snprintf(path, sizeof path, "%s/engine", o->data_dir);
     s->engine = engine_rocks_open(path, 32u << 20, error, error_size);
@@ -90,7 +97,8 @@ static bool server_open(struct server *s, const struct server_options *o, char *
                                  .found = o->found_count ? found : NULL,
                                  .groups = o->groups,
                                  .replicas = o->replicas,
-                                 .read_mode = o->read_mode == SERVER_READ_QUORUM ? NODE_READ_QUORUM : NODE_READ_LEASE,
+                                 .read_mode = o->read_mode == SERVER_READ_QUORUM ? NODE_READ_QUORUM
+                                                                                 : NODE_READ_LEASE,
                                  .redirect = o->redirect,
                                  .engine = s->engine,
                                  .backend_name = host_backend_name(s->host),
@@ -115,7 +123,8 @@ int server_run(const struct server_options *options)
     s.inner = host_io(s.host)->client;
     host_io(s.host)->client = (struct io_client){server_turn, &s};
     char line[1024];
-    snprintf(line, sizeof line, "synod %s: node %u serves clients on %s, peers on %s (%s)", SYNOD_VERSION, node_id(s.node), options->listen, options->peer,
+    snprintf(line, sizeof line, "synod %s: node %u serves clients on %s, peers on %s (%s)",
+             SYNOD_VERSION, node_id(s.node), options->listen, options->peer,
              host_backend_name(s.host));
     log_line(NULL, line);
     host_run(s.host);

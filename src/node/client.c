@@ -1,10 +1,11 @@
-/* Client connections. Requests are taken off the input one after another; each gets an answer in a ring, in order, and answers leave in
- * order as soon as what they saw is chosen. Replies of commands that were evaluated here wait in one buffer; others in their request. */
+/* Client connections. Requests are taken off the input one after another; each gets an answer in a
+ * ring, in order, and answers leave in order as soon as what they saw is chosen. Replies of
+ * commands that were evaluated here wait in one buffer; others in their request. */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/mem.h"
 
-#define CLIENT_ANSWERS_MAX 4096         /* in flight on one connection, before its input waits */
+#define CLIENT_ANSWERS_MAX 4096 /* in flight on one connection, before its input waits */
 #define CLIENT_HELD_MAX    (4u << 20)
 
 /* ---- answers ---- */
@@ -14,7 +15,8 @@ static struct answer *answer_add(struct client *c)
     if (c->answer_count == c->answer_capacity) {
         uint32_t capacity = c->answer_capacity ? 2 * c->answer_capacity : 8;
         struct answer *bigger = mem_alloc(capacity * sizeof *bigger);
-        for (uint32_t i = 0; i < c->answer_count; i++) bigger[i] = c->answers[(c->answer_head + i) & (c->answer_capacity - 1)];
+        for (uint32_t i = 0; i < c->answer_count; i++)
+            bigger[i] = c->answers[(c->answer_head + i) & (c->answer_capacity - 1)];
         mem_free(c->answers);
         c->answers = bigger;
         c->answer_head = 0;
@@ -38,7 +40,8 @@ void client_answer(struct client *c, struct hold hold, size_t held_before)
     bool silent = reply_silent(c);
     if (silent) c->held.size = held_before;
     ASSERT(c->held.size - held_before <= UINT32_MAX);
-    *answer_add(c) = (struct answer){.hold = hold, .size = (uint32_t)(c->held.size - held_before), .silent = silent};
+    *answer_add(c) = (struct answer){
+        .hold = hold, .size = (uint32_t)(c->held.size - held_before), .silent = silent};
 }
 
 struct request *client_request(struct client *c)
@@ -90,8 +93,10 @@ static bool answer_send(struct client *c)
     } else {
         state = group_hold_state(c->node, &a->hold);
         if (state == HOLD_WAIT) return false;
-        if (state == HOLD_READY) buf_append(out, c->held.data + c->held_at, a->size);
-        else if (!a->silent) reply_error(&err, state == HOLD_UNKNOWN ? TEXT_UNKNOWN : TEXT_NOT_DONE);
+        if (state == HOLD_READY)
+            buf_append(out, c->held.data + c->held_at, a->size);
+        else if (!a->silent)
+            reply_error(&err, state == HOLD_UNKNOWN ? TEXT_UNKNOWN : TEXT_NOT_DONE);
         if (state == HOLD_NOT_DONE) c->node->stats.not_done++;
         if (state == HOLD_UNKNOWN) c->node->stats.unknown++;
         c->held_at += a->size;
@@ -104,8 +109,8 @@ static bool answer_send(struct client *c)
 
 static bool must_pause(const struct client *c)
 {
-    return c->barrier || c->closing || c->answer_count >= CLIENT_ANSWERS_MAX || c->held.size - c->held_at > CLIENT_HELD_MAX ||
-           io_conn_backlog(c->conn) > IO_OUT_HIGH;
+    return c->barrier || c->closing || c->answer_count >= CLIENT_ANSWERS_MAX ||
+           c->held.size - c->held_at > CLIENT_HELD_MAX || io_conn_backlog(c->conn) > IO_OUT_HIGH;
 }
 
 static void client_pause(struct client *c)
@@ -118,7 +123,8 @@ static void client_pause(struct client *c)
 
 void client_release(struct client *c)
 {
-    while (c->answer_count && io_conn_backlog(c->conn) <= 2 * IO_OUT_HIGH && answer_send(c)) continue;
+    while (c->answer_count && io_conn_backlog(c->conn) <= 2 * IO_OUT_HIGH && answer_send(c))
+        continue;
     held_drop(c);
     if (c->answer_count == 0) list_remove(&c->waiting);
     if (c->closing && c->answer_count == 0) {
@@ -220,7 +226,8 @@ static size_t client_data(void *ctx, struct io_conn *conn, struct bytes in)
     }
     c->in_bytes += done;
     n->stats.net_in += done;
-    if (c->closing && c->answer_count == 0) { /* QUIT with nothing in flight: the out-buffer has the OK */
+    if (c->closing &&
+        c->answer_count == 0) { /* QUIT with nothing in flight: the out-buffer has the OK */
         client_end(c);
         io_conn_close(conn, true);
         return in.size;
@@ -243,5 +250,7 @@ static void client_closed(void *ctx, struct io_conn *conn, int error)
     if (conn->user) client_end(conn->user);
 }
 
-const struct io_handler client_handler = {
-    .opened = client_opened, .data = client_data, .drained = client_drained, .closed = client_closed};
+const struct io_handler client_handler = {.opened = client_opened,
+                                          .data = client_data,
+                                          .drained = client_drained,
+                                          .closed = client_closed};

@@ -1,5 +1,6 @@
-/* CLUSTER: the view that Redis Cluster's clients and tools have of a cluster. A node is the master of the slots of the groups it leads, and a
- * replica of the others; what clients send to the wrong node is forwarded, so an old map costs a hop and no error. */
+/* CLUSTER: the view that Redis Cluster's clients and tools have of a cluster. A node is the master
+ * of the slots of the groups it leads, and a replica of the others; what clients send to the wrong
+ * node is forwarded, so an old map costs a hop and no error. */
 #include "node/internal.h"
 #include "base/hash.h"
 #include "base/mem.h"
@@ -24,20 +25,24 @@ static void place_split(const char *address, char *host, size_t size, int64_t *p
     *port = colon ? atoi(colon + 1) : 0;
 }
 
-/* How node `id` is shown: a name of 40 hex digits, its client address, whether it was heard of lately. */
+/* How node `id` is shown: a name of 40 hex digits, its client address, whether it was heard of
+ * lately. */
 static struct place place_of(struct node *n, uint16_t id)
 {
     struct place p = {.up = true};
     char peer_host[64];
     struct peer *peer = n->peers[id];
-    for (int i = 0; i < 40; i++) p.id[i] = "0123456789abcdef"[hash_mix(n->identity.cluster ^ (uint64_t)(id * 64 + i)) & 15];
+    for (int i = 0; i < 40; i++)
+        p.id[i] = "0123456789abcdef"[hash_mix(n->identity.cluster ^ (uint64_t)(id * 64 + i)) & 15];
     place_split(n->identity.address[id], peer_host, sizeof peer_host, &p.bus);
     place_split(peer ? peer->client : n->listen, p.host, sizeof p.host, &p.port);
     if (peer && !peer->client[0]) { /* never met: the usual distance between the two ports */
         memcpy(p.host, peer_host, sizeof p.host);
         p.port = p.bus - 10000;
     }
-    if (peer) p.up = peer->out_ready && !lease_suspects(&n->leases, id, n->config.election_ms * MS, n->started_at, n->now);
+    if (peer)
+        p.up = peer->out_ready &&
+               !lease_suspects(&n->leases, id, n->config.election_ms * MS, n->started_at, n->now);
     return p;
 }
 
@@ -54,7 +59,8 @@ static uint32_t groups_without_leader(struct node *n)
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = &n->groups[i];
         uint16_t leader = group_leader_node(g);
-        bool lost = !leader || (leader == n->identity.node && !g->leading) || (leader != n->identity.node && !place_of(n, leader).up);
+        bool lost = !leader || (leader == n->identity.node && !g->leading) ||
+                    (leader != n->identity.node && !place_of(n, leader).up);
         count += lost;
     }
     return count;
@@ -64,10 +70,15 @@ static void cluster_info(struct node *n, struct reply *out)
 {
     struct buf text = {0};
     uint32_t lost = groups_without_leader(n);
-    buf_printf(&text, "cluster_enabled:%d\r\ncluster_state:%s\r\ncluster_slots_assigned:%d\r\ncluster_slots_ok:%u\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:%u\r\n",
-               n->identity.node_count > 1, lost ? "fail" : "ok", SLOT_COUNT, SLOT_COUNT - lost * (SLOT_COUNT / n->group_count), lost * (SLOT_COUNT / n->group_count));
-    buf_printf(&text, "cluster_known_nodes:%u\r\ncluster_size:%u\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\ncluster_groups:%u\r\ncluster_groups_without_leader:%u\r\n",
-               n->identity.node_count, n->identity.node_count, n->group_count, lost);
+    buf_printf(
+        &text,
+        "cluster_enabled:%d\r\ncluster_state:%s\r\ncluster_slots_assigned:%d\r\ncluster_slots_ok:%u\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:%u\r\n",
+        n->identity.node_count > 1, lost ? "fail" : "ok", SLOT_COUNT,
+        SLOT_COUNT - lost * (SLOT_COUNT / n->group_count), lost * (SLOT_COUNT / n->group_count));
+    buf_printf(
+        &text,
+        "cluster_known_nodes:%u\r\ncluster_size:%u\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\ncluster_groups:%u\r\ncluster_groups_without_leader:%u\r\n",
+        n->identity.node_count, n->identity.node_count, n->group_count, lost);
     reply_verbatim(out, buf_bytes(&text));
     buf_deinit(&text);
 }
@@ -104,7 +115,8 @@ static void cluster_slots(struct node *n, struct reply *out)
 }
 
 /* Slots that `node` leads, as ranges: each pair is given to `each`. */
-static size_t slots_led(struct node *n, uint16_t node, void (*each)(void *ctx, int lo, int hi), void *ctx)
+static size_t slots_led(struct node *n, uint16_t node, void (*each)(void *ctx, int lo, int hi),
+                        void *ctx)
 {
     size_t ranges = 0;
     for (uint32_t i = 0; i < n->group_count; i++) {
@@ -120,15 +132,18 @@ static size_t slots_led(struct node *n, uint16_t node, void (*each)(void *ctx, i
 
 static void range_text(void *ctx, int lo, int hi)
 {
-    if (lo == hi) buf_printf(ctx, " %d", lo);
-    else buf_printf(ctx, " %d-%d", lo, hi);
+    if (lo == hi)
+        buf_printf(ctx, " %d", lo);
+    else
+        buf_printf(ctx, " %d-%d", lo, hi);
 }
 
 static void cluster_node_line(struct node *n, uint16_t id, struct buf *text)
 {
     struct place p = place_of(n, id);
-    buf_printf(text, "%s %s:%lld@%lld %smaster%s - 0 %lld %u %s", p.id, p.host, (long long)p.port, (long long)p.bus, id == n->identity.node ? "myself," : "",
-               p.up ? "" : ",fail", (long long)n->wall_ms, id, p.up ? "connected" : "disconnected");
+    buf_printf(text, "%s %s:%lld@%lld %smaster%s - 0 %lld %u %s", p.id, p.host, (long long)p.port,
+               (long long)p.bus, id == n->identity.node ? "myself," : "", p.up ? "" : ",fail",
+               (long long)n->wall_ms, id, p.up ? "connected" : "disconnected");
     slots_led(n, id, range_text, text);
     buf_append_bytes(text, BYTES("\n"));
 }
@@ -223,17 +238,27 @@ static void cluster_replicas(struct node *n, struct bytes name, struct reply *ou
     reply_error(out, "ERR Unknown node");
 }
 
-void cluster_command(struct client *c, const struct command *cmd, const struct cmd_args *a, struct reply *out)
+void cluster_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                     struct reply *out)
 {
     struct node *n = c->node;
     const char *name = cmd->name;
-    if (!strcmp(name, "info")) cluster_info(n, out);
-    else if (!strcmp(name, "myid") || !strcmp(name, "myshardid")) reply_bulk_str(out, place_of(n, n->identity.node).id);
-    else if (!strcmp(name, "slots")) cluster_slots(n, out);
-    else if (!strcmp(name, "shards")) cluster_shards(n, out);
-    else if (!strcmp(name, "nodes")) cluster_nodes(n, out);
-    else if (!strcmp(name, "keyslot")) reply_i64(out, slot_of(a->v[2]));
-    else if (!strcmp(name, "links")) cluster_links(n, out);
-    else if (!strcmp(name, "replicas")) cluster_replicas(n, a->v[2], out);
-    else reply_errorf(out, "ERR 'cluster|%s' is not served by this version", name);
+    if (!strcmp(name, "info"))
+        cluster_info(n, out);
+    else if (!strcmp(name, "myid") || !strcmp(name, "myshardid"))
+        reply_bulk_str(out, place_of(n, n->identity.node).id);
+    else if (!strcmp(name, "slots"))
+        cluster_slots(n, out);
+    else if (!strcmp(name, "shards"))
+        cluster_shards(n, out);
+    else if (!strcmp(name, "nodes"))
+        cluster_nodes(n, out);
+    else if (!strcmp(name, "keyslot"))
+        reply_i64(out, slot_of(a->v[2]));
+    else if (!strcmp(name, "links"))
+        cluster_links(n, out);
+    else if (!strcmp(name, "replicas"))
+        cluster_replicas(n, a->v[2], out);
+    else
+        reply_errorf(out, "ERR 'cluster|%s' is not served by this version", name);
 }

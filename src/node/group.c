@@ -1,5 +1,6 @@
-/* A replica of one group: the glue between paxos (what must be agreed), the log (what must be kept), peers (who must hear) and the shard
- * (what is applied). Paxos' effects are carried out here in the order in which they come. */
+/* A replica of one group: the glue between paxos (what must be agreed), the log (what must be
+ * kept), peers (who must hear) and the shard (what is applied). Paxos' effects are carried out here
+ * in the order in which they come. */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/hash.h"
@@ -7,9 +8,9 @@
 #include "base/mutant.h"
 #include "redis/object.h"
 
-#define RING_START   16
-#define LEARN_BYTES  (1u << 20)
-#define ENTRIES_MAX  1024
+#define RING_START  16
+#define LEARN_BYTES (1u << 20)
+#define ENTRIES_MAX 1024
 
 /* ---- values ---- */
 
@@ -83,7 +84,8 @@ static void era_begin(struct group *g)
     g->leading = true;
     g->era_ballot = paxos_promised(g->px);
     g->era_began = g->node->now;
-    g->read_confirmed = g->read_open++; /* rounds rise for the machine's whole life, not from era to era */
+    g->read_confirmed =
+        g->read_open++; /* rounds rise for the machine's whole life, not from era to era */
     g->expire_at_ms = 0;
     g->node->stats.elections++;
     shard_lead(g->shard, paxos_next_position(g->px));
@@ -101,9 +103,11 @@ static void fates_note(struct group *g, const struct paxos_entry *e, bool valid)
     }
 }
 
-static enum hold_state past_state(const struct node *n, const struct past_era *p, const struct hold *h)
+static enum hold_state past_state(const struct node *n, const struct past_era *p,
+                                  const struct hold *h)
 {
-    if (h->read_seq > p->read_confirmed) return HOLD_NOT_DONE; /* a read that was never confirmed: ask again */
+    if (h->read_seq > p->read_confirmed)
+        return HOLD_NOT_DONE; /* a read that was never confirmed: ask again */
     if (h->position < p->first) return HOLD_READY;
     if (h->position < p->end) {
         uint8_t fate = p->fate[h->position - p->first];
@@ -121,7 +125,8 @@ enum hold_state group_hold_state(struct node *n, const struct hold *h)
     struct group *g = &n->groups[h->group];
     if (MUTANT(MUTANT_REPLY_BEFORE_CHOSEN)) return HOLD_READY;
     if (h->era == g->era)
-        return h->position <= g->shard->applied && h->read_seq <= g->read_confirmed ? HOLD_READY : HOLD_WAIT;
+        return h->position <= g->shard->applied && h->read_seq <= g->read_confirmed ? HOLD_READY
+                                                                                    : HOLD_WAIT;
     for (int i = 0; i < GROUP_PAST_ERAS; i++)
         if (g->past[i] && g->past[i]->era == h->era) return past_state(n, g->past[i], h);
     return h->read_seq ? HOLD_NOT_DONE : HOLD_UNKNOWN;
@@ -154,7 +159,8 @@ static void later_push(struct group *g, uint64_t after_lsn, uint16_t node, struc
     if (g->later_count == g->later_capacity) {
         uint32_t capacity = g->later_capacity ? 2 * g->later_capacity : 16;
         struct sent_later *bigger = mem_zalloc(capacity * sizeof *bigger);
-        for (uint32_t i = 0; i < g->later_count; i++) bigger[i] = g->later[(g->later_head + i) % g->later_capacity];
+        for (uint32_t i = 0; i < g->later_count; i++)
+            bigger[i] = g->later[(g->later_head + i) % g->later_capacity];
         mem_free(g->later);
         g->later = bigger;
         g->later_head = 0;
@@ -165,7 +171,8 @@ static void later_push(struct group *g, uint64_t after_lsn, uint16_t node, struc
     buf_append_bytes(&s->frame, frame);
 }
 
-/* What waited for the log and is covered now. In order: an earlier message may wait for more than a later one, never sent out of turn. */
+/* What waited for the log and is covered now. In order: an earlier message may wait for more than a
+ * later one, never sent out of turn. */
 static void later_send(struct group *g)
 {
     while (g->later_count && g->later[g->later_head].after_lsn <= g->lsn_synced) {
@@ -209,14 +216,18 @@ static void mark_push(struct node *n, uint64_t log_lsn, uint64_t lsn, struct gro
     if (n->mark_count == n->mark_capacity) {
         uint32_t capacity = n->mark_capacity ? 2 * n->mark_capacity : 256;
         struct append_mark *bigger = mem_alloc(capacity * sizeof *bigger);
-        for (uint32_t i = 0; i < n->mark_count; i++) bigger[i] = n->marks[(n->mark_head + i) % n->mark_capacity];
+        for (uint32_t i = 0; i < n->mark_count; i++)
+            bigger[i] = n->marks[(n->mark_head + i) % n->mark_capacity];
         mem_free(n->marks);
         n->marks = bigger;
         n->mark_head = 0;
         n->mark_capacity = capacity;
     }
-    n->marks[(n->mark_head + n->mark_count++) % n->mark_capacity] = (struct append_mark){log_lsn, lsn, g};
+    n->marks[(n->mark_head + n->mark_count++) % n->mark_capacity] =
+        (struct append_mark){log_lsn, lsn, g};
 }
+
+static void hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn);
 
 static void fx_append(struct group *g, const struct paxos_effect *fx)
 {
@@ -241,6 +252,7 @@ static void fx_append(struct group *g, const struct paxos_effect *fx)
     }
     uint64_t log_lsn = log_append(g->node->log, &r);
     if (fx->lsn) mark_push(g->node, log_lsn, fx->lsn, g);
+    hint_note(g, r.chosen, log_lsn);
 }
 
 /* ---- applying ---- */
@@ -255,8 +267,10 @@ static void fx_chosen(struct group *g, const struct paxos_effect *fx)
     if (!g->broken) {
         if (!shard_apply(g->shard, e, fx->valid, value_bytes(e->value), own)) {
             g->broken = true;
-            node_fatal(n, "group %u: the chosen entry at position %llu cannot be applied; this is a bug or damage in memory, the node stops", g->id,
-                       (unsigned long long)e->position);
+            node_fatal(
+                n,
+                "group %u: the chosen entry at position %llu cannot be applied; this is a bug or damage in memory, the node stops",
+                g->id, (unsigned long long)e->position);
         }
         if (n->config.applied) n->config.applied(n->config.ctx, g->id, e, fx->valid, e->hash);
         fates_note(g, e, fx->valid);
@@ -273,11 +287,12 @@ static void fx_chosen(struct group *g, const struct paxos_effect *fx)
 struct learn {
     struct log_read read;
     struct group *group;
-    uint16_t to;     /* replica */
+    uint16_t to; /* replica */
     uint16_t node;
 };
 
-static void learn_done(void *ctx, struct log_read *r, const struct log_record *records, uint32_t count)
+static void learn_done(void *ctx, struct log_read *r, const struct log_record *records,
+                       uint32_t count)
 {
     struct learn *l = ctx;
     struct group *g = l->group;
@@ -315,8 +330,10 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
     if (!node || node == n->identity.node || (g->fetch_busy >> node & 1)) return;
     if (!first || fx->position < first) {
         if (n->now - g->behind_warned_at > 10000 * MS)
-            node_log(n, "group %u: node %u wants position %llu but the log begins at %llu; it needs a snapshot, which this version cannot send", g->id, node,
-                     (unsigned long long)fx->position, (unsigned long long)first);
+            node_log(
+                n,
+                "group %u: node %u wants position %llu but the log begins at %llu; it needs a snapshot, which this version cannot send",
+                g->id, node, (unsigned long long)fx->position, (unsigned long long)first);
         g->behind_warned_at = n->now;
         return;
     }
@@ -324,7 +341,12 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
     l->group = g;
     l->to = fx->to;
     l->node = node;
-    l->read = (struct log_read){.group = g->id, .position = fx->position, .last = fx->chosen, .bytes_max = LEARN_BYTES, .done = learn_done, .ctx = l};
+    l->read = (struct log_read){.group = g->id,
+                                .position = fx->position,
+                                .last = fx->chosen,
+                                .bytes_max = LEARN_BYTES,
+                                .done = learn_done,
+                                .ctx = l};
     g->fetch_busy |= 1ull << node;
     n->stats.learned++;
     log_read(n->log, &l->read);
@@ -397,17 +419,20 @@ void group_message(struct group *g, struct bytes payload, uint16_t from)
     struct paxos_message m;
     struct node *n = g->node;
 
-    if (!g->px || !paxos_message_decode(payload, &m, entries, values, ENTRIES_MAX) || node_of_replica(g, m.from) != from ||
-        m.to != g->replica) {
+    if (!g->px || !paxos_message_decode(payload, &m, entries, values, ENTRIES_MAX) ||
+        node_of_replica(g, m.from) != from || m.to != g->replica) {
         n->stats.bad_frames++;
         return;
     }
     for (uint32_t i = 0; i < m.entry_count; i++) {
-        if (entries[i].size == values[i].size && (!values[i].size || hash64(values[i], 0) == entries[i].hash)) continue;
+        if (entries[i].size == values[i].size &&
+            (!values[i].size || hash64(values[i], 0) == entries[i].hash))
+            continue;
         n->stats.bad_frames++;
         return;
     }
-    for (uint32_t i = 0; i < m.entry_count; i++) entries[i].value = values[i].size ? value_new(values[i]) : NULL;
+    for (uint32_t i = 0; i < m.entry_count; i++)
+        entries[i].value = values[i].size ? value_new(values[i]) : NULL;
     if (tracing(g) && m.type == PAXOS_ACCEPTED) trace_accepted(g, m.position, from);
     group_step(g, &(struct paxos_event){.type = PAXOS_EV_MESSAGE, .message = &m});
 }
@@ -426,17 +451,22 @@ void group_synced(struct group *g, uint64_t lsn)
 static void propose(struct group *g)
 {
     struct buf *batch = &g->shard->batch;
-    if (!paxos_can_propose(g->px, (uint32_t)batch->size)) return; /* the window is full: the batch goes on growing */
+    if (!paxos_can_propose(g->px, (uint32_t)batch->size))
+        return; /* the window is full: the batch goes on growing */
 
     struct value *v = value_new(buf_bytes(batch));
     ASSERT(paxos_next_position(g->px) == g->shard->next);
     g->node->stats.effects_bytes += v->size;
     g->dirty = false;
     shard_proposed(g->shard);
-    group_step(g, &(struct paxos_event){.type = PAXOS_EV_PROPOSE, .value = v, .size = v->size, .hash = hash64(value_bytes(v), 0)});
+    group_step(g, &(struct paxos_event){.type = PAXOS_EV_PROPOSE,
+                                        .value = v,
+                                        .size = v->size,
+                                        .hash = hash64(value_bytes(v), 0)});
 }
 
-/* Reads of this turn are good if the lease still runs now, after they were made (PROTOCOLS 1.4); else a quorum is asked. */
+/* Reads of this turn are good if the lease still runs now, after they were made (PROTOCOLS 1.4);
+ * else a quorum is asked. */
 static void confirm_reads(struct group *g)
 {
     struct node *n = g->node;
@@ -484,7 +514,8 @@ static void expire(struct group *g, int64_t wall_ms)
     group_wake(g);
 }
 
-/* A heartbeat may move the deadline on, and only an event brings it nearer (group_step looks again). */
+/* A heartbeat may move the deadline on, and only an event brings it nearer (group_step looks
+ * again). */
 static void tick(struct group *g)
 {
     if (g->node->now < g->tick_at) return;
@@ -500,7 +531,7 @@ void group_slow(struct group *g)
     expire(g, io_wall_ms(n->io));
     if (!list_empty(&g->waiting)) group_retry(g);
     if (g->shard->batch.size) group_wake(g); /* a full window, or a transfer, held it back */
-    if (g->past[0]) n->advanced = true; /* a fate may have become unknown by time */
+    if (g->past[0]) n->advanced = true;      /* a fate may have become unknown by time */
     for (int i = 0; i < GROUP_PAST_ERAS; i++) {
         if (!g->past[i] || n->now - g->past[i]->lost_at < 4 * GROUP_FATE_WAIT) continue;
         mem_free(g->past[i]);
@@ -510,20 +541,28 @@ void group_slow(struct group *g)
 
 /* ---- keeping the log short ---- */
 
-/* How far what is chosen is also on disk here. Peers let go of what we told them we have, so it must survive a crash: what was chosen
- * by others while our own write of it was under way does not count yet. */
+/* How far this replica knows what is chosen even after a crash: by the hints in records that are on
+ * disk. Peers let go of what we told them we have, so what was chosen by others while our own write
+ * was under way does not count yet. */
 uint64_t group_durable_chosen(struct group *g)
 {
-    struct node *n = g->node;
-    if (g->chosen_next && log_synced(n->log) >= g->chosen_next_lsn) {
-        g->chosen_durable = g->chosen_next;
-        g->chosen_next = 0;
-    }
-    if (!g->chosen_next && paxos_chosen(g->px) > g->chosen_durable) {
-        g->chosen_next = paxos_chosen(g->px);
-        g->chosen_next_lsn = log_appended(n->log);
+    if (g->hint_next && log_synced(g->node->log) >= g->hint_next_lsn) {
+        g->chosen_durable = g->hint_next;
+        g->hint_next = g->hint_last > g->chosen_durable ? g->hint_last : 0;
+        g->hint_next_lsn = g->hint_last_lsn;
     }
     return g->chosen_durable > g->shard->flushed ? g->chosen_durable : g->shard->flushed;
+}
+
+/* A record that says `chosen` was appended. */
+static void hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn)
+{
+    if (chosen <= g->hint_last) return;
+    g->hint_last = chosen;
+    g->hint_last_lsn = log_lsn;
+    if (g->hint_next) return;
+    g->hint_next = chosen;
+    g->hint_next_lsn = log_lsn;
 }
 
 void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s)
@@ -534,7 +573,8 @@ void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s
     group_set_floor(g);
 }
 
-/* Entries may go once the engine has them here and every member has them chosen: this version has no other way to bring a member up. */
+/* Entries may go once the engine has them here and every member has them chosen: this version has
+ * no other way to bring a member up. */
 void group_set_floor(struct group *g)
 {
     uint64_t floor = g->shard->flushed + 1;
@@ -552,7 +592,10 @@ static void shard_flush_done(void *ctx, struct shard *s, int error)
     struct node *n = g->node;
     node_begin(n);
     if (error) {
-        node_log(n, "group %u: flushing to the engine failed (%s); it is tried again, the log keeps everything meanwhile", g->id, strerror(-error));
+        node_log(
+            n,
+            "group %u: flushing to the engine failed (%s); it is tried again, the log keeps everything meanwhile",
+            g->id, strerror(-error));
         g->flush_retry_at = n->now + 1000 * MS;
         return;
     }
@@ -618,6 +661,7 @@ void group_start(struct group *g)
     ring_fit(g, NULL);
     g->tick_at = 0;
     paxos_start(g->px, io_now(n->io), io_random(n->io), 0, &(struct paxos_sink){group_emit, g});
+    g->chosen_durable = paxos_chosen(g->px);
 }
 
 static void drop_effect(void *ctx, const struct paxos_effect *fx)
@@ -632,7 +676,8 @@ void group_free(struct group *g)
     if (g->px) paxos_deinit(g->px, &(struct paxos_sink){drop_effect, NULL});
     mem_free(g->px);
     mem_free(g->ring);
-    for (uint32_t i = 0; i < g->later_count; i++) buf_deinit(&g->later[(g->later_head + i) % g->later_capacity].frame);
+    for (uint32_t i = 0; i < g->later_count; i++)
+        buf_deinit(&g->later[(g->later_head + i) % g->later_capacity].frame);
     mem_free(g->later);
     for (int i = 0; i < GROUP_PAST_ERAS; i++) mem_free(g->past[i]);
     shard_free(g->shard);

@@ -8,7 +8,8 @@
 #define IDENTITY_MAGIC   0x797469746e656469u /* "identity" */
 #define IDENTITY_VERSION 1
 
-/* magic:8, version:4, size:4 of the body, checksum:8 of the body, body. One copy a block of IO_BLOCK bytes. */
+/* magic:8, version:4, size:4 of the body, checksum:8 of the body, body. One copy a block of
+ * IO_BLOCK bytes. */
 #define IDENTITY_HEAD 24
 
 static void body_encode(const struct identity *id, struct buf *out)
@@ -41,7 +42,9 @@ static bool body_decode(struct bytes body, struct identity *id)
     id->replicas = reader_u32(&r);
     id->founded = reader_u8(&r) != 0;
     id->node_count = reader_u16(&r);
-    if (r.bad || id->node_count == 0 || id->node_count > NODE_NODES_MAX || id->node == 0 || id->node > id->node_count) return false;
+    if (r.bad || id->node_count == 0 || id->node_count > NODE_NODES_MAX || id->node == 0 ||
+        id->node > id->node_count)
+        return false;
     if (id->groups == 0 || id->groups > NODE_GROUPS_MAX || id->replicas == 0) return false;
     for (int i = 1; i <= id->node_count; i++) {
         struct bytes a = reader_blob(&r);
@@ -58,7 +61,8 @@ static bool copy_decode(const uint8_t *block, struct identity *id)
     uint64_t magic = reader_u64(&r);
     uint32_t version = reader_u32(&r), size = reader_u32(&r);
     uint64_t checksum = reader_u64(&r);
-    if (magic != IDENTITY_MAGIC || version != IDENTITY_VERSION || size > IO_BLOCK - IDENTITY_HEAD) return false;
+    if (magic != IDENTITY_MAGIC || version != IDENTITY_VERSION || size > IO_BLOCK - IDENTITY_HEAD)
+        return false;
     struct bytes body = reader_take(&r, size);
     return hash64(body, IDENTITY_MAGIC) == checksum && body_decode(body, id);
 }
@@ -74,7 +78,8 @@ enum identity_result identity_load(struct io *io, struct identity *id)
     if (error) return IDENTITY_E_IO;
     *id = (struct identity){0};
     for (uint64_t i = 0; i < IDENTITY_COPIES; i++) {
-        if (io_file_read_now(io, file, block, sizeof block, i * IO_BLOCK) != (int64_t)sizeof block) continue;
+        if (io_file_read_now(io, file, block, sizeof block, i * IO_BLOCK) != (int64_t)sizeof block)
+            continue;
         for (size_t b = 0; b < sizeof block; b++)
             if (block[b]) last_written = (int)i;
         if (!copy_decode(block, &copy)) continue;
@@ -83,7 +88,8 @@ enum identity_result identity_load(struct io *io, struct identity *id)
     }
     io_file_close(io, file);
     if (good >= 2) return IDENTITY_FOUND;
-    /* Copies are written one after another, so a crash during the very first save leaves nothing behind the first copy. */
+    /* Copies are written one after another, so a crash during the very first save leaves nothing
+     * behind the first copy. */
     return last_written <= 0 ? IDENTITY_NONE : IDENTITY_E_DAMAGED;
 }
 

@@ -1,5 +1,5 @@
-/* Who this node is: the one thing that cannot be rebuilt from peers. File "identity", four checksummed copies of one block each; a start
- * needs two good copies (docs/FORMAT.md). */
+/* Who this node is: the one thing that cannot be rebuilt from peers. File "identity", four
+ * checksummed copies of one block each; a start needs two good copies (docs/FORMAT.md). */
 #ifndef SYNOD_NODE_IDENTITY_H
 #define SYNOD_NODE_IDENTITY_H
 
@@ -7,13 +7,14 @@
 #include "node/node.h"
 
 struct identity {
-    uint64_t sequence;      /* of this version of the file */
-    uint64_t cluster;       /* hash of the founding list */
-    uint16_t node;          /* 1.. */
-    uint64_t disk;          /* drawn when the directory was made; a disk that was lost comes back with another */
-    uint64_t incarnation;   /* rises at every start */
+    uint64_t sequence; /* of this version of the file */
+    uint64_t cluster;  /* hash of the founding list */
+    uint16_t node;     /* 1.. */
+    uint64_t
+        disk; /* drawn when the directory was made; a disk that was lost comes back with another */
+    uint64_t incarnation; /* rises at every start */
     uint32_t groups, replicas;
-    bool founded;           /* every founding node has recorded my disk: I may take part */
+    bool founded; /* every founding node has recorded my disk: I may take part */
     uint16_t node_count;
     char address[NODE_NODES_MAX + 1][64]; /* [1..]: peer addresses */
     uint64_t disks[NODE_NODES_MAX + 1];   /* [1..]: theirs, as first seen; 0: not yet */

@@ -31,8 +31,8 @@ struct value {
 
 /* ---- a reply that may not leave yet ---- */
 
-/* What must be true before: the position is applied and the read round confirmed, both in this era of the group's leadership.
- * group UINT32_MAX: nothing. */
+/* What must be true before: the position is applied and the read round confirmed, both in this era
+ * of the group's leadership. group UINT32_MAX: nothing. */
 struct hold {
     uint32_t group, era;
     uint64_t position, read_seq;
@@ -53,7 +53,7 @@ enum fate { FATE_OPEN, FATE_DONE, FATE_NOT_DONE };
 struct past_era {
     uint32_t era;
     paxos_ballot ballot;
-    uint64_t first, end;      /* positions [first, end) were open */
+    uint64_t first, end; /* positions [first, end) were open */
     uint64_t read_confirmed;
     uint64_t lost_at;
     uint8_t fate[GROUP_FATES];
@@ -70,42 +70,46 @@ struct group {
     uint32_t id;
     uint16_t slot_lo, slot_hi;
     struct paxos_config config;
-    uint16_t replica;          /* mine; 0: no replica here */
-    bool broken;               /* its data failed to apply: takes no part */
+    uint16_t replica; /* mine; 0: no replica here */
+    bool broken;      /* its data failed to apply: takes no part */
 
     struct paxos *px;
     struct paxos_slot *ring;
     uint32_t ring_capacity;
     struct shard *shard;
 
-    uint64_t lsn_synced;       /* paxos' numbering */
-    uint64_t synced_to;        /* while a completion is handed out (node.c) */
+    uint64_t lsn_synced; /* paxos' numbering */
+    uint64_t synced_to;  /* while a completion is handed out (node.c) */
     struct group *synced_next;
-    struct sent_later *later;  /* FIFO ring */
+    struct sent_later *later; /* FIFO ring */
     uint32_t later_head, later_count, later_capacity;
 
-    uint32_t era;              /* of my leadership here; 0: never led */
-    bool leading;              /* serving in this era */
+    uint32_t era; /* of my leadership here; 0: never led */
+    bool leading; /* serving in this era */
     paxos_ballot era_ballot;
     uint64_t era_began;
-    uint64_t read_open, read_confirmed; /* rounds of reads: the one that is filling; the last that was confirmed */
+    uint64_t read_open,
+        read_confirmed; /* rounds of reads: the one that is filling; the last that was confirmed */
     bool reads_this_turn;
-    bool retry_waiting;        /* look at `waiting` again in this turn */
-    bool awake;                /* in node->awake: group_turn has something to do */
+    bool retry_waiting; /* look at `waiting` again in this turn */
+    bool awake;         /* in node->awake: group_turn has something to do */
     struct group *awake_next;
-    bool dirty;                /* has an open batch */
+    bool dirty; /* has an open batch */
     struct past_era *past[GROUP_PAST_ERAS];
 
-    uint16_t leader_hint;      /* node that leads, as last known; 0: unknown */
-    struct list waiting;       /* requests that wait for a leader, or for room */
-    uint64_t tick_at;          /* no earlier than this may paxos want a tick; 0: look */
+    uint16_t leader_hint; /* node that leads, as last known; 0: unknown */
+    struct list waiting;  /* requests that wait for a leader, or for room */
+    uint64_t tick_at;     /* no earlier than this may paxos want a tick; 0: look */
     int64_t expire_at_ms;
-    uint64_t fetch_busy;       /* bit per node: a LEARN is being read for it */
+    uint64_t fetch_busy; /* bit per node: a LEARN is being read for it */
     uint64_t flush_retry_at;
     uint64_t behind_warned_at;
-    uint64_t chosen_durable;   /* as told to peers: all up to here is chosen, and on disk here */
-    uint64_t chosen_next, chosen_next_lsn; /* will be, once the log is synced to there; 0: none */
-    uint64_t peer_chosen[NODE_NODES_MAX + 1], peer_flushed[NODE_NODES_MAX + 1]; /* as they last said */
+    uint64_t
+        chosen_durable; /* what a restart would know to be chosen, at least; as told to peers */
+    uint64_t hint_next, hint_next_lsn, hint_last,
+        hint_last_lsn; /* records that will raise it, once on disk; 0: none */
+    uint64_t peer_chosen[NODE_NODES_MAX + 1],
+        peer_flushed[NODE_NODES_MAX + 1]; /* as they last said */
     uint64_t peer_heard[NODE_NODES_MAX + 1];
 };
 
@@ -115,54 +119,60 @@ struct peer {
     struct node *node;
     uint16_t id;
     char address[64];
-    struct io_conn *out;      /* dialled by me; carries what I say */
-    bool out_ready;           /* its HELLO came back, at up_since */
+    struct io_conn *out; /* dialled by me; carries what I say */
+    bool out_ready;      /* its HELLO came back, at up_since */
     uint64_t up_since;
-    struct io_conn *in;       /* the one it dialled, after its HELLO */
+    struct io_conn *in; /* the one it dialled, after its HELLO */
     uint64_t dial_at, backoff;
-    bool knows_me;            /* it has recorded my disk */
+    bool knows_me; /* it has recorded my disk */
     char client[64], http[64], zone[32];
     uint64_t incarnation;
     uint64_t warned_at;
     struct wire_report report; /* as it last said, at report_at */
     uint64_t report_at;
-    struct list forwarded;    /* requests sent on `out`, in order */
+    struct list forwarded; /* requests sent on `out`, in order */
 };
 
 /* ---- requests ---- */
 
 struct client;
 
-enum request_state { REQUEST_WAITING, REQUEST_FETCHING, REQUEST_FORWARDED, REQUEST_RUNNING, REQUEST_DONE };
+enum request_state {
+    REQUEST_WAITING,
+    REQUEST_FETCHING,
+    REQUEST_FORWARDED,
+    REQUEST_RUNNING,
+    REQUEST_DONE
+};
 
 struct request {
-    struct list link;         /* group->waiting, peer->forwarded, or alone */
-    struct list all;          /* node->requests */
+    struct list link; /* group->waiting, peer->forwarded, or alone */
+    struct list all;  /* node->requests */
     struct node *node;
     uint8_t state;
-    uint8_t version;          /* RESP */
+    uint8_t version; /* RESP */
     bool writes;
-    bool gone;                /* the asker is gone: drop the reply */
-    bool sent;                /* it was forwarded at least once */
-    bool failed;              /* of a parent: the reply is settled */
-    bool refused;             /* its reply says that nothing was done */
+    bool gone;    /* the asker is gone: drop the reply */
+    bool sent;    /* it was forwarded at least once */
+    bool failed;  /* of a parent: the reply is settled */
+    bool refused; /* its reply says that nothing was done */
     uint64_t id;
     uint32_t group;
     const struct command *command;
-    struct cmd_args args;     /* into bytes */
+    struct cmd_args args; /* into bytes */
     uint8_t *bytes;
     uint64_t deadline;
     uint32_t misses;
-    struct hold hold;         /* once evaluated here */
+    struct hold hold; /* once evaluated here */
     struct buf reply;
 
     /* who asked: one of these */
-    struct client *client;    /* a client of mine; `seq` is its answer */
+    struct client *client; /* a client of mine; `seq` is its answer */
     uint64_t seq;
-    uint16_t origin;          /* a peer; `origin_id` is its request, on connection `origin_conn` */
+    uint16_t origin; /* a peer; `origin_id` is its request, on connection `origin_conn` */
     struct io_conn *origin_conn;
     uint64_t origin_id, origin_client;
-    struct request *parent;   /* a command that is spread over groups */
+    struct request *parent; /* a command that is spread over groups */
 
     /* of a parent */
     uint32_t children, next_group;
@@ -171,10 +181,10 @@ struct request {
 
     struct space_fetch fetch;
 
-    bool sleeping;            /* DEBUG SLEEP: done at the deadline */
-    uint32_t wait_replicas;   /* WAIT: how many must have wait_position on disk */
+    bool sleeping;          /* DEBUG SLEEP: done at the deadline */
+    uint32_t wait_replicas; /* WAIT: how many must have wait_position on disk */
     uint64_t wait_position;
-    bool traced;              /* TRACE: the reply is wrapped (trace.c) */
+    bool traced;               /* TRACE: the reply is wrapped (trace.c) */
     struct timeline *timeline; /* at the leader */
     uint16_t slot;
     uint64_t began;
@@ -184,34 +194,39 @@ struct request {
 
 struct answer { /* one a command, in order */
     struct hold hold;
-    uint32_t size;            /* of its reply, next in client->held; or request != NULL */
-    bool silent;              /* CLIENT REPLY OFF or SKIP */
+    uint32_t size; /* of its reply, next in client->held; or request != NULL */
+    bool silent;   /* CLIENT REPLY OFF or SKIP */
     struct request *request;
 };
 
 /* SKIP_NEXT: CLIENT REPLY SKIP itself is being answered (with nothing). */
-enum client_reply_mode { CLIENT_REPLY_ON, CLIENT_REPLY_OFF, CLIENT_REPLY_SKIP_NEXT, CLIENT_REPLY_SKIP };
+enum client_reply_mode {
+    CLIENT_REPLY_ON,
+    CLIENT_REPLY_OFF,
+    CLIENT_REPLY_SKIP_NEXT,
+    CLIENT_REPLY_SKIP
+};
 
 struct client {
-    struct list link;         /* node->clients */
-    struct list waiting;      /* node->waiting while it has answers */
+    struct list link;    /* node->clients */
+    struct list waiting; /* node->waiting while it has answers */
     struct node *node;
     struct io_conn *conn;
     uint64_t id;
     uint8_t version;
     struct resp_args args;
-    struct answer *answers;   /* ring */
+    struct answer *answers; /* ring */
     uint32_t answer_head, answer_count, answer_capacity;
-    uint64_t answer_seq;      /* of answers[head] */
-    struct buf held;          /* replies of evaluated answers, in order, from held_at on */
+    uint64_t answer_seq; /* of answers[head] */
+    struct buf held;     /* replies of evaluated answers, in order, from held_at on */
     size_t held_at;
-    uint32_t async;           /* answers with a request */
-    uint64_t async_epoch;     /* leader_epoch when the oldest of them was made */
-    struct request *barrier;  /* nothing is parsed before it is done */
-    bool paused, closing;     /* closing: after the answers left */
+    uint32_t async;          /* answers with a request */
+    uint64_t async_epoch;    /* leader_epoch when the oldest of them was made */
+    struct request *barrier; /* nothing is parsed before it is done */
+    bool paused, closing;    /* closing: after the answers left */
     uint8_t reply_mode;
     bool readonly, no_evict, no_touch;
-    uint32_t written_group;   /* of the last write, for WAIT; UINT32_MAX: none */
+    uint32_t written_group; /* of the last write, for WAIT; UINT32_MAX: none */
     char name[64], lib_name[64], lib_version[32];
     uint64_t created_at, active_at;
     int64_t created_ms;
@@ -227,8 +242,10 @@ struct append_mark { /* which of a group's appends a log record was */
 };
 
 struct node_stats {
-    uint64_t commands, connections, rejected, forwarded, forwarded_in, evaluated, misses, entries, effects_bytes;
-    uint64_t not_done, unknown, bad_frames, reads_lease, reads_quorum, elections, learned, refused_full, expired;
+    uint64_t commands, connections, rejected, forwarded, forwarded_in, evaluated, misses, entries,
+        effects_bytes;
+    uint64_t not_done, unknown, bad_frames, reads_lease, reads_quorum, elections, learned,
+        refused_full, expired;
     uint64_t net_in, net_out;
 };
 
@@ -248,22 +265,22 @@ struct node {
 
     struct log *log;
     struct lease_table leases;
-    bool taking_part;          /* founded, and paxos started */
-    bool dead;                 /* fatal was called */
+    bool taking_part; /* founded, and paxos started */
+    bool dead;        /* fatal was called */
     bool stopping, shutdown_asked;
     uint64_t stop_at;
     uint64_t started_at;
     int64_t started_ms;
 
     struct group *groups;
-    struct group *awake;       /* those with something to do at the end of this turn */
+    struct group *awake; /* those with something to do at the end of this turn */
     uint32_t group_count;
     uint32_t slot_group_count; /* = group_count */
     uint16_t *slot_group;      /* slot -> group */
 
     struct peer *peers[NODE_NODES_MAX + 1]; /* [id]; own id: NULL */
     struct io_listener *client_listener, *peer_listener;
-    struct list incoming;      /* peer connections before their HELLO */
+    struct list incoming; /* peer connections before their HELLO */
 
     struct append_mark *marks; /* FIFO ring of appends not yet on disk */
     uint32_t mark_head, mark_count, mark_capacity;
@@ -273,25 +290,25 @@ struct node {
     struct list clients, waiting; /* waiting: clients with answers */
     uint32_t client_count;
     uint64_t client_id, request_id;
-    struct map requests_by_id;    /* forwarded ones: id -> request */
-    struct list requests;         /* all */
-    struct list remote;           /* evaluated for peers, hold not yet ready */
+    struct map requests_by_id; /* forwarded ones: id -> request */
+    struct list requests;      /* all */
+    struct list remote;        /* evaluated for peers, hold not yet ready */
     struct buf scratch, scratch2;
 
-    uint64_t now;              /* of this turn, or of the handler under way */
+    uint64_t now; /* of this turn, or of the handler under way */
     int64_t wall_ms;
     struct prng random;
-    uint64_t leader_epoch;     /* rises whenever any group's leader changes, as far as known here */
+    uint64_t leader_epoch; /* rises whenever any group's leader changes, as far as known here */
     uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at, flush_at;
-    bool log_full;             /* refuse writes that need room */
-    bool advanced;             /* something was applied or confirmed since replies were last released */
+    bool log_full; /* refuse writes that need room */
+    bool advanced; /* something was applied or confirmed since replies were last released */
 
     struct node_stats stats;
     uint64_t ops_per_s, ops_at, ops_before; /* commands in the last second */
     struct slow_entry slow[128];
     uint64_t slow_count, slow_id;
     int64_t slow_micros;
-    struct list traces;        /* TRACE commands under way (trace.c) */
+    struct list traces; /* TRACE commands under way (trace.c) */
 };
 
 /* node.c */
@@ -328,10 +345,10 @@ static inline void group_retry(struct group *g)
     g->retry_waiting = true;
     group_wake(g);
 }
-void group_turn(struct group *g);            /* proposes the open batch, asks for reads */
-void group_slow(struct group *g);            /* every 10 ms or so: ticks, expiry */
-bool group_can_write(struct group *g);       /* an evaluation that writes may be started */
-bool group_serves(const struct group *g);    /* evaluates commands */
+void group_turn(struct group *g);         /* proposes the open batch, asks for reads */
+void group_slow(struct group *g);         /* every 10 ms or so: ticks, expiry */
+bool group_can_write(struct group *g);    /* an evaluation that writes may be started */
+bool group_serves(const struct group *g); /* evaluates commands */
 struct hold group_hold(struct group *g, uint64_t saw, bool wrote);
 enum hold_state group_hold_state(struct node *n, const struct hold *h);
 uint16_t group_leader_node(const struct group *g); /* 0: unknown */
@@ -345,36 +362,45 @@ void peers_start(struct node *n);
 void peers_turn(struct node *n);
 void peers_free(struct node *n);
 void peer_send(struct node *n, uint16_t to, struct bytes frame);
-struct buf *peer_out(struct node *n, uint16_t to); /* NULL: not connected, or too much waits already */
+struct buf *peer_out(struct node *n,
+                     uint16_t to); /* NULL: not connected, or too much waits already */
 extern const struct io_handler peer_in_handler;
 
 /* client.c */
 extern const struct io_handler client_handler;
 void client_end(struct client *c);
-void client_release(struct client *c);  /* sends what may leave */
+void client_release(struct client *c); /* sends what may leave */
 void client_unblock(struct client *c);
-struct request *client_request(struct client *c); /* adds an answer that waits for the returned request */
-void client_answer(struct client *c, struct hold hold, size_t held_before); /* the reply was appended to c->held */
+struct request *
+client_request(struct client *c); /* adds an answer that waits for the returned request */
+void client_answer(struct client *c, struct hold hold,
+                   size_t held_before); /* the reply was appended to c->held */
 struct client *client_by_id(struct node *n, uint64_t id);
 
 /* request.c */
-void request_dispatch(struct client *c);             /* c->args is a whole command */
+void request_dispatch(struct client *c); /* c->args is a whole command */
 void request_remote(struct peer *p, struct io_conn *conn, const struct wire_command *w);
 void request_replied(struct peer *p, const struct wire_reply *w);
 void request_peer_lost(struct peer *p);
-void request_conn_lost(struct node *n, struct io_conn *conn); /* a peer's connection that awaited replies */
-void request_retry_group(struct group *g);           /* leader changed, or there is room again */
+void request_conn_lost(struct node *n,
+                       struct io_conn *conn); /* a peer's connection that awaited replies */
+void request_retry_group(struct group *g);    /* leader changed, or there is room again */
 void request_release_remote(struct node *n);
 void request_deadlines(struct node *n);
 void request_client_gone(struct node *n, struct client *c);
 void request_free(struct request *r);
 void request_free_all(struct node *n);
-struct request *request_spread(struct client *c, const struct command *cmd, const struct cmd_args *a);
-void request_sleep(struct client *c, const struct command *cmd, const struct cmd_args *a, uint64_t ns);
-void request_wait_replicas(struct client *c, const struct command *cmd, const struct cmd_args *a, uint64_t timeout_ms);
+struct request *request_spread(struct client *c, const struct command *cmd,
+                               const struct cmd_args *a);
+void request_sleep(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                   uint64_t ns);
+void request_wait_replicas(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                           uint64_t timeout_ms);
 void request_trace(struct client *c, const struct cmd_args *a, struct reply *out);
-#define TEXT_NOT_DONE "TRYAGAIN the leadership of the group moved before this was done; nothing was changed, send it again"
-#define TEXT_UNKNOWN  "UNKNOWN the leader was lost before the outcome was known; the write may or may not have been done"
+#define TEXT_NOT_DONE                                                                              \
+    "TRYAGAIN the leadership of the group moved before this was done; nothing was changed, send it again"
+#define TEXT_UNKNOWN                                                                               \
+    "UNKNOWN the leader was lost before the outcome was known; the write may or may not have been done"
 
 /* trace.c */
 struct timeline;
@@ -393,11 +419,14 @@ static inline bool tracing(const struct group *g)
     return !list_empty(&g->node->traces);
 }
 
-/* local.c: commands answered by the node itself. False: it became a request (spread, or to be answered later). */
-void local_command(struct client *c, const struct command *cmd, const struct cmd_args *a, struct reply *out);
+/* local.c: commands answered by the node itself. False: it became a request (spread, or to be
+ * answered later). */
+void local_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                   struct reply *out);
 /* info.c, cluster.c, status.c */
 void info_command(struct client *c, const struct cmd_args *a, struct reply *out);
-void cluster_command(struct client *c, const struct command *cmd, const struct cmd_args *a, struct reply *out);
+void cluster_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                     struct reply *out);
 uint64_t info_memory_bytes(struct node *n); /* resident; 0: not known */
 void status_report(struct node *n, struct wire_report *r);
 void status_json(struct node *n, struct buf *out);

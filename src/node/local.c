@@ -1,5 +1,6 @@
-/* Commands that a node answers by itself: the connection, the server, its settings. Found by full name in a table of functions; the
- * larger families have files of their own (info.c, cluster.c, status.c). */
+/* Commands that a node answers by itself: the connection, the server, its settings. Found by full
+ * name in a table of functions; the larger families have files of their own (info.c, cluster.c,
+ * status.c). */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -40,9 +41,12 @@ static bool word_is_plain(struct bytes s)
 
 static void local_ping(struct local *l)
 {
-    if (l->a->count > 2) reply_error(l->out, "ERR wrong number of arguments for 'ping' command");
-    else if (l->a->count == 2) reply_bulk(l->out, l->a->v[1]);
-    else reply_simple(l->out, "PONG");
+    if (l->a->count > 2)
+        reply_error(l->out, "ERR wrong number of arguments for 'ping' command");
+    else if (l->a->count == 2)
+        reply_bulk(l->out, l->a->v[1]);
+    else
+        reply_simple(l->out, "PONG");
 }
 
 static void local_echo(struct local *l)
@@ -74,16 +78,22 @@ static void local_reset(struct local *l)
 static void local_select(struct local *l)
 {
     int64_t db;
-    if (!bytes_to_i64(l->a->v[1], &db)) reply_error(l->out, "ERR invalid DB index");
-    else if (db != 0) reply_error(l->out, "ERR DB index is out of range");
-    else reply_ok(l->out);
+    if (!bytes_to_i64(l->a->v[1], &db))
+        reply_error(l->out, "ERR invalid DB index");
+    else if (db != 0)
+        reply_error(l->out, "ERR DB index is out of range");
+    else
+        reply_ok(l->out);
 }
 
 static void local_auth(struct local *l)
 {
-    if (l->a->count > 3) reply_error(l->out, ERR_SYNTAX);
+    if (l->a->count > 3)
+        reply_error(l->out, ERR_SYNTAX);
     else
-        reply_error(l->out, "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?");
+        reply_error(
+            l->out,
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?");
 }
 
 static void local_hello(struct local *l)
@@ -111,18 +121,22 @@ static void local_hello(struct local *l)
             name = l->a->v[++i];
         } else if (arg_is(l, i, "auth") && i + 2 < l->a->count) {
             if (!bytes_equal(l->a->v[i + 1], BYTES("default"))) {
-                reply_error(l->out, "WRONGPASS invalid username-password pair or user is disabled.");
+                reply_error(l->out,
+                            "WRONGPASS invalid username-password pair or user is disabled.");
                 return;
             }
-            i += 2; /* the default user has no password: any is as good as none, as in Redis with nopass */
+            i += 2; /* the default user has no password: any is as good as none, as in Redis with
+                       nopass */
         } else {
-            reply_errorf(l->out, "ERR Syntax error in HELLO option '%.*s'", (int)(l->a->v[i].size < 64 ? l->a->v[i].size : 64),
+            reply_errorf(l->out, "ERR Syntax error in HELLO option '%.*s'",
+                         (int)(l->a->v[i].size < 64 ? l->a->v[i].size : 64),
                          (const char *)l->a->v[i].data);
             return;
         }
     }
     if (name.size >= sizeof c->name || !word_is_plain(name)) {
-        reply_error(l->out, "ERR Client names cannot contain spaces, newlines or special characters.");
+        reply_error(l->out,
+                    "ERR Client names cannot contain spaces, newlines or special characters.");
         return;
     }
     if (name.size) copy_word(c->name, sizeof c->name, name);
@@ -132,7 +146,8 @@ static void local_hello(struct local *l)
     reply_bulk_str(l->out, "version"), reply_bulk_str(l->out, "7.2.0");
     reply_bulk_str(l->out, "proto"), reply_i64(l->out, version);
     reply_bulk_str(l->out, "id"), reply_i64(l->out, (int64_t)c->id);
-    reply_bulk_str(l->out, "mode"), reply_bulk_str(l->out, l->n->identity.node_count > 1 ? "cluster" : "standalone");
+    reply_bulk_str(l->out, "mode"),
+        reply_bulk_str(l->out, l->n->identity.node_count > 1 ? "cluster" : "standalone");
     reply_bulk_str(l->out, "role"), reply_bulk_str(l->out, "master");
     reply_bulk_str(l->out, "modules"), reply_array(l->out, 0);
 }
@@ -142,11 +157,17 @@ static void local_hello(struct local *l)
 static void client_line(struct client *c, struct buf *out)
 {
     struct node *n = c->node;
-    buf_printf(out, "id=%llu addr=%s laddr=%s fd=%llu name=%s age=%llu idle=%llu flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 ",
-               (unsigned long long)c->id, c->conn->peer, n->listen, (unsigned long long)c->id, c->name, (unsigned long long)((n->now - c->created_at) / (1000 * MS)),
-               (unsigned long long)((n->now - c->active_at) / (1000 * MS)), c->readonly ? "r" : "N");
-    buf_printf(out, "argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%zu oll=0 omem=%zu tot-mem=%zu events=r cmd=%s user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
-               c->conn->out.size, c->held.capacity, sizeof *c + c->held.capacity, c->last_command, c->version, c->lib_name, c->lib_version);
+    buf_printf(
+        out,
+        "id=%llu addr=%s laddr=%s fd=%llu name=%s age=%llu idle=%llu flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 ",
+        (unsigned long long)c->id, c->conn->peer, n->listen, (unsigned long long)c->id, c->name,
+        (unsigned long long)((n->now - c->created_at) / (1000 * MS)),
+        (unsigned long long)((n->now - c->active_at) / (1000 * MS)), c->readonly ? "r" : "N");
+    buf_printf(
+        out,
+        "argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%zu oll=0 omem=%zu tot-mem=%zu events=r cmd=%s user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
+        c->conn->out.size, c->held.capacity, sizeof *c + c->held.capacity, c->last_command,
+        c->version, c->lib_name, c->lib_version);
 }
 
 static void local_client_id(struct local *l)
@@ -156,8 +177,10 @@ static void local_client_id(struct local *l)
 
 static void local_client_getname(struct local *l)
 {
-    if (l->c->name[0]) reply_bulk_str(l->out, l->c->name);
-    else reply_nil(l->out);
+    if (l->c->name[0])
+        reply_bulk_str(l->out, l->c->name);
+    else
+        reply_nil(l->out);
 }
 
 static void local_client_setname(struct local *l)
@@ -166,7 +189,8 @@ static void local_client_setname(struct local *l)
     if (name.size >= sizeof l->c->name) {
         reply_errorf(l->out, "ERR client names are at most %zu bytes long", sizeof l->c->name - 1);
     } else if (!word_is_plain(name)) {
-        reply_error(l->out, "ERR Client names cannot contain spaces, newlines or special characters.");
+        reply_error(l->out,
+                    "ERR Client names cannot contain spaces, newlines or special characters.");
     } else {
         copy_word(l->c->name, sizeof l->c->name, name);
         reply_ok(l->out);
@@ -178,12 +202,18 @@ static void local_client_setinfo(struct local *l)
     struct bytes value = l->a->v[3];
     bool name = arg_is(l, 2, "lib-name"), version = arg_is(l, 2, "lib-ver");
     if (!name && !version) {
-        reply_errorf(l->out, "ERR Unrecognized option '%.*s'", (int)(l->a->v[2].size < 64 ? l->a->v[2].size : 64), (const char *)l->a->v[2].data);
-    } else if (!word_is_plain(value) || value.size >= (name ? sizeof l->c->lib_name : sizeof l->c->lib_version)) {
-        reply_errorf(l->out, "ERR %s cannot contain spaces, newlines or special characters.", name ? "lib-name" : "lib-ver");
+        reply_errorf(l->out, "ERR Unrecognized option '%.*s'",
+                     (int)(l->a->v[2].size < 64 ? l->a->v[2].size : 64),
+                     (const char *)l->a->v[2].data);
+    } else if (!word_is_plain(value) ||
+               value.size >= (name ? sizeof l->c->lib_name : sizeof l->c->lib_version)) {
+        reply_errorf(l->out, "ERR %s cannot contain spaces, newlines or special characters.",
+                     name ? "lib-name" : "lib-ver");
     } else {
-        if (name) copy_word(l->c->lib_name, sizeof l->c->lib_name, value);
-        else copy_word(l->c->lib_version, sizeof l->c->lib_version, value);
+        if (name)
+            copy_word(l->c->lib_name, sizeof l->c->lib_name, value);
+        else
+            copy_word(l->c->lib_version, sizeof l->c->lib_version, value);
         reply_ok(l->out);
     }
 }
@@ -202,7 +232,8 @@ static void local_client_list(struct local *l)
     int64_t id;
     if (l->a->count > 3 && arg_is(l, 2, "id")) {
         for (uint32_t i = 3; i < l->a->count; i++) {
-            struct client *c = bytes_to_i64(l->a->v[i], &id) ? client_by_id(l->n, (uint64_t)id) : NULL;
+            struct client *c =
+                bytes_to_i64(l->a->v[i], &id) ? client_by_id(l->n, (uint64_t)id) : NULL;
             if (c) client_line(c, &text);
         }
     } else if (l->a->count == 2 || (l->a->count == 4 && arg_is(l, 2, "type"))) {
@@ -233,11 +264,16 @@ static bool kill_parse(struct local *l, struct kill *k)
         return true;
     }
     for (uint32_t i = 2; i + 1 < l->a->count; i += 2) {
-        if (arg_is(l, i, "id") && bytes_to_i64(l->a->v[i + 1], &k->id)) k->by_id = true;
-        else if (arg_is(l, i, "addr")) k->by_addr = true, k->addr = l->a->v[i + 1];
-        else if (arg_is(l, i, "skipme")) k->skip_me = !arg_is(l, i + 1, "no");
-        else if (arg_is(l, i, "laddr") || arg_is(l, i, "type") || arg_is(l, i, "user")) continue;
-        else return false;
+        if (arg_is(l, i, "id") && bytes_to_i64(l->a->v[i + 1], &k->id))
+            k->by_id = true;
+        else if (arg_is(l, i, "addr"))
+            k->by_addr = true, k->addr = l->a->v[i + 1];
+        else if (arg_is(l, i, "skipme"))
+            k->skip_me = !arg_is(l, i + 1, "no");
+        else if (arg_is(l, i, "laddr") || arg_is(l, i, "type") || arg_is(l, i, "user"))
+            continue;
+        else
+            return false;
     }
     return l->a->count % 2 == 0;
 }
@@ -254,7 +290,9 @@ static void local_client_kill(struct local *l)
     for (struct list *at = l->n->clients.next; at != &l->n->clients; at = next) {
         next = at->next;
         struct client *c = LIST_OF(at, struct client, link);
-        if ((k.by_id && c->id != (uint64_t)k.id) || (k.by_addr && !bytes_equal(k.addr, bytes_str(c->conn->peer)))) continue;
+        if ((k.by_id && c->id != (uint64_t)k.id) ||
+            (k.by_addr && !bytes_equal(k.addr, bytes_str(c->conn->peer))))
+            continue;
         if (c == l->c && k.skip_me) continue;
         killed++;
         if (c == l->c) {
@@ -265,9 +303,12 @@ static void local_client_kill(struct local *l)
         client_end(c);
         io_conn_close(conn, false);
     }
-    if (l->a->count > 3) reply_i64(l->out, killed);
-    else if (killed) reply_ok(l->out);
-    else reply_error(l->out, "ERR No such client");
+    if (l->a->count > 3)
+        reply_i64(l->out, killed);
+    else if (killed)
+        reply_ok(l->out);
+    else
+        reply_error(l->out, "ERR No such client");
 }
 
 static void on_off(struct local *l, bool *flag)
@@ -307,7 +348,8 @@ static void local_client_reply(struct local *l)
 
 static void local_readonly(struct local *l)
 {
-    l->c->readonly = true; /* remembered and shown; reads stay linearizable, which is more than was asked */
+    l->c->readonly =
+        true; /* remembered and shown; reads stay linearizable, which is more than was asked */
     reply_ok(l->out);
 }
 
@@ -354,7 +396,9 @@ static void local_lastsave(struct local *l)
 
 static void local_lolwut(struct local *l)
 {
-    reply_verbatim(l->out, BYTES("  o---o\n   \\ /   synod: three who met and agreed\n    o\n\nsynod ver. 0.1.0\n"));
+    reply_verbatim(
+        l->out,
+        BYTES("  o---o\n   \\ /   synod: three who met and agreed\n    o\n\nsynod ver. 0.1.0\n"));
 }
 
 static void local_role(struct local *l)
@@ -528,14 +572,22 @@ static void get_bulk(struct node *n, struct buf *out)
 }
 
 static const struct setting settings[] = {
-    {"appendfsync", get_always, NULL},        {"appendonly", get_yes, NULL},
-    {"cluster-enabled", get_cluster, NULL},   {"databases", get_databases, NULL},
-    {"maxclients", get_clients, set_clients}, {"maxmemory", get_maxmemory, NULL},
-    {"maxmemory-policy", get_policy, NULL},   {"port", get_port, NULL},
-    {"proto-max-bulk-len", get_bulk, NULL},   {"read-mode", get_read_mode, set_read_mode},
-    {"requirepass", get_empty, NULL},         {"save", get_empty, NULL},
-    {"slowlog-log-slower-than", get_slow, set_slow}, {"tls-port", get_maxmemory, NULL},
-    {"cluster-announce-ip", get_empty, NULL}, {"replica-read-only", get_no, NULL},
+    {"appendfsync", get_always, NULL},
+    {"appendonly", get_yes, NULL},
+    {"cluster-enabled", get_cluster, NULL},
+    {"databases", get_databases, NULL},
+    {"maxclients", get_clients, set_clients},
+    {"maxmemory", get_maxmemory, NULL},
+    {"maxmemory-policy", get_policy, NULL},
+    {"port", get_port, NULL},
+    {"proto-max-bulk-len", get_bulk, NULL},
+    {"read-mode", get_read_mode, set_read_mode},
+    {"requirepass", get_empty, NULL},
+    {"save", get_empty, NULL},
+    {"slowlog-log-slower-than", get_slow, set_slow},
+    {"tls-port", get_maxmemory, NULL},
+    {"cluster-announce-ip", get_empty, NULL},
+    {"replica-read-only", get_no, NULL},
 };
 #define SETTING_COUNT (sizeof settings / sizeof *settings)
 
@@ -579,15 +631,23 @@ static void local_config_set(struct local *l)
         const struct setting *s = setting_find(name);
         int size = (int)(name.size < 64 ? name.size : 64);
         if (!s) {
-            reply_errorf(l->out, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'", size, (const char *)name.data);
+            reply_errorf(l->out,
+                         "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'", size,
+                         (const char *)name.data);
             return;
         }
         if (!s->set) {
-            reply_errorf(l->out, "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't set immutable config", size, (const char *)name.data);
+            reply_errorf(
+                l->out,
+                "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't set immutable config",
+                size, (const char *)name.data);
             return;
         }
         if (!s->set(l->n, l->a->v[i + 1])) {
-            reply_errorf(l->out, "ERR CONFIG SET failed (possibly related to argument '%.*s') - argument couldn't be parsed", size, (const char *)name.data);
+            reply_errorf(
+                l->out,
+                "ERR CONFIG SET failed (possibly related to argument '%.*s') - argument couldn't be parsed",
+                size, (const char *)name.data);
             return;
         }
     }
@@ -614,12 +674,16 @@ static void local_zero(struct local *l)
 
 static void local_latency_doctor(struct local *l)
 {
-    reply_verbatim(l->out, BYTES("See SLOWLOG GET, INFO (log_write_*) and `synod status`: synod keeps no latency events of its own.\n"));
+    reply_verbatim(
+        l->out,
+        BYTES(
+            "See SLOWLOG GET, INFO (log_write_*) and `synod status`: synod keeps no latency events of its own.\n"));
 }
 
 static void local_memory_doctor(struct local *l)
 {
-    reply_verbatim(l->out, BYTES("Memory is bounded by the node's settings; INFO memory has the parts.\n"));
+    reply_verbatim(l->out,
+                   BYTES("Memory is bounded by the node's settings; INFO memory has the parts.\n"));
 }
 
 static void local_memory_stats(struct local *l)
@@ -722,7 +786,8 @@ static const struct {
     {"synod", "status", local_synod_status},
 };
 
-void local_command(struct client *c, const struct command *cmd, const struct cmd_args *a, struct reply *out)
+void local_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                   struct reply *out)
 {
     struct local l = {c, c->node, cmd, a, out};
     if (cmd->parent && strcmp(cmd->name, "help") == 0) {
@@ -738,7 +803,9 @@ void local_command(struct client *c, const struct command *cmd, const struct cmd
         return;
     }
     for (size_t i = 0; i < sizeof locals / sizeof *locals; i++) {
-        bool same_parent = cmd->parent && locals[i].parent ? strcmp(cmd->parent, locals[i].parent) == 0 : cmd->parent == locals[i].parent;
+        bool same_parent = cmd->parent && locals[i].parent
+                               ? strcmp(cmd->parent, locals[i].parent) == 0
+                               : cmd->parent == locals[i].parent;
         if (!same_parent || strcmp(cmd->name, locals[i].name) != 0) continue;
         locals[i].fn(&l);
         return;

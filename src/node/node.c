@@ -1,4 +1,5 @@
-/* The life of a node and its turn: recover, found, serve; then in every turn propose what was evaluated, write the log, release replies. */
+/* The life of a node and its turn: recover, found, serve; then in every turn propose what was
+ * evaluated, write the log, release replies. */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/hash.h"
@@ -10,11 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SLOW_EVERY   (10 * MS)   /* ticks, deadlines, flushing */
+#define SLOW_EVERY       (10 * MS) /* ticks, deadlines, flushing */
 #define FLUSH_LOOK_EVERY (50 * MS)
-#define SPREAD_EVERY    (250 * MS)  /* at most one leadership is given back in that time */
-#define SPREAD_PATIENCE (3000 * MS) /* after a node came up, or a leadership began */
-#define BEAT_EVERY   (1000 * MS) /* a write to an idle log, to know that the device lives */
+#define SPREAD_EVERY     (250 * MS)  /* at most one leadership is given back in that time */
+#define SPREAD_PATIENCE  (3000 * MS) /* after a node came up, or a leadership began */
+#define BEAT_EVERY       (1000 * MS) /* a write to an idle log, to know that the device lives */
 
 /* ---- words for the operator ---- */
 
@@ -86,7 +87,9 @@ static bool found_parse(const char *list, struct identity *id, char *error, size
     while (*at) {
         size_t size = strcspn(at, ",");
         if (size == 0 || size >= sizeof id->address[0] || id->node_count == NODE_NODES_MAX) {
-            snprintf(error, error_size, "--found must be 1 to %d addresses HOST:PORT separated by commas, got '%s'", NODE_NODES_MAX, list);
+            snprintf(error, error_size,
+                     "--found must be 1 to %d addresses HOST:PORT separated by commas, got '%s'",
+                     NODE_NODES_MAX, list);
             return false;
         }
         memcpy(id->address[++id->node_count], at, size);
@@ -118,14 +121,17 @@ static bool identity_found(struct node *n, char *error, size_t error_size)
     for (int i = 1; i <= id->node_count; i++)
         if (strcmp(id->address[i], c->peer) == 0) id->node = (uint16_t)i;
     if (!id->node) {
-        snprintf(error, error_size, "--found does not contain this node's own peer address %s", c->peer);
+        snprintf(error, error_size, "--found does not contain this node's own peer address %s",
+                 c->peer);
         return false;
     }
     id->groups = c->groups ? c->groups : 16;
     id->replicas = c->replicas ? c->replicas : (id->node_count < 5 ? id->node_count : 5);
-    if (id->groups > NODE_GROUPS_MAX || id->replicas > id->node_count || id->replicas > PAXOS_MEMBERS_MAX) {
-        snprintf(error, error_size, "--groups is at most %d and --replicas at most the number of nodes (%u) and %d", NODE_GROUPS_MAX, id->node_count,
-                 PAXOS_MEMBERS_MAX);
+    if (id->groups > NODE_GROUPS_MAX || id->replicas > id->node_count ||
+        id->replicas > PAXOS_MEMBERS_MAX) {
+        snprintf(error, error_size,
+                 "--groups is at most %d and --replicas at most the number of nodes (%u) and %d",
+                 NODE_GROUPS_MAX, id->node_count, PAXOS_MEMBERS_MAX);
         return false;
     }
     id->cluster = cluster_id(id);
@@ -141,17 +147,23 @@ static bool identity_agrees(struct node *n, char *error, size_t error_size)
     const struct node_config *c = &n->config;
     if (c->found && !found_parse(c->found, &given, error, error_size)) return false;
     if (c->found && cluster_id(&given) != id->cluster) {
-        snprintf(error, error_size, "--found differs from the list this data directory was founded with; leave it out or use another directory");
+        snprintf(
+            error, error_size,
+            "--found differs from the list this data directory was founded with; leave it out or use another directory");
         return false;
     }
     if ((c->groups && c->groups != id->groups) || (c->replicas && c->replicas != id->replicas)) {
-        snprintf(error, error_size, "this data directory was founded with %u groups and %u replicas; leave --groups and --replicas out", id->groups,
-                 id->replicas);
+        snprintf(
+            error, error_size,
+            "this data directory was founded with %u groups and %u replicas; leave --groups and --replicas out",
+            id->groups, id->replicas);
         return false;
     }
     if (id->node_count > 1 && strcmp(id->address[id->node], c->peer) != 0) {
-        snprintf(error, error_size, "this data directory belongs to node %u with peer address %s, not %s; start it with --peer %s", id->node,
-                 id->address[id->node], c->peer, id->address[id->node]);
+        snprintf(
+            error, error_size,
+            "this data directory belongs to node %u with peer address %s, not %s; start it with --peer %s",
+            id->node, id->address[id->node], c->peer, id->address[id->node]);
         return false;
     }
     return true;
@@ -169,15 +181,22 @@ static bool identity_open(struct node *n, bool *fresh, char *error, size_t error
     enum identity_result result = identity_load(n->io, &n->identity);
     *fresh = result == IDENTITY_NONE;
     switch (result) {
-    case IDENTITY_E_IO: snprintf(error, error_size, "cannot read the identity file; check the data directory's permissions and disk"); return false;
+    case IDENTITY_E_IO:
+        snprintf(error, error_size,
+                 "cannot read the identity file; check the data directory's permissions and disk");
+        return false;
     case IDENTITY_E_DAMAGED:
-        snprintf(error, error_size, "the identity file is damaged (fewer than two of its four copies are sound); the node must be rebuilt from its peers "
-                                    "with an empty data directory under a new id");
+        snprintf(
+            error, error_size,
+            "the identity file is damaged (fewer than two of its four copies are sound); the node must be rebuilt from its peers "
+            "with an empty data directory under a new id");
         return false;
     case IDENTITY_NONE:
         (void)io_file_list(n->io, "log-", count_file, &logs);
         if (logs) {
-            snprintf(error, error_size, "the data directory has a log but no identity file; bring the file back, or use another directory");
+            snprintf(
+                error, error_size,
+                "the data directory has a log but no identity file; bring the file back, or use another directory");
             return false;
         }
         if (!identity_found(n, error, error_size)) return false;
@@ -226,12 +245,14 @@ static void log_is_synced(void *ctx, uint64_t log_lsn)
 {
     struct node *n = ctx;
     node_begin(n);
-    /* The marks of one group are in order, so the last one counts: gather it, then step each group once. */
+    /* The marks of one group are in order, so the last one counts: gather it, then step each group
+     * once. */
     struct group *touched = NULL;
     while (n->mark_count && n->marks[n->mark_head].log_lsn <= log_lsn) {
         struct append_mark *m = &n->marks[n->mark_head];
         if (!m->group->synced_next) {
-            m->group->synced_next = touched ? touched : m->group; /* the last of the chain points at itself */
+            m->group->synced_next =
+                touched ? touched : m->group; /* the last of the chain points at itself */
             touched = m->group;
         }
         m->group->synced_to = m->lsn;
@@ -268,9 +289,11 @@ static bool open_state(struct node *n, char *error, size_t error_size)
 void node_take_part(struct node *n)
 {
     ASSERT(!n->taking_part && n->identity.founded);
-    /* A node that never promised anything to anybody need not wait for promises it may have forgotten. */
+    /* A node that never promised anything to anybody need not wait for promises it may have
+     * forgotten. */
     bool fresh = n->identity.incarnation == 1 || MUTANT(MUTANT_NO_RESTART_WAIT);
-    lease_init(&n->leases, n->identity.node, (uint32_t)n->identity.incarnation, n->config.lease_ms * MS, n->config.drift_ppm, io_now(n->io), fresh);
+    lease_init(&n->leases, n->identity.node, (uint32_t)n->identity.incarnation,
+               n->config.lease_ms * MS, n->config.drift_ppm, io_now(n->io), fresh);
     n->taking_part = true;
     for (uint32_t i = 0; i < n->group_count; i++) group_start(&n->groups[i]);
 }
@@ -281,14 +304,19 @@ static uint64_t node_turn(void *ctx, uint64_t now);
 
 static void run_id_make(struct node *n)
 {
-    for (int i = 0; i < 40; i++) n->run_id[i] = "0123456789abcdef"[hash_mix(n->identity.disk + (uint64_t)(n->identity.node * 64 + i)) & 15];
+    for (int i = 0; i < 40; i++)
+        n->run_id[i] =
+            "0123456789abcdef"[hash_mix(n->identity.disk + (uint64_t)(n->identity.node * 64 + i)) &
+                               15];
 }
 
-static bool listen_on(struct node *n, const char *address, const struct io_handler *h, struct io_listener **out, char *error, size_t error_size)
+static bool listen_on(struct node *n, const char *address, const struct io_handler *h,
+                      struct io_listener **out, char *error, size_t error_size)
 {
     int result = io_listen(n->io, address, h, n, out);
     if (result == 0) return true;
-    snprintf(error, error_size, "cannot listen on %s: %s; is another process using it?", address, strerror(-result));
+    snprintf(error, error_size, "cannot listen on %s: %s; is another process using it?", address,
+             strerror(-result));
     return false;
 }
 
@@ -316,16 +344,20 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     return n;
 }
 
-struct node *node_new(struct io *io, const struct node_config *config, char *error, size_t error_size)
+struct node *node_new(struct io *io, const struct node_config *config, char *error,
+                      size_t error_size)
 {
     struct node *n = node_alloc(io, config);
     bool fresh;
 
     n->cache = space_cache_new(n->config.cache_bytes);
-    if (!identity_open(n, &fresh, error, error_size) || !open_state(n, error, error_size)) goto fail;
+    if (!identity_open(n, &fresh, error, error_size) || !open_state(n, error, error_size))
+        goto fail;
     run_id_make(n);
-    if (!listen_on(n, n->peer_address, &peer_in_handler, &n->peer_listener, error, error_size)) goto fail;
-    if (!listen_on(n, n->listen, &client_handler, &n->client_listener, error, error_size)) goto fail;
+    if (!listen_on(n, n->peer_address, &peer_in_handler, &n->peer_listener, error, error_size))
+        goto fail;
+    if (!listen_on(n, n->listen, &client_handler, &n->client_listener, error, error_size))
+        goto fail;
     peers_start(n);
     if (n->identity.founded) node_take_part(n);
     io->client = (struct io_client){node_turn, n};
@@ -398,7 +430,8 @@ bool node_stop(struct node *n)
 
 /* ---- the turn ---- */
 
-/* The largest memory is flushed when there is too much of it; a group that holds the oldest segment when the log is too long. */
+/* The largest memory is flushed when there is too much of it; a group that holds the oldest segment
+ * when the log is too long. */
 static void flush_some(struct node *n)
 {
     size_t total = 0;
@@ -410,18 +443,21 @@ static void flush_some(struct node *n)
         if (space_flushing(g->shard->space)) return; /* one at a time */
         total += space_memory(g->shard->space);
         if (n->now < g->flush_retry_at) continue;
-        if (!largest || space_recent_bytes(g->shard->space) > space_recent_bytes(largest->shard->space)) largest = g;
+        if (!largest ||
+            space_recent_bytes(g->shard->space) > space_recent_bytes(largest->shard->space))
+            largest = g;
     }
     if (total > n->config.memory_bytes && largest) {
         (void)shard_flush(largest->shard);
-    } else if (log_pressure(n->log, &oldest) && oldest < n->group_count && n->groups[oldest].shard && n->now >= n->groups[oldest].flush_retry_at) {
+    } else if (log_pressure(n->log, &oldest) && oldest < n->group_count &&
+               n->groups[oldest].shard && n->now >= n->groups[oldest].flush_retry_at) {
         struct group *g = &n->groups[oldest];
         if (!shard_flush(g->shard)) group_set_floor(g);
     }
 }
 
-/* Leaderships go back to where founding put them, one at a time, once that member is up and has everything: else whoever survived a failure
- * would lead all groups for ever. */
+/* Leaderships go back to where founding put them, one at a time, once that member is up and has
+ * everything: else whoever survived a failure would lead all groups for ever. */
 static void spread_leaders(struct node *n)
 {
     if (n->now < n->spread_at || n->stopping) return;
@@ -430,7 +466,9 @@ static void spread_leaders(struct node *n)
         struct group *g = &n->groups[i];
         const struct paxos_member *home = &g->config.member[g->id % g->config.count];
         struct peer *p = home->node == n->identity.node ? NULL : n->peers[home->node];
-        if (!g->leading || !p || !p->out_ready || n->now - p->up_since < SPREAD_PATIENCE || n->now - g->era_began < SPREAD_PATIENCE) continue;
+        if (!g->leading || !p || !p->out_ready || n->now - p->up_since < SPREAD_PATIENCE ||
+            n->now - g->era_began < SPREAD_PATIENCE)
+            continue;
         if (paxos_match(g->px, home->replica) + 64 < paxos_chosen(g->px)) continue;
         group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = home->replica});
         return;
@@ -442,7 +480,8 @@ static void slow_part(struct node *n)
     enum log_room room = log_room(n->log);
     bool full = room != LOG_ROOM_OK;
     if (full != n->log_full)
-        node_log(n, full ? "the disk is nearly full: writes are refused until there is room" : "there is room on the disk again: writes are accepted");
+        node_log(n, full ? "the disk is nearly full: writes are refused until there is room"
+                         : "there is room on the disk again: writes are accepted");
     n->log_full = full;
     for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_slow(&n->groups[i]);
     request_deadlines(n);
@@ -458,7 +497,8 @@ static void slow_part(struct node *n)
     }
     if (n->now >= n->beat_at && n->taking_part) {
         n->beat_at = n->now + BEAT_EVERY;
-        if (n->now - log_last_completion(n->log) > BEAT_EVERY) (void)log_append(n->log, &(struct log_record){.type = LOG_BEAT});
+        if (n->now - log_last_completion(n->log) > BEAT_EVERY)
+            (void)log_append(n->log, &(struct log_record){.type = LOG_BEAT});
     }
 }
 
@@ -504,7 +544,8 @@ static uint64_t node_turn(void *ctx, uint64_t now)
     space_cache_turn(n->cache);
     trace_use(NULL);
 
-    uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at, log_at = log_deadline(n->log);
+    uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at,
+             log_at = log_deadline(n->log);
     if (log_at < deadline) deadline = log_at;
     return n->advanced || n->awake ? now : deadline;
 }
@@ -531,7 +572,8 @@ uint32_t node_group_count(const struct node *n)
     return n->group_count;
 }
 
-bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest, uint64_t *keys)
+bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest,
+                 uint64_t *keys)
 {
     struct group *g = group < n->group_count ? &n->groups[group] : NULL;
     if (!g || !g->shard) return false;

@@ -1,8 +1,10 @@
-/* A node: the groups it has replicas of, its log, its connections to peers and clients. It orders persist, send and apply over
- * struct io, and is the same code in the server and in the simulator. Everything hangs from struct node; many may live in one process.
+/* A node: the groups it has replicas of, its log, its connections to peers and clients. It orders
+ * persist, send and apply over struct io, and is the same code in the server and in the simulator.
+ * Everything hangs from struct node; many may live in one process.
  *
- * Life: node_new opens the data directory behind io (identity, log), recovers, listens, and installs itself as io->client; from then on
- * the io drives it. node_free lets go of everything without waiting: what was acknowledged is on disk. */
+ * Life: node_new opens the data directory behind io (identity, log), recovers, listens, and
+ * installs itself as io->client; from then on the io drives it. node_free lets go of everything
+ * without waiting: what was acknowledged is on disk. */
 #ifndef SYNOD_NODE_H
 #define SYNOD_NODE_H
 
@@ -16,46 +18,51 @@
 enum node_read_mode { NODE_READ_LEASE, NODE_READ_QUORUM };
 
 struct node_config {
-    const char *listen;       /* where clients connect, "host:port" */
-    const char *peer;         /* where nodes connect */
-    const char *http;         /* where http will be served; shown only; may be NULL */
-    const char *zone;         /* may be NULL */
-    const char *found;        /* founding nodes' peer addresses, comma separated, the same on each; NULL: a cluster of one, or as
-                               * the data directory says */
-    uint32_t groups;          /* at founding; 0: 16 */
-    uint32_t replicas;        /* per group; 0: all founding nodes, at most 5 */
-    uint8_t read_mode;        /* enum node_read_mode */
-    bool redirect;            /* answer -MOVED for keys that are led elsewhere, instead of forwarding */
-    struct engine *engine;    /* opened by the caller, closed by it after node_free */
+    const char *listen; /* where clients connect, "host:port" */
+    const char *peer;   /* where nodes connect */
+    const char *http;   /* where http will be served; shown only; may be NULL */
+    const char *zone;   /* may be NULL */
+    const char *found; /* founding nodes' peer addresses, comma separated, the same on each; NULL: a
+                        * cluster of one, or as the data directory says */
+    uint32_t groups;   /* at founding; 0: 16 */
+    uint32_t replicas; /* per group; 0: all founding nodes, at most 5 */
+    uint8_t read_mode; /* enum node_read_mode */
+    bool redirect;     /* answer -MOVED for keys that are led elsewhere, instead of forwarding */
+    struct engine *engine;      /* opened by the caller, closed by it after node_free */
     uint64_t log_segment_bytes; /* 0: 64 MiB */
     uint64_t log_quota_bytes;   /* 0: 1 GiB */
-    size_t memory_bytes;        /* of recent and frozen tables, before the largest is flushed; 0: 64 MiB */
-    size_t cache_bytes;         /* value cache; 0: 32 MiB */
-    uint32_t lease_ms;          /* 0: 400 */
-    uint32_t drift_ppm;         /* 0: 5000 */
-    uint32_t heartbeat_ms;      /* 0: 50 */
-    uint32_t election_ms;       /* 0: 300 */
-    uint32_t clients_max;       /* 0: 10000 */
-    const char *backend_name;   /* for INFO: "io_uring", "epoll", "sim" */
+    size_t memory_bytes; /* of recent and frozen tables, before the largest is flushed; 0: 64 MiB */
+    size_t cache_bytes;  /* value cache; 0: 32 MiB */
+    uint32_t lease_ms;   /* 0: 400 */
+    uint32_t drift_ppm;  /* 0: 5000 */
+    uint32_t heartbeat_ms;    /* 0: 50 */
+    uint32_t election_ms;     /* 0: 300 */
+    uint32_t clients_max;     /* 0: 10000 */
+    const char *backend_name; /* for INFO: "io_uring", "epoll", "sim" */
 
-    void (*log_line)(void *ctx, const char *line);            /* one line for the operator; may be NULL */
-    /* The node cannot go on (a log write failed, its disk was replaced, ...): must end this node and not return into it. In the server:
-     * prints and _exits; in the simulator: a longjmp-free "crash me now" that marks the node dead, after which every io call made while
-     * unwinding is ignored. */
+    void (*log_line)(void *ctx, const char *line); /* one line for the operator; may be NULL */
+    /* The node cannot go on (a log write failed, its disk was replaced, ...): must end this node
+     * and not return into it. In the server: prints and _exits; in the simulator: a longjmp-free
+     * "crash me now" that marks the node dead, after which every io call made while unwinding is
+     * ignored. */
     void (*fatal)(void *ctx, const char *why);
     /* For checkers: an entry is chosen and was applied (valid) or skipped here. May be NULL. */
-    void (*applied)(void *ctx, uint32_t group, const struct paxos_entry *entry, bool valid, uint64_t effects_hash);
-    uint64_t (*resident)(void *ctx); /* bytes of memory that the process has, for status; may be NULL */
+    void (*applied)(void *ctx, uint32_t group, const struct paxos_entry *entry, bool valid,
+                    uint64_t effects_hash);
+    uint64_t (*resident)(
+        void *ctx); /* bytes of memory that the process has, for status; may be NULL */
     void *ctx;
 };
 
 struct node;
 
 /* NULL on failure, with one line in error that says what failed and what to do. */
-struct node *node_new(struct io *io, const struct node_config *config, char *error, size_t error_size);
+struct node *node_new(struct io *io, const struct node_config *config, char *error,
+                      size_t error_size);
 void node_free(struct node *n);
 
-/* Begins an orderly stop: resigns leaderships, flushes, stops accepting; true once done (poll it each turn). */
+/* Begins an orderly stop: resigns leaderships, flushes, stops accepting; true once done (poll it
+ * each turn). */
 bool node_stop(struct node *n);
 
 /* A client asked for SHUTDOWN. */
@@ -63,7 +70,7 @@ bool node_wants_stop(const struct node *n);
 
 /* What a checker wants to know of one replica here. False: no such group here. */
 struct node_group_view {
-    uint16_t leader_node;       /* 0: unknown */
+    uint16_t leader_node; /* 0: unknown */
     bool leads, serving;
     paxos_ballot promised;
     uint64_t chosen, applied, flushed;
@@ -72,7 +79,8 @@ struct node_group_view {
 bool node_group(struct node *n, uint32_t group, struct node_group_view *out);
 uint32_t node_group_count(const struct node *n);
 /* Digest of the group's live data here at `*position` (blocking; see space_digest). */
-bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest, uint64_t *keys);
+bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest,
+                 uint64_t *keys);
 uint16_t node_id(const struct node *n);
 /* Walks the invariants of everything in the node, ASSERTing each. */
 void node_check(struct node *n);

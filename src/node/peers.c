@@ -1,5 +1,6 @@
-/* Connections between nodes. Each node dials every other and says what it has to say there; what it hears comes on the connections the others
- * dialled. The first frame each way is a HELLO; a node whose disk is not the one that was recorded is told so, and stops. */
+/* Connections between nodes. Each node dials every other and says what it has to say there; what it
+ * hears comes on the connections the others dialled. The first frame each way is a HELLO; a node
+ * whose disk is not the one that was recorded is told so, and stops. */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -55,7 +56,8 @@ static void warn(struct peer *p, const char *text, const char *who)
     node_log(n, "node %u at %s: %s", p->id, who, text);
 }
 
-/* The disk that a node had when this one first met it is the only one whose promises count (PROTOCOLS 0.4). */
+/* The disk that a node had when this one first met it is the only one whose promises count
+ * (PROTOCOLS 0.4). */
 static bool disk_is_known(struct node *n, struct peer *p, const struct wire_hello *h)
 {
     uint64_t *known = &n->identity.disks[p->id];
@@ -67,13 +69,15 @@ static bool disk_is_known(struct node *n, struct peer *p, const struct wire_hell
     return true;
 }
 
-/* A fresh disk takes part only once a majority of the other founding nodes (of three: both) has recorded it. Two lives of one node with
- * different disks would need two such majorities; these share a node, and it refuses the second (disk_is_known). Otherwise a node that
- * lost its disk could outvote what it had accepted, together with one that never met its earlier self. */
+/* A fresh disk takes part only once a majority of the other founding nodes (of three: both) has
+ * recorded it. Two lives of one node with different disks would need two such majorities; these
+ * share a node, and it refuses the second (disk_is_known). Otherwise a node that lost its disk
+ * could outvote what it had accepted, together with one that never met its earlier self. */
 static bool enough_know_me(const struct node *n)
 {
     int others = n->identity.node_count - 1, know = 0;
-    for (int i = 1; i <= n->identity.node_count; i++) know += i != n->identity.node && n->peers[i]->knows_me;
+    for (int i = 1; i <= n->identity.node_count; i++)
+        know += i != n->identity.node && n->peers[i]->knows_me;
     return know > others / 2;
 }
 
@@ -86,7 +90,8 @@ static void found_if_complete(struct node *n)
         node_fatal(n, "cannot save the identity file: %s; the node stops", strerror(-error));
         return;
     }
-    node_log(n, "cluster of %u nodes founded; this is node %u", n->identity.node_count, n->identity.node);
+    node_log(n, "cluster of %u nodes founded; this is node %u", n->identity.node_count,
+             n->identity.node);
     node_take_part(n);
 }
 
@@ -95,28 +100,35 @@ static struct peer *hello_check(struct node *n, struct io_conn *c, const struct 
 {
     char text[256];
     if (h->cluster != n->identity.cluster) {
-        snprintf(text, sizeof text, "this is cluster %016llx, you are of %016llx: were all nodes started with the same --found list?",
-                 (unsigned long long)n->identity.cluster, (unsigned long long)h->cluster);
+        snprintf(
+            text, sizeof text,
+            "this is cluster %016llx, you are of %016llx: were all nodes started with the same --found list?",
+            (unsigned long long)n->identity.cluster, (unsigned long long)h->cluster);
         wire_put_text(io_conn_out(c), WIRE_REFUSE, text);
-        node_log(n, "refused %s: it is of another cluster (%016llx; this is %016llx)", c->peer, (unsigned long long)h->cluster,
-                 (unsigned long long)n->identity.cluster);
+        node_log(n, "refused %s: it is of another cluster (%016llx; this is %016llx)", c->peer,
+                 (unsigned long long)h->cluster, (unsigned long long)n->identity.cluster);
         return NULL;
     }
     if (h->node == 0 || h->node > n->identity.node_count || h->node == n->identity.node) {
-        wire_put_text(io_conn_out(c), WIRE_REFUSE, "your node id is not one that this cluster could give you");
+        wire_put_text(io_conn_out(c), WIRE_REFUSE,
+                      "your node id is not one that this cluster could give you");
         return NULL;
     }
     struct peer *p = n->peers[h->node];
     if (!disk_is_known(n, p, h)) {
-        snprintf(text, sizeof text,
-                 "node %u lost its disk: the cluster knows it by another one. Bring the old data directory back; a new one cannot stand in for it",
-                 p->id);
+        snprintf(
+            text, sizeof text,
+            "node %u lost its disk: the cluster knows it by another one. Bring the old data directory back; a new one cannot stand in for it",
+            p->id);
         wire_put_text(io_conn_out(c), WIRE_REFUSE, text);
         warn(p, "refused: it came with a new disk under its old id", c->peer);
         return NULL;
     }
     if (h->incarnation < p->incarnation) {
-        warn(p, "refused: an earlier life of it is already known to have ended (two processes on one data directory?)", c->peer);
+        warn(
+            p,
+            "refused: an earlier life of it is already known to have ended (two processes on one data directory?)",
+            c->peer);
         return NULL;
     }
     if (h->knows == n->identity.disk) p->knows_me = true;
@@ -136,7 +148,8 @@ static void on_state(struct node *n, struct peer *p, struct bytes payload)
     wire_get_report(&r, &p->report);
     p->report_at = n->now;
     while (reader_left(&r) && wire_get_state(&r, &s))
-        if (s.group < n->group_count && n->groups[s.group].replica) group_peer_state(&n->groups[s.group], p->id, &s);
+        if (s.group < n->group_count && n->groups[s.group].replica)
+            group_peer_state(&n->groups[s.group], p->id, &s);
 }
 
 static void on_paxos(struct node *n, struct peer *p, struct bytes payload)
@@ -159,17 +172,21 @@ static void on_heartbeat(struct node *n, struct peer *p, struct bytes payload)
     if (out) wire_put_answer(out, &a);
 }
 
-/* Its word ends only a node that never took part: one that did is not to be talked out of it by whoever now has the other's address. */
+/* Its word ends only a node that never took part: one that did is not to be talked out of it by
+ * whoever now has the other's address. */
 static void on_refuse(struct node *n, struct peer *p, struct bytes payload)
 {
     char text[300];
     copy_text(text, sizeof text, payload);
-    if (n->identity.founded) warn(p, text, "refused this node");
-    else node_fatal(n, "node %u refused this one: %s", p->id, text);
+    if (n->identity.founded)
+        warn(p, text, "refused this node");
+    else
+        node_fatal(n, "node %u refused this one: %s", p->id, text);
 }
 
 /* False: the connection must be closed. */
-static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t type, struct bytes payload)
+static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t type,
+                     struct bytes payload)
 {
     struct lease_answer answer;
     struct wire_command command;
@@ -178,7 +195,8 @@ static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t 
     switch (type) {
     case WIRE_HEARTBEAT: on_heartbeat(n, p, payload); return true;
     case WIRE_ANSWER:
-        if (n->taking_part && wire_get_answer(payload, &answer)) lease_on_answer(&n->leases, p->id, &answer, io_now(n->io));
+        if (n->taking_part && wire_get_answer(payload, &answer))
+            lease_on_answer(&n->leases, p->id, &answer, io_now(n->io));
         return true;
     case WIRE_STATE: on_state(n, p, payload); return true;
     case WIRE_PAXOS: on_paxos(n, p, payload); return true;
@@ -198,7 +216,8 @@ static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t 
 
 /* Takes whole frames off `in`. hello: called for a HELLO; returns the peer, or NULL to close. */
 static size_t take_frames(struct node *n, struct io_conn *c, struct bytes in, struct peer **peer,
-                          struct peer *(*hello)(struct node *, struct io_conn *, const struct wire_hello *))
+                          struct peer *(*hello)(struct node *, struct io_conn *,
+                                                const struct wire_hello *))
 {
     size_t done = 0;
     while (done < in.size && !n->dead) {
@@ -274,7 +293,8 @@ static size_t in_data(void *ctx, struct io_conn *c, struct bytes in)
     return in.size;
 }
 
-const struct io_handler peer_in_handler = {.opened = in_opened, .data = in_data, .closed = in_closed};
+const struct io_handler peer_in_handler = {
+    .opened = in_opened, .data = in_data, .closed = in_closed};
 
 /* ---- connections that I dial ---- */
 
@@ -330,7 +350,8 @@ static void out_closed(void *ctx, struct io_conn *c, int error)
     out_down(p);
 }
 
-static const struct io_handler peer_out_handler = {.opened = out_opened, .data = out_data, .closed = out_closed};
+static const struct io_handler peer_out_handler = {
+    .opened = out_opened, .data = out_data, .closed = out_closed};
 
 static void dial(struct peer *p)
 {
@@ -356,7 +377,8 @@ static void send_states(struct node *n, struct buf *out)
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = &n->groups[i];
         if (!g->px) continue;
-        wire_put_state(out, &(struct wire_state){g->id, group_durable_chosen(g), g->shard->flushed, log_first(n->log, g->id)});
+        wire_put_state(out, &(struct wire_state){g->id, group_durable_chosen(g), g->shard->flushed,
+                                                 log_first(n->log, g->id)});
     }
     wire_end(out, begun);
 }

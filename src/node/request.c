@@ -1,17 +1,21 @@
-/* Commands on their way. A command for a group that is led here is evaluated at once; otherwise it becomes a request: it waits (for a leader,
- * for room, for a block from the disk), or is forwarded to the leader's node, or is spread over all groups.
+/* Commands on their way. A command for a group that is led here is evaluated at once; otherwise it
+ * becomes a request: it waits (for a leader, for room, for a block from the disk), or is forwarded
+ * to the leader's node, or is spread over all groups.
  *
- * Order. Commands of one client to one group are done in the order in which they came: those forwarded travel one connection and are
- * evaluated as they arrive; one that cannot be evaluated yet stops what comes behind it from the same client (`barrier` here, the group's
- * waiting list at the leader); after a change of leader nothing of a client is sent again before all that is under way came back. */
+ * Order. Commands of one client to one group are done in the order in which they came: those
+ * forwarded travel one connection and are evaluated as they arrive; one that cannot be evaluated
+ * yet stops what comes behind it from the same client (`barrier` here, the group's waiting list at
+ * the leader); after a change of leader nothing of a client is sent again before all that is under
+ * way came back. */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/types.h"
 
-#define REQUEST_DEADLINE  (10000 * MS)
-#define MISSES_MAX        12  /* then the reactor itself reads: a value larger than every cache would miss for ever */
-#define FETCH_KEYS        1024u
+#define REQUEST_DEADLINE (10000 * MS)
+#define MISSES_MAX                                                                                 \
+    12 /* then the reactor itself reads: a value larger than every cache would miss for ever */
+#define FETCH_KEYS 1024u
 
 /* ---- making and ending ---- */
 
@@ -27,7 +31,8 @@ static struct request *request_new(struct node *n)
 }
 
 /* The request's own copy of the arguments: an array of slices, and behind it their bytes. */
-static void request_take(struct request *r, const struct command *cmd, const struct cmd_args *a, uint8_t version)
+static void request_take(struct request *r, const struct command *cmd, const struct cmd_args *a,
+                         uint8_t version)
 {
     size_t size = a->count * sizeof *a->v;
     for (uint32_t i = 0; i < a->count; i++) size += a->v[i].size;
@@ -98,12 +103,16 @@ static void request_done(struct request *r)
         parent_child_done(r->parent, r);
         request_free(r);
     } else if (r->origin) {
-        if (r->origin_conn) wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, WIRE_DONE, buf_bytes(&r->reply));
+        if (r->origin_conn)
+            wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, WIRE_DONE,
+                           buf_bytes(&r->reply));
         request_free(r);
     } else if (r->client) {
         n->advanced = true;
-        if (r->client->barrier == r) client_unblock(r->client);
-        else if (r->client->barrier) nudge(r->client->barrier);
+        if (r->client->barrier == r)
+            client_unblock(r->client);
+        else if (r->client->barrier)
+            nudge(r->client->barrier);
     } else {
         request_free(r);
     }
@@ -121,15 +130,20 @@ static void request_error(struct request *r, const char *text)
 static void request_status(struct request *r, enum wire_status status)
 {
     if (r->origin) {
-        if (r->origin_conn) wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, (uint8_t)status, (struct bytes){0});
+        if (r->origin_conn)
+            wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, (uint8_t)status,
+                           (struct bytes){0});
         nudge(r);
         request_free(r);
         return;
     }
-    if (status == WIRE_UNKNOWN) r->node->stats.unknown++;
-    else r->node->stats.not_done++;
+    if (status == WIRE_UNKNOWN)
+        r->node->stats.unknown++;
+    else
+        r->node->stats.not_done++;
     buf_clear(&r->reply);
-    reply_error(&(struct reply){&r->reply, r->version}, status == WIRE_UNKNOWN ? TEXT_UNKNOWN : TEXT_NOT_DONE);
+    reply_error(&(struct reply){&r->reply, r->version},
+                status == WIRE_UNKNOWN ? TEXT_UNKNOWN : TEXT_NOT_DONE);
     r->refused = status != WIRE_UNKNOWN;
     request_done(r);
 }
@@ -148,7 +162,8 @@ static void run_command(void *ctx, struct view *v)
     r->command->fn(v, r->args, &r->reply);
 }
 
-static enum shard_result evaluate(struct group *g, const struct command *cmd, const struct cmd_args *a, uint8_t version, bool block,
+static enum shard_result evaluate(struct group *g, const struct command *cmd,
+                                  const struct cmd_args *a, uint8_t version, bool block,
                                   struct buf *out, struct hold *hold)
 {
     struct node *n = g->node;
@@ -157,7 +172,8 @@ static enum shard_result evaluate(struct group *g, const struct command *cmd, co
     size_t before = out->size;
     uint64_t saw;
 
-    enum shard_result result = shard_evaluate(g->shard, &n->view, &task, n->wall_ms, prng_u64(&n->random), &saw);
+    enum shard_result result =
+        shard_evaluate(g->shard, &n->view, &task, n->wall_ms, prng_u64(&n->random), &saw);
     if (result == SHARD_MISS) {
         out->size = before;
         n->stats.misses++;
@@ -172,7 +188,8 @@ static bool refused_full(const struct node *n, const struct command *cmd)
 {
     return n->log_full && (cmd->flags & CMD_DENYOOM);
 }
-#define TEXT_FULL "OOM the disk of the leader is nearly full: writes are refused until there is room; reads and deletes go on"
+#define TEXT_FULL                                                                                  \
+    "OOM the disk of the leader is nearly full: writes are refused until there is room; reads and deletes go on"
 
 static void request_fetched(void *ctx, struct space_fetch *f);
 
@@ -184,7 +201,9 @@ static void request_fetch(struct request *r, struct group *g)
     buf_clear(&r->fetch.hi);
     buf_append_bytes(&r->fetch.lo, buf_bytes(&v->miss_lo));
     buf_append_bytes(&r->fetch.hi, buf_bytes(&v->miss_hi));
-    r->fetch.limit = FETCH_KEYS << 2 * (r->misses < 8 ? r->misses : 8); /* a long range is fetched in few, growing steps */
+    r->fetch.limit =
+        FETCH_KEYS << 2 * (r->misses < 8 ? r->misses
+                                         : 8); /* a long range is fetched in few, growing steps */
     r->fetch.reverse = v->miss_reverse;
     r->fetch.done = request_fetched;
     r->fetch.ctx = r;
@@ -201,13 +220,16 @@ static void request_wait(struct request *r, struct group *g)
 
 enum attempt { ATTEMPT_OVER, ATTEMPT_WAITS };
 
-/* WAIT: counts the other replicas that have on disk all that was chosen when it was first looked at. Tried again with every slow tick. */
+/* WAIT: counts the other replicas that have on disk all that was chosen when it was first looked
+ * at. Tried again with every slow tick. */
 static enum attempt wait_evaluate(struct request *r, struct group *g)
 {
     uint32_t have = 0;
     if (!r->wait_position) r->wait_position = paxos_chosen(g->px);
     for (int i = 0; i < g->config.count; i++)
-        if (g->config.member[i].replica != g->replica && paxos_match(g->px, g->config.member[i].replica) >= r->wait_position) have++;
+        if (g->config.member[i].replica != g->replica &&
+            paxos_match(g->px, g->config.member[i].replica) >= r->wait_position)
+            have++;
     if (have < r->wait_replicas - 1 && r->node->now < r->deadline) return ATTEMPT_WAITS;
     buf_clear(&r->reply);
     reply_i64(&(struct reply){&r->reply, r->version}, have);
@@ -228,7 +250,8 @@ static enum attempt request_evaluate(struct request *r, struct group *g)
     if (r->wait_replicas) return wait_evaluate(r, g);
     if (r->traced && !r->timeline) r->timeline = trace_begin(n, g->id);
     buf_clear(&r->reply);
-    if (evaluate(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply, &r->hold) == SHARD_MISS) {
+    if (evaluate(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply,
+                 &r->hold) == SHARD_MISS) {
         if (g->shard->failed) {
             request_error(r, "IOERR the storage engine of the leader failed to read; see its log");
             return ATTEMPT_OVER;
@@ -284,11 +307,13 @@ static bool request_forward(struct request *r, struct group *g)
     return true;
 }
 
-/* Is something of the same client under way that this request must not overtake or be overtaken by? */
+/* Is something of the same client under way that this request must not overtake or be overtaken by?
+ */
 static bool client_busy(const struct client *c, const struct request *r)
 {
     for (uint32_t i = 0; i < c->answer_count; i++) {
-        const struct request *o = c->answers[(c->answer_head + i) & (c->answer_capacity - 1)].request;
+        const struct request *o =
+            c->answers[(c->answer_head + i) & (c->answer_capacity - 1)].request;
         if (!o || o == r || o->state == REQUEST_DONE) continue;
         if (o->state != REQUEST_WAITING || o->seq < r->seq) return true;
     }
@@ -298,7 +323,9 @@ static bool client_busy(const struct client *c, const struct request *r)
 static bool client_did_later(const struct client *c, const struct request *r)
 {
     for (uint64_t seq = r->seq + 1; seq < c->answer_seq + c->answer_count; seq++) {
-        const struct request *o = c->answers[(c->answer_head + (uint32_t)(seq - c->answer_seq)) & (c->answer_capacity - 1)].request;
+        const struct request *o = c->answers[(c->answer_head + (uint32_t)(seq - c->answer_seq)) &
+                                             (c->answer_capacity - 1)]
+                                      .request;
         if (o && o->state == REQUEST_DONE && o->group == r->group && !o->refused) return true;
     }
     return false;
@@ -350,8 +377,10 @@ void request_retry_group(struct group *g)
 
 /* ---- from clients ---- */
 
-/* Not done here and now: the client's answer waits for a request. Later commands wait too unless it is already on its way. */
-static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a, struct group *g, bool missed)
+/* Not done here and now: the client's answer waits for a request. Later commands wait too unless it
+ * is already on its way. */
+static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                           struct group *g, bool missed)
 {
     struct node *n = c->node;
     bool ordered = c->async == 0 || c->async_epoch == n->leader_epoch;
@@ -389,7 +418,8 @@ static bool answer_moved(struct client *c, struct group *g, uint16_t slot)
     return true;
 }
 
-static void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a, struct group *g)
+static void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                           struct group *g)
 {
     struct node *n = c->node;
     struct reply out = {&c->held, c->version};
@@ -399,7 +429,9 @@ static void dispatch_group(struct client *c, const struct command *cmd, const st
     bool served = group_serves(g) && (!(cmd->flags & CMD_WRITE) || group_can_write(g));
     bool overtakes = c->async && c->async_epoch != n->leader_epoch;
     if (!served || overtakes) {
-        if (cmd->first && !group_serves(g) && answer_moved(c, g, slot_of(a->v[(uint32_t)cmd->first]))) return;
+        if (cmd->first && !group_serves(g) &&
+            answer_moved(c, g, slot_of(a->v[(uint32_t)cmd->first])))
+            return;
         dispatch_later(c, cmd, a, g, false);
         return;
     }
@@ -410,8 +442,10 @@ static void dispatch_group(struct client *c, const struct command *cmd, const st
         return;
     }
     if (cmd->flags & CMD_WRITE) c->written_group = g->id;
-    if (evaluate(g, cmd, a, c->version, false, &c->held, &hold) == SHARD_MISS) dispatch_later(c, cmd, a, g, true);
-    else client_answer(c, hold, before);
+    if (evaluate(g, cmd, a, c->version, false, &c->held, &hold) == SHARD_MISS)
+        dispatch_later(c, cmd, a, g, true);
+    else
+        client_answer(c, hold, before);
 }
 
 struct keys_at {
@@ -425,12 +459,15 @@ static void keys_each(void *ctx, struct bytes key)
     struct keys_at *k = ctx;
     int32_t group = k->n->slot_group[slot_of(key)];
     if (key.size > COMMAND_KEY_MAX) k->too_long = true;
-    if (k->group == -1) k->group = group;
-    else if (k->group != group) k->group = -2;
+    if (k->group == -1)
+        k->group = group;
+    else if (k->group != group)
+        k->group = -2;
 }
 
 /* The group of a command's keys; or answers the error and returns NULL. */
-static struct group *group_of(struct client *c, const struct command *cmd, const struct cmd_args *a, struct reply *out)
+static struct group *group_of(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                              struct reply *out)
 {
     struct node *n = c->node;
     struct keys_at k = {n, -1, false};
@@ -444,7 +481,8 @@ static struct group *group_of(struct client *c, const struct command *cmd, const
         }
         return &n->groups[n->slot_group[cursor >> 48]];
     }
-    if (cmd->parent && cmd->first == 0) { /* CLUSTER COUNTKEYSINSLOT and its like: the slot is an argument */
+    if (cmd->parent &&
+        cmd->first == 0) { /* CLUSTER COUNTKEYSINSLOT and its like: the slot is an argument */
         if (!bytes_to_i64(a->v[2], &slot) || slot < 0 || slot >= SLOT_COUNT) {
             reply_error(out, "ERR Invalid slot");
             return NULL;
@@ -455,10 +493,14 @@ static struct group *group_of(struct client *c, const struct command *cmd, const
         reply_error(out, ERR_SYNTAX);
         return NULL;
     }
-    if (k.too_long) reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
+    if (k.too_long)
+        reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
     else if (k.group == -2)
-        reply_error(out, "CROSSSLOT Keys in request don't hash to the same slot group; give them one {tag}, transactions over groups come in a later version");
-    else return &n->groups[k.group];
+        reply_error(
+            out,
+            "CROSSSLOT Keys in request don't hash to the same slot group; give them one {tag}, transactions over groups come in a later version");
+    else
+        return &n->groups[k.group];
     return NULL;
 }
 
@@ -511,7 +553,8 @@ static void spread_child(struct request *parent, uint32_t group)
     group_retry(g);
 }
 
-struct request *request_spread(struct client *c, const struct command *cmd, const struct cmd_args *a)
+struct request *request_spread(struct client *c, const struct command *cmd,
+                               const struct cmd_args *a)
 {
     struct node *n = c->node;
     struct request *r = client_request(c);
@@ -576,12 +619,15 @@ static void parent_add(struct request *p, struct bytes reply)
     if (p->failed) return;
     if (!error && p->command->spread == CMD_SPREAD_SUM && reply_number(reply, ':', &v, &line)) {
         p->sum += v;
-    } else if (!error && p->command->spread == CMD_SPREAD_CONCAT && reply_number(reply, '*', &v, &line)) {
+    } else if (!error && p->command->spread == CMD_SPREAD_CONCAT &&
+               reply_number(reply, '*', &v, &line)) {
         p->sum += v;
         buf_append(&p->reply, reply.data + line, reply.size - line);
-    } else if (!error && p->command->spread == CMD_SPREAD_ANY && (reply.data[0] == '_' || bytes_equal(reply, BYTES("$-1\r\n")))) {
+    } else if (!error && p->command->spread == CMD_SPREAD_ANY &&
+               (reply.data[0] == '_' || bytes_equal(reply, BYTES("$-1\r\n")))) {
         return;
-    } else if (error || p->command->spread == CMD_SPREAD_ANY) { /* the first error, or the first that is not nil, is the answer */
+    } else if (error || p->command->spread == CMD_SPREAD_ANY) { /* the first error, or the first
+                                                                   that is not nil, is the answer */
         buf_clear(&p->reply);
         buf_append_bytes(&p->reply, reply);
         p->failed = true;
@@ -592,14 +638,19 @@ static void parent_child_done(struct request *parent, struct request *child)
 {
     parent_add(parent, buf_bytes(&child->reply));
     if (--parent->children) return;
-    if (parent->gone) request_free(parent);
-    else if (parent->command->spread == CMD_SPREAD_ANY && !parent->failed && parent->items < parent->node->group_count) spread_next(parent);
-    else parent_finish(parent);
+    if (parent->gone)
+        request_free(parent);
+    else if (parent->command->spread == CMD_SPREAD_ANY && !parent->failed &&
+             parent->items < parent->node->group_count)
+        spread_next(parent);
+    else
+        parent_finish(parent);
 }
 
 /* ---- commands with a life of their own ---- */
 
-void request_sleep(struct client *c, const struct command *cmd, const struct cmd_args *a, uint64_t ns)
+void request_sleep(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                   uint64_t ns)
 {
     struct request *r = client_request(c);
     request_take(r, cmd, a, c->version);
@@ -618,9 +669,10 @@ static uint32_t wait_count(const struct group *g, int64_t asked)
     return (uint32_t)asked + 1;
 }
 
-/* WAIT means what it says: how many replicas besides the leader have this connection's last write on disk. A majority had it before the write
- * was answered; WAIT asks for more. */
-void request_wait_replicas(struct client *c, const struct command *cmd, const struct cmd_args *a, uint64_t timeout_ms)
+/* WAIT means what it says: how many replicas besides the leader have this connection's last write
+ * on disk. A majority had it before the write was answered; WAIT asks for more. */
+void request_wait_replicas(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                           uint64_t timeout_ms)
 {
     struct node *n = c->node;
     int64_t asked = 0;
@@ -648,7 +700,9 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
     }
     if (!command_check_arity(cmd, &inner, out)) return;
     if (!cmd->fn || cmd->spread != CMD_SPREAD_NONE || cmd->first == 0) {
-        reply_error(out, "ERR TRACE follows one command on keys; this one has none, or concerns all groups");
+        reply_error(
+            out,
+            "ERR TRACE follows one command on keys; this one has none, or concerns all groups");
         return;
     }
     struct group *g = group_of(c, cmd, &inner, out);
@@ -677,8 +731,10 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
     n->stats.forwarded_in++;
     buf_clear(&n->scratch2);
     int64_t wait = 0;
-    bool waits = cmd && !cmd->parent && strcmp(cmd->name, "wait") == 0 && bytes_to_i64(w->args.v[1], &wait);
-    if (!g || !cmd || (!cmd->fn && !waits) || !command_check_arity(cmd, &w->args, &none) || !group_serves(g)) {
+    bool waits =
+        cmd && !cmd->parent && strcmp(cmd->name, "wait") == 0 && bytes_to_i64(w->args.v[1], &wait);
+    if (!g || !cmd || (!cmd->fn && !waits) || !command_check_arity(cmd, &w->args, &none) ||
+        !group_serves(g)) {
         wire_put_reply(io_conn_out(conn), w->id, WIRE_NOT_DONE, (struct bytes){0});
         return;
     }
@@ -703,10 +759,15 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
 
 static void remote_ready(struct request *r, enum hold_state state)
 {
-    if (state == HOLD_READY) request_done(r);
-    else if (r->origin) request_status(r, state == HOLD_UNKNOWN ? WIRE_UNKNOWN : WIRE_NOT_DONE);
-    else if (state == HOLD_UNKNOWN) request_status(r, WIRE_UNKNOWN);
-    else request_wait(r, &r->node->groups[r->group]); /* mine, with its arguments: it is simply tried again */
+    if (state == HOLD_READY)
+        request_done(r);
+    else if (r->origin)
+        request_status(r, state == HOLD_UNKNOWN ? WIRE_UNKNOWN : WIRE_NOT_DONE);
+    else if (state == HOLD_UNKNOWN)
+        request_status(r, WIRE_UNKNOWN);
+    else
+        request_wait(
+            r, &r->node->groups[r->group]); /* mine, with its arguments: it is simply tried again */
 }
 
 /* Requests that were evaluated here, and may be answered by now. */
@@ -730,15 +791,18 @@ void request_replied(struct peer *p, const struct wire_reply *w)
     map_remove(&n->requests_by_id, r->id);
     if (w->status == WIRE_DONE) {
         buf_clear(&r->reply);
-        if (r->traced) trace_reply(r, w->reply);
-        else buf_append_bytes(&r->reply, w->reply);
+        if (r->traced)
+            trace_reply(r, w->reply);
+        else
+            buf_append_bytes(&r->reply, w->reply);
         request_done(r);
     } else if (w->status == WIRE_UNKNOWN && r->writes) {
         request_status(r, WIRE_UNKNOWN);
     } else {
         struct group *g = &n->groups[r->group];
         request_wait(r, g);
-        if (r->client && !r->client->barrier) r->client->barrier = r; /* nothing new before this is settled */
+        if (r->client && !r->client->barrier)
+            r->client->barrier = r; /* nothing new before this is settled */
     }
 }
 
@@ -773,8 +837,12 @@ static bool request_expired(struct request *r)
 {
     switch (r->state) {
     case REQUEST_WAITING:
-        if (r->origin) request_status(r, WIRE_NOT_DONE);
-        else request_error(r, "CLUSTERDOWN no leader could be reached for the keys of this command within 10 s; nothing was changed");
+        if (r->origin)
+            request_status(r, WIRE_NOT_DONE);
+        else
+            request_error(
+                r,
+                "CLUSTERDOWN no leader could be reached for the keys of this command within 10 s; nothing was changed");
         return true;
     case REQUEST_FORWARDED:
         request_status(r, r->writes ? WIRE_UNKNOWN : WIRE_NOT_DONE);

@@ -1,7 +1,9 @@
-/* TRACE command ...: runs one command and answers its path with times, for people who want to see how a write gets onto three disks.
+/* TRACE command ...: runs one command and answers its path with times, for people who want to see
+ * how a write gets onto three disks.
  *
- * The leader keeps a timeline for each traced request and notes when its entry was sent, was on disk and was chosen; the node that the client
- * asked adds the steps before and after. On the wire a traced reply is: size of the text:4, text, the command's own reply. */
+ * The leader keeps a timeline for each traced request and notes when its entry was sent, was on
+ * disk and was chosen; the node that the client asked adds the steps before and after. On the wire
+ * a traced reply is: size of the text:4, text, the command's own reply. */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -98,44 +100,56 @@ void trace_report(struct node *n, const struct timeline *t, struct buf *out)
 {
     char text[160];
     const struct group *g = &n->groups[t->group];
-    snprintf(text, sizeof text, "leader: node %u evaluates the command on its view of group %u", n->identity.node, t->group);
+    snprintf(text, sizeof text, "leader: node %u evaluates the command on its view of group %u",
+             n->identity.node, t->group);
     line(out, t->began, t->evaluated, text);
     if (!t->position) {
-        line(out, t->began, t->evaluated, "leader: nothing written; answered under the leader's lease (or a quorum's word), checked after the read");
+        line(
+            out, t->began, t->evaluated,
+            "leader: nothing written; answered under the leader's lease (or a quorum's word), checked after the read");
         return;
     }
-    snprintf(text, sizeof text, "leader: proposes the effects as the entry at position %llu, ballot %llu.%u", (unsigned long long)t->position,
-             (unsigned long long)paxos_ballot_round(g->era_ballot), paxos_ballot_replica(g->era_ballot));
+    snprintf(text, sizeof text,
+             "leader: proposes the effects as the entry at position %llu, ballot %llu.%u",
+             (unsigned long long)t->position, (unsigned long long)paxos_ballot_round(g->era_ballot),
+             paxos_ballot_replica(g->era_ballot));
     line(out, t->began, t->appended, text);
     for (uint16_t i = 1; i <= n->identity.node_count; i++) {
         snprintf(text, sizeof text, "Accept sent to node %u", i);
         line(out, t->began, t->sent[i], text);
     }
     for (uint16_t i = 1; i <= n->identity.node_count; i++) {
-        snprintf(text, sizeof text, i == n->identity.node ? "on disk at node %u (the leader itself)" : "Accepted by node %u: it has it on disk", i);
+        snprintf(text, sizeof text,
+                 i == n->identity.node ? "on disk at node %u (the leader itself)"
+                                       : "Accepted by node %u: it has it on disk",
+                 i);
         line(out, t->began, t->disk[i], text);
     }
     line(out, t->began, t->chosen, "chosen (on disk at a majority) and applied at the leader");
     line(out, t->began, io_now(n->io), "reply released");
 }
 
-/* The answer to the client: an array of lines, then the command's own reply. `wire` is text and reply as above. */
+/* The answer to the client: an array of lines, then the command's own reply. `wire` is text and
+ * reply as above. */
 void trace_reply(struct request *r, struct bytes wire)
 {
     struct node *n = r->node;
     struct buf whole = {0}, text = {0};
     struct reply out = {&whole, r->version};
     struct reader in = reader_of(wire);
-    struct bytes report = reader_take(&in, reader_u32(&in)), reply = bytes_of(in.at, reader_left(&in));
+    struct bytes report = reader_take(&in, reader_u32(&in)),
+                 reply = bytes_of(in.at, reader_left(&in));
     const struct group *g = &n->groups[r->group];
     size_t lines = 0, at = 0;
 
     if (in.bad) reply = wire, report = (struct bytes){0}; /* an error, sent as it is */
-    buf_printf(&text, "hash: slot %u, group %u (slots %u-%u)\n", r->slot, r->group, g->slot_lo, g->slot_hi - 1);
-    buf_printf(&text, "route: asked node %u, leader node %u%s\n", n->identity.node, group_leader_node(g),
-               group_leader_node(g) == n->identity.node ? "" : ", forwarded");
+    buf_printf(&text, "hash: slot %u, group %u (slots %u-%u)\n", r->slot, r->group, g->slot_lo,
+               g->slot_hi - 1);
+    buf_printf(&text, "route: asked node %u, leader node %u%s\n", n->identity.node,
+               group_leader_node(g), group_leader_node(g) == n->identity.node ? "" : ", forwarded");
     buf_append_bytes(&text, report);
-    buf_printf(&text, "total at node %u: %.1f us\n", n->identity.node, (double)(io_now(n->io) - r->began) / 1000.0);
+    buf_printf(&text, "total at node %u: %.1f us\n", n->identity.node,
+               (double)(io_now(n->io) - r->began) / 1000.0);
     for (size_t i = 0; i < text.size; i++) lines += text.data[i] == '\n';
     reply_array(&out, lines + 1);
     while (at < text.size) {

@@ -21,14 +21,16 @@ size_t wire_frame_size(struct bytes in)
 {
     if (in.size < WIRE_HEAD) return 0;
     size_t size = (size_t)get_le(in.data, 4);
-    if (in.data[4] != wire_magic[0] || in.data[5] != wire_magic[1] || size > WIRE_FRAME_MAX) return SIZE_MAX;
+    if (in.data[4] != wire_magic[0] || in.data[5] != wire_magic[1] || size > WIRE_FRAME_MAX)
+        return SIZE_MAX;
     return in.size < WIRE_HEAD + size ? 0 : WIRE_HEAD + size;
 }
 
 bool wire_frame_may_disturb(struct bytes frame)
 {
     uint8_t type = frame.size >= WIRE_HEAD ? frame.data[6] : 0;
-    return type == WIRE_PAXOS || type == WIRE_HEARTBEAT || type == WIRE_ANSWER || type == WIRE_STATE;
+    return type == WIRE_PAXOS || type == WIRE_HEARTBEAT || type == WIRE_ANSWER ||
+           type == WIRE_STATE;
 }
 
 size_t wire_begin(struct buf *out, uint8_t type)
@@ -135,13 +137,15 @@ bool wire_get_answer(struct bytes payload, struct lease_answer *a)
 
 void wire_put_report(struct buf *out, const struct wire_report *r)
 {
-    const uint64_t v[] = {r->leads, r->keys, r->disk_bytes, r->log_bytes, r->room_bytes, r->memory_bytes, r->ops_per_s, r->uptime_s, r->uring};
+    const uint64_t v[] = {r->leads,        r->keys,      r->disk_bytes, r->log_bytes, r->room_bytes,
+                          r->memory_bytes, r->ops_per_s, r->uptime_s,   r->uring};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) buf_varint(out, v[i]);
 }
 
 void wire_get_report(struct reader *in, struct wire_report *r)
 {
-    uint64_t *v[] = {&r->leads, &r->keys, &r->disk_bytes, &r->log_bytes, &r->room_bytes, &r->memory_bytes, &r->ops_per_s, &r->uptime_s};
+    uint64_t *v[] = {&r->leads,      &r->keys,         &r->disk_bytes, &r->log_bytes,
+                     &r->room_bytes, &r->memory_bytes, &r->ops_per_s,  &r->uptime_s};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) *v[i] = reader_varint(in);
     r->uring = reader_varint(in) != 0;
 }

@@ -1,10 +1,11 @@
 /* Frames between nodes (docs/FORMAT.md, "Between nodes"). Pure.
  *
- *   size:4 of what follows the header · magic:2 "sy" · type:1 · version:1 · checksum:8 (XXH3 of type and payload) · payload
+ *   size:4 of what follows the header · magic:2 "sy" · type:1 · version:1 · checksum:8 (XXH3 of
+ * type and payload) · payload
  *
- * A frame is whole and checksummed by itself. On a connection the first frame each way is a HELLO; the two ends then know each other's
- * cluster, node and disk. Requests and paxos messages travel on the connection that the sender dialled, answers to requests come back
- * on the same one. */
+ * A frame is whole and checksummed by itself. On a connection the first frame each way is a HELLO;
+ * the two ends then know each other's cluster, node and disk. Requests and paxos messages travel on
+ * the connection that the sender dialled, answers to requests come back on the same one. */
 #ifndef SYNOD_NODE_WIRE_H
 #define SYNOD_NODE_WIRE_H
 
@@ -12,27 +13,28 @@
 #include "paxos/lease.h"
 #include "redis/command.h"
 
-#define WIRE_VERSION   1
-#define WIRE_HEAD      16
-#define WIRE_FRAME_MAX (96u << 20) /* a window of entries in a promise, or a request with the largest value */
+#define WIRE_VERSION 1
+#define WIRE_HEAD    16
+#define WIRE_FRAME_MAX                                                                             \
+    (96u << 20) /* a window of entries in a promise, or a request with the largest value */
 
 enum wire_type {
     WIRE_HELLO = 1,
-    WIRE_REFUSE,    /* text: why the other end may not take part; it ends */
+    WIRE_REFUSE, /* text: why the other end may not take part; it ends */
     WIRE_HEARTBEAT,
-    WIRE_ANSWER,    /* to a heartbeat */
-    WIRE_STATE,     /* per group: how far the sender is */
-    WIRE_PAXOS,     /* group:4, message */
-    WIRE_COMMAND,   /* a client's command for a group that the receiver leads */
+    WIRE_ANSWER,  /* to a heartbeat */
+    WIRE_STATE,   /* per group: how far the sender is */
+    WIRE_PAXOS,   /* group:4, message */
+    WIRE_COMMAND, /* a client's command for a group that the receiver leads */
     WIRE_REPLY,
 };
 
 struct wire_hello {
     uint64_t cluster;
     uint16_t node;
-    uint64_t disk;        /* drawn when the data directory was made */
+    uint64_t disk; /* drawn when the data directory was made */
     uint64_t incarnation;
-    uint64_t knows;       /* the receiver's disk as the sender has recorded it; 0: not yet */
+    uint64_t knows; /* the receiver's disk as the sender has recorded it; 0: not yet */
     struct bytes client, http, zone; /* addresses that the sender listens on */
 };
 
@@ -48,18 +50,20 @@ struct wire_state {
 };
 
 struct wire_command {
-    uint64_t id;      /* of the sender, for the reply */
-    uint64_t client;  /* the sender's client: its commands are done in the order in which they come */
+    uint64_t id; /* of the sender, for the reply */
+    uint64_t
+        client; /* the sender's client: its commands are done in the order in which they come */
     uint32_t group;
-    uint8_t version;  /* RESP */
+    uint8_t version; /* RESP */
     bool traced;
     struct cmd_args args;
 };
 
 enum wire_status {
-    WIRE_DONE,        /* the reply is the client's */
-    WIRE_NOT_DONE,    /* nothing was done: not the leader, or it lost the leadership before the entry was chosen; send again */
-    WIRE_UNKNOWN,     /* it may or may not have been done */
+    WIRE_DONE,     /* the reply is the client's */
+    WIRE_NOT_DONE, /* nothing was done: not the leader, or it lost the leadership before the entry
+                      was chosen; send again */
+    WIRE_UNKNOWN,  /* it may or may not have been done */
 };
 
 struct wire_reply {
@@ -68,9 +72,11 @@ struct wire_reply {
     struct bytes reply;
 };
 
-/* Size of the first whole frame at the start of `in`; 0: incomplete; SIZE_MAX: not a frame of ours. */
+/* Size of the first whole frame at the start of `in`; 0: incomplete; SIZE_MAX: not a frame of ours.
+ */
 size_t wire_frame_size(struct bytes in);
-/* May a network test lose, repeat, delay or reorder this frame by itself? (Those that are messages, not a stream.) */
+/* May a network test lose, repeat, delay or reorder this frame by itself? (Those that are messages,
+ * not a stream.) */
 bool wire_frame_may_disturb(struct bytes frame);
 
 /* Writing: begin, append the payload to `out`, end. */
@@ -88,7 +94,9 @@ void wire_put_answer(struct buf *out, const struct lease_answer *a);
 bool wire_get_answer(struct bytes payload, struct lease_answer *a);
 void wire_put_report(struct buf *out, const struct wire_report *r);
 void wire_get_report(struct reader *r, struct wire_report *report);
-void wire_put_state(struct buf *out, const struct wire_state *s); /* appends one row; between wire_begin and wire_end */
+void wire_put_state(
+    struct buf *out,
+    const struct wire_state *s); /* appends one row; between wire_begin and wire_end */
 bool wire_get_state(struct reader *r, struct wire_state *s);
 void wire_put_command(struct buf *out, const struct wire_command *c);
 /* args: slices of the payload, in `storage` (grown; the caller's). */

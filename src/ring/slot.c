@@ -28,7 +28,8 @@ static const uint16_t crc_table[256] = {
 uint16_t slot_crc16(struct bytes s)
 {
     uint16_t crc = 0;
-    for (size_t i = 0; i < s.size; i++) crc = (uint16_t)(crc << 8 ^ crc_table[(crc >> 8 ^ s.data[i]) & 0xff]);
+    for (size_t i = 0; i < s.size; i++)
+        crc = (uint16_t)(crc << 8 ^ crc_table[(crc >> 8 ^ s.data[i]) & 0xff]);
     return crc;
 }
 

@@ -1,5 +1,5 @@
-/* Key -> slot, exactly as Redis Cluster: CRC16 (XMODEM) of the key, or of what stands between the first { and the next } if that
- * is not empty, modulo 16384. Pure. */
+/* Key -> slot, exactly as Redis Cluster: CRC16 (XMODEM) of the key, or of what stands between the
+ * first { and the next } if that is not empty, modulo 16384. Pure. */
 #ifndef SYNOD_RING_SLOT_H
 #define SYNOD_RING_SLOT_H
 

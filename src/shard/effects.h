@@ -1,6 +1,8 @@
-/* Effects: what a command changes, as bytes. A log entry's value is a sequence of them (docs/FORMAT.md); followers apply them blindly.
+/* Effects: what a command changes, as bytes. A log entry's value is a sequence of them
+ * (docs/FORMAT.md); followers apply them blindly.
  *
- *   op:1 then  PUT: key blob, value blob · DEL: key blob · TRASH: prefix blob · WIPE: nothing · COUNT: slot:2, zigzag varint
+ *   op:1 then  PUT: key blob, value blob · DEL: key blob · TRASH: prefix blob · WIPE: nothing ·
+ * COUNT: slot:2, zigzag varint
  *
  * (blob: LEB128 length, bytes.) Counts travel as differences, never as sums. */
 #ifndef SYNOD_SHARD_EFFECTS_H

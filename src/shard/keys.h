@@ -1,14 +1,14 @@
-/* How a group's state is laid out as ordered keys (docs/FORMAT.md, "Engine keys"). All of a slot's keys are one range, so that a
- * group, a slot that moves, a snapshot and a drop are ranges.
+/* How a group's state is laid out as ordered keys (docs/FORMAT.md, "Engine keys"). All of a slot's
+ * keys are one range, so that a group, a slot that moves, a snapshot and a drop are ranges.
  *
- *   slot:2 'm' h48:6 key            meta: type, expiry, and a string's bytes or a collection's head (redis/object.h)
- *   slot:2 's' objid:8 member       an element of a collection
- *   slot:2 'x' ms:8 key             to be expired at ms (present exactly while the meta of key has this expiry)
- *   0xffff 'a' group:4              applied record of a group (shard/shard.h)
- *   0xffff 'n' slot:2               ... reserved
+ *   slot:2 'm' h48:6 key            meta: type, expiry, and a string's bytes or a collection's head
+ * (redis/object.h) slot:2 's' objid:8 member       an element of a collection slot:2 'x' ms:8 key
+ * to be expired at ms (present exactly while the meta of key has this expiry) 0xffff 'a' group:4
+ * applied record of a group (shard/shard.h) 0xffff 'n' slot:2               ... reserved
  *
- * Numbers are big-endian. h48: the upper 48 bits of hash64(key, 0): SCAN goes in hash order, which makes its cursor stateless.
- * objid: the position of the creating entry << 16 | a count within it; unique in the slot for ever. */
+ * Numbers are big-endian. h48: the upper 48 bits of hash64(key, 0): SCAN goes in hash order, which
+ * makes its cursor stateless. objid: the position of the creating entry << 16 | a count within it;
+ * unique in the slot for ever. */
 #ifndef SYNOD_SHARD_KEYS_H
 #define SYNOD_SHARD_KEYS_H
 
@@ -18,16 +18,18 @@
 #define KEYS_SUB    's'
 #define KEYS_EXPIRY 'x'
 
-#define KEYS_META_HEAD 9  /* bytes before the user's key in a meta key */
-#define KEYS_SUB_HEAD  11 /* bytes before the member in a sub key, and the size of a sub prefix */
+#define KEYS_META_HEAD   9  /* bytes before the user's key in a meta key */
+#define KEYS_SUB_HEAD    11 /* bytes before the member in a sub key, and the size of a sub prefix */
 #define KEYS_EXPIRY_HEAD 11
 
 /* Each clears `out` and writes one key. */
 void keys_meta(struct buf *out, uint16_t slot, struct bytes key);
-void keys_sub(struct buf *out, uint16_t slot, uint64_t objid, struct bytes member); /* member empty: the prefix of the object */
+void keys_sub(struct buf *out, uint16_t slot, uint64_t objid,
+              struct bytes member); /* member empty: the prefix of the object */
 void keys_expiry(struct buf *out, uint16_t slot, uint64_t ms, struct bytes key);
 void keys_applied(struct buf *out, uint32_t group);
-/* Start of everything of `slot`, or of one kind in it. slot may be SLOT_COUNT: the end of all slots. */
+/* Start of everything of `slot`, or of one kind in it. slot may be SLOT_COUNT: the end of all
+ * slots. */
 void keys_slot(struct buf *out, uint16_t slot);
 void keys_kind(struct buf *out, uint16_t slot, uint8_t kind);
 uint64_t keys_h48(struct bytes key);

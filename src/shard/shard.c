@@ -14,7 +14,8 @@
 #define EXPIRE_SLOTS   32 /* slots a call looks at */
 
 /* ---- the record that travels with a flush ----
- * version:1, applied:8, last_valid.position:8, last_valid.born:8, now_ms:8, then per slot with keys: slot:2, varint count. */
+ * version:1, applied:8, last_valid.position:8, last_valid.born:8, now_ms:8, then per slot with
+ * keys: slot:2, varint count. */
 
 static void record_encode(const struct shard *s, struct buf *out)
 {
@@ -68,13 +69,15 @@ static bool shard_open_record(struct shard *s, char *error, size_t error_size)
 {
     struct buf record = {0};
     enum engine_result r = space_flushed_record(s->space, &record);
-    bool ok = r == ENGINE_ABSENT || (r == ENGINE_FOUND && (record.size == 0 || record_decode(s, buf_bytes(&record))));
+    bool ok = r == ENGINE_ABSENT ||
+              (r == ENGINE_FOUND && (record.size == 0 || record_decode(s, buf_bytes(&record))));
     buf_deinit(&record);
     s->flushed = s->applied;
     if (ok) return true;
-    snprintf(error, error_size,
-             "group %u: the engine's applied record is unreadable or damaged; move this data directory away and rebuild the node from its peers",
-             s->group);
+    snprintf(
+        error, error_size,
+        "group %u: the engine's applied record is unreadable or damaged; move this data directory away and rebuild the node from its peers",
+        s->group);
     return false;
 }
 
@@ -188,7 +191,8 @@ static bool apply_value(struct shard *s, uint64_t position, struct bytes value, 
     return true;
 }
 
-bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value, bool own)
+bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value,
+                 bool own)
 {
     ASSERT(e->position == s->applied + 1);
     ASSERT(!valid || e->kind == PAXOS_DATA);
@@ -252,8 +256,10 @@ static enum view_result source_get(void *ctx, struct bytes key, struct bytes *va
     return view_result_of(s, result);
 }
 
-/* A range saw whatever is pending anywhere in the group: coarse, but a range rarely meets a busy group. */
-static enum view_result source_range(void *ctx, struct bytes lo, struct bytes hi, bool reverse, view_each *each, void *each_ctx)
+/* A range saw whatever is pending anywhere in the group: coarse, but a range rarely meets a busy
+ * group. */
+static enum view_result source_range(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+                                     view_each *each, void *each_ctx)
 {
     struct source *c = ctx;
     struct shard *s = c->shard;
@@ -283,16 +289,18 @@ static void batch_add(struct shard *s, struct view *v)
     s->written_high = s->next;
 }
 
-static void evaluation_begin(struct shard *s, struct view *v, struct source *source, int64_t wall_ms, uint64_t random)
+static void evaluation_begin(struct shard *s, struct view *v, struct source *source,
+                             int64_t wall_ms, uint64_t random)
 {
     struct view_source src = {source_get, source_range, source};
     ASSERT(s->next > 0);
-    view_begin(v, &src, wall_ms > s->now_ms ? wall_ms : s->now_ms, random, s->next << 16 | s->objects, s->slot_lo, s->slot_hi);
+    view_begin(v, &src, wall_ms > s->now_ms ? wall_ms : s->now_ms, random,
+               s->next << 16 | s->objects, s->slot_lo, s->slot_hi);
     v->keys = s->keys + s->keys_pending;
 }
 
-enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct shard_task *task, int64_t wall_ms, uint64_t random,
-                                 uint64_t *saw)
+enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct shard_task *task,
+                                 int64_t wall_ms, uint64_t random, uint64_t *saw)
 {
     struct source source = {s, task->block, 0};
 
@@ -340,8 +348,8 @@ static bool due_each(void *ctx, struct bytes key, struct bytes value)
 }
 
 /* 1: more are due in the slot; 0: no more; -1: missed. */
-static int expire_slot(struct shard *s, struct view *v, uint16_t slot, void (*touch)(struct view *, struct bytes), int64_t wall_ms,
-                       uint64_t random)
+static int expire_slot(struct shard *s, struct view *v, uint16_t slot,
+                       void (*touch)(struct view *, struct bytes), int64_t wall_ms, uint64_t random)
 {
     struct source source = {s, false, 0};
     struct due d = {.next_ms = UINT64_MAX};
@@ -355,7 +363,8 @@ static int expire_slot(struct shard *s, struct view *v, uint16_t slot, void (*to
     buf_deinit(&lo), buf_deinit(&hi);
 
     struct reader keys = reader_of(buf_bytes(&d.keys));
-    for (uint32_t i = 0; i < d.count && !v->missed; i++) touch(v, keys_user(reader_blob(&keys), KEYS_EXPIRY_HEAD));
+    for (uint32_t i = 0; i < d.count && !v->missed; i++)
+        touch(v, keys_user(reader_blob(&keys), KEYS_EXPIRY_HEAD));
     buf_deinit(&d.keys);
     if (v->missed) return -1;
     s->expiry_hint[slot - s->slot_lo] = d.next_ms ? d.next_ms : 1;
@@ -363,7 +372,8 @@ static int expire_slot(struct shard *s, struct view *v, uint16_t slot, void (*to
     return d.count == EXPIRE_BATCH;
 }
 
-int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view *, struct bytes), int64_t wall_ms, uint64_t random)
+int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view *, struct bytes),
+                     int64_t wall_ms, uint64_t random)
 {
     uint32_t looked = 0;
     for (uint16_t slot = s->slot_lo; slot < s->slot_hi; slot++) {

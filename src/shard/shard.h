@@ -1,11 +1,14 @@
-/* A replica's copy of one group's state: applying chosen entries, and at the leader evaluating commands on top of them.
+/* A replica's copy of one group's state: applying chosen entries, and at the leader evaluating
+ * commands on top of them.
  *
- * The value of a DATA entry: version:1 (1), now_ms:8, effects (shard/effects.h). now_ms is the leader's clock when it evaluated,
- * never less than the entry's before it: the group's own time, by which keys expire (PROTOCOLS 4).
+ * The value of a DATA entry: version:1 (1), now_ms:8, effects (shard/effects.h). now_ms is the
+ * leader's clock when it evaluated, never less than the entry's before it: the group's own time, by
+ * which keys expire (PROTOCOLS 4).
  *
- * Evaluation. Between two proposals the leader gathers the effects of all commands of a loop turn in one batch, which will become the
- * entry at position `next`. They are written to the space at that position at once, so that later commands see them; shard_lost
- * takes them back. Threading: the reactor's. */
+ * Evaluation. Between two proposals the leader gathers the effects of all commands of a loop turn
+ * in one batch, which will become the entry at position `next`. They are written to the space at
+ * that position at once, so that later commands see them; shard_lost takes them back. Threading:
+ * the reactor's. */
 #ifndef SYNOD_SHARD_H
 #define SYNOD_SHARD_H
 
@@ -22,23 +25,24 @@ struct shard {
     uint16_t slot_lo, slot_hi;
     struct space *space;
 
-    uint64_t applied;            /* highest position applied (or skipped) */
+    uint64_t applied; /* highest position applied (or skipped) */
     struct paxos_id last_valid;
-    int64_t now_ms;              /* of the last applied entry, or of the batch if later */
-    int64_t keys;                /* live keys, applied */
-    int64_t *slot_keys;          /* the same per slot, [slot_lo, slot_hi) */
+    int64_t now_ms;     /* of the last applied entry, or of the batch if later */
+    int64_t keys;       /* live keys, applied */
+    int64_t *slot_keys; /* the same per slot, [slot_lo, slot_hi) */
 
     /* leader only */
-    uint64_t next;               /* position of the open batch */
-    uint64_t written_high;       /* highest position written to the space: above applied while something is pending */
-    int64_t keys_pending;        /* difference that the pending writes make to keys */
-    uint32_t objects;            /* object ids used in the open batch */
-    struct buf batch;            /* value of the entry to propose: header and effects; empty: nothing */
-    uint64_t *expiry_hint;       /* per slot: no key expires before this (ms); 0: not known */
+    uint64_t next;         /* position of the open batch */
+    uint64_t written_high; /* highest position written to the space: above applied while something
+                              is pending */
+    int64_t keys_pending;  /* difference that the pending writes make to keys */
+    uint32_t objects;      /* object ids used in the open batch */
+    struct buf batch;      /* value of the entry to propose: header and effects; empty: nothing */
+    uint64_t *expiry_hint; /* per slot: no key expires before this (ms); 0: not known */
 
-    uint64_t flushed;            /* position up to which the engine has everything */
-    uint64_t flush_position;     /* of the flush under way */
-    bool failed;                 /* the engine failed: applies nothing any more */
+    uint64_t flushed;        /* position up to which the engine has everything */
+    uint64_t flush_position; /* of the flush under way */
+    bool failed;             /* the engine failed: applies nothing any more */
 };
 
 struct shard_options {
@@ -51,13 +55,15 @@ struct shard_options {
     void *ctx;
 };
 
-/* Opens the state as the engine has it (blocking). NULL: the engine failed or the record is damaged; error says so. */
+/* Opens the state as the engine has it (blocking). NULL: the engine failed or the record is
+ * damaged; error says so. */
 struct shard *shard_new(const struct shard_options *options, char *error, size_t error_size);
 void shard_free(struct shard *s);
 
-/* Applies a chosen entry, in order. own: the batch was evaluated here in this leadership and is in the space already. False:
- * the value cannot be decoded (a bug or damage: the node must stop). */
-bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value, bool own);
+/* Applies a chosen entry, in order. own: the batch was evaluated here in this leadership and is in
+ * the space already. False: the value cannot be decoded (a bug or damage: the node must stop). */
+bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value,
+                 bool own);
 
 /* ---- leader ---- */
 
@@ -68,26 +74,31 @@ void shard_lost(struct shard *s);
 
 enum shard_result {
     SHARD_DONE,
-    SHARD_MISS,  /* nothing happened; the view's miss_lo/miss_hi say what to fetch */
+    SHARD_MISS, /* nothing happened; the view's miss_lo/miss_hi say what to fetch */
 };
-/* What is evaluated: `run` reads and writes the view (a command of redis/command.h, as the node wraps it). sees_all: what it read cannot be told by
- * keys (DBSIZE, KEYS), so it saw everything pending. */
+/* What is evaluated: `run` reads and writes the view (a command of redis/command.h, as the node
+ * wraps it). sees_all: what it read cannot be told by keys (DBSIZE, KEYS), so it saw everything
+ * pending. */
 struct shard_task {
     void (*run)(void *ctx, struct view *v);
     void *ctx;
     bool sees_all;
     bool block; /* wait for the disk instead of a miss */
 };
-/* Runs a task. On DONE its effects are in the batch, and *saw is the position that must be chosen before the answer may leave
- * (0: nothing pending was seen). After MISS run it again once the fetch is done; the caller throws its answer away. */
-enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct shard_task *task, int64_t wall_ms, uint64_t random,
-                                 uint64_t *saw);
-/* The batch is taken over by a proposal at `next`: the next batch goes to next + 1. The caller has copied s->batch. */
+/* Runs a task. On DONE its effects are in the batch, and *saw is the position that must be chosen
+ * before the answer may leave (0: nothing pending was seen). After MISS run it again once the fetch
+ * is done; the caller throws its answer away. */
+enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct shard_task *task,
+                                 int64_t wall_ms, uint64_t random, uint64_t *saw);
+/* The batch is taken over by a proposal at `next`: the next batch goes to next + 1. The caller has
+ * copied s->batch. */
 void shard_proposed(struct shard *s);
 
-/* Deletes keys whose time has come, a bounded number, as effects in the batch. `touch` looks at one key, which deletes it if it is
- * expired. Returns ms until it is worth calling again; -1: the view missed, fetch and call again. */
-int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view *v, struct bytes key), int64_t wall_ms,
+/* Deletes keys whose time has come, a bounded number, as effects in the batch. `touch` looks at one
+ * key, which deletes it if it is expired. Returns ms until it is worth calling again; -1: the view
+ * missed, fetch and call again. */
+int64_t shard_expire(struct shard *s, struct view *v,
+                     void (*touch)(struct view *v, struct bytes key), int64_t wall_ms,
                      uint64_t random);
 
 /* ---- flushing ---- */

@@ -24,8 +24,8 @@ void view_deinit(struct view *v)
     *v = (struct view){0};
 }
 
-void view_begin(struct view *v, const struct view_source *source, int64_t now_ms, uint64_t random_seed, uint64_t objid_next,
-                uint16_t slot_lo, uint16_t slot_hi)
+void view_begin(struct view *v, const struct view_source *source, int64_t now_ms,
+                uint64_t random_seed, uint64_t objid_next, uint16_t slot_lo, uint16_t slot_hi)
 {
     v->source = *source;
     v->now_ms = now_ms;
@@ -54,7 +54,8 @@ static struct bytes write_value(const struct view *v, const struct view_write *w
 static uint32_t *index_slot(const struct view *v, struct bytes key)
 {
     uint32_t i = (uint32_t)hash64(key, 1) & v->index_mask;
-    while (v->index[i] && !bytes_equal(write_key(v, &v->writes[v->index[i] - 1]), key)) i = (i + 1) & v->index_mask;
+    while (v->index[i] && !bytes_equal(write_key(v, &v->writes[v->index[i] - 1]), key))
+        i = (i + 1) & v->index_mask;
     return &v->index[i];
 }
 
@@ -66,7 +67,8 @@ static void index_make(struct view *v)
     mem_free(v->index);
     v->index = mem_zalloc(capacity * sizeof *v->index);
     v->index_mask = capacity - 1;
-    for (uint32_t i = 0; i < v->write_count; i++) *index_slot(v, write_key(v, &v->writes[i])) = i + 1;
+    for (uint32_t i = 0; i < v->write_count; i++)
+        *index_slot(v, write_key(v, &v->writes[i])) = i + 1;
 }
 
 static struct view_write *write_find(const struct view *v, struct bytes key)
@@ -102,7 +104,8 @@ static void write_add(struct view *v, const struct view_write *w)
 
 /* ---- writing ---- */
 
-/* Makes room for one more effect; slices of our own effects (a value read back, a key of another write) are moved along. */
+/* Makes room for one more effect; slices of our own effects (a value read back, a key of another
+ * write) are moved along. */
 static void effects_room(struct view *v, struct bytes *key, struct bytes *value)
 {
     const uint8_t *was = v->effects.data;
@@ -110,7 +113,8 @@ static void effects_room(struct view *v, struct bytes *key, struct bytes *value)
     buf_reserve(&v->effects, key->size + value->size + 32);
     if (!was) return;
     if (key->data >= was && key->data < was + had) key->data = v->effects.data + (key->data - was);
-    if (value->data >= was && value->data < was + had) value->data = v->effects.data + (value->data - was);
+    if (value->data >= was && value->data < was + had)
+        value->data = v->effects.data + (value->data - was);
 }
 
 static uint32_t varint_size(uint64_t n)
@@ -198,7 +202,8 @@ enum view_result view_get(struct view *v, struct bytes key, struct bytes *value)
 static int order_compare(const void *a, const void *b, void *ctx)
 {
     const struct view *v = ctx;
-    return bytes_compare(write_key(v, &v->writes[*(const uint32_t *)a]), write_key(v, &v->writes[*(const uint32_t *)b]));
+    return bytes_compare(write_key(v, &v->writes[*(const uint32_t *)a]),
+                         write_key(v, &v->writes[*(const uint32_t *)b]));
 }
 
 static void order_make(struct view *v)
@@ -210,7 +215,8 @@ static void order_make(struct view *v)
     v->order_count = v->write_count;
 }
 
-/* Merges the view's own writes into what the source visits. `at` walks order[] in the direction of the range. */
+/* Merges the view's own writes into what the source visits. `at` walks order[] in the direction of
+ * the range. */
 struct merge {
     struct view *v;
     struct bytes lo, hi;
@@ -257,13 +263,16 @@ static int64_t order_first(const struct view *v, struct bytes lo, struct bytes h
     uint32_t a = 0, b = v->order_count; /* first index with key >= bound */
     while (a < b) {
         uint32_t mid = a + (b - a) / 2;
-        if (bytes_compare(write_key(v, &v->writes[v->order[mid]]), bound) < 0) a = mid + 1;
-        else b = mid;
+        if (bytes_compare(write_key(v, &v->writes[v->order[mid]]), bound) < 0)
+            a = mid + 1;
+        else
+            b = mid;
     }
     return reverse ? (int64_t)a - 1 : (int64_t)a;
 }
 
-enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bool reverse, view_each *each, void *ctx)
+enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bool reverse,
+                            view_each *each, void *ctx)
 {
     if (v->missed) return VIEW_MISS;
     if (v->write_count) order_make(v);

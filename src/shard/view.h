@@ -1,11 +1,13 @@
-/* What a command sees and does: its own writes over a source (a group's pending writes over what is applied). A command is a pure
- * function over a view; it may be run again from the start after a miss, so nothing leaves the view before the runner takes it.
+/* What a command sees and does: its own writes over a source (a group's pending writes over what is
+ * applied). A command is a pure function over a view; it may be run again from the start after a
+ * miss, so nothing leaves the view before the runner takes it.
  *
- * Reading a thing that is not in memory makes the view *missed*: the call says VIEW_MISS, the command returns at once (what it returns
- * does not matter), the runner fetches what `miss` names and runs the command again.
+ * Reading a thing that is not in memory makes the view *missed*: the call says VIEW_MISS, the
+ * command returns at once (what it returns does not matter), the runner fetches what `miss` names
+ * and runs the command again.
  *
- * Values and keys returned are borrowed until the next write to this view or the end of the command.
- * now_ms and random are fixed for the evaluation. */
+ * Values and keys returned are borrowed until the next write to this view or the end of the
+ * command. now_ms and random are fixed for the evaluation. */
 #ifndef SYNOD_SHARD_VIEW_H
 #define SYNOD_SHARD_VIEW_H
 
@@ -16,11 +18,13 @@ enum view_result { VIEW_FOUND, VIEW_ABSENT, VIEW_MISS };
 
 typedef bool view_each(void *ctx, struct bytes key, struct bytes value);
 
-/* Where a view reads what it has not written itself. get and range as space.h (block = false there). */
+/* Where a view reads what it has not written itself. get and range as space.h (block = false
+ * there). */
 struct view_source {
     enum view_result (*get)(void *ctx, struct bytes key, struct bytes *value);
     /* Rising, or falling if reverse; stops when each returns false: FOUND; at the end: ABSENT. */
-    enum view_result (*range)(void *ctx, struct bytes lo, struct bytes hi, bool reverse, view_each *each, void *each_ctx);
+    enum view_result (*range)(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+                              view_each *each, void *each_ctx);
     void *ctx;
 };
 
@@ -32,35 +36,39 @@ struct view_write { /* offsets into effects */
 struct view {
     struct view_source source;
     int64_t now_ms;
-    int64_t keys;               /* live keys in the group when the evaluation began (DBSIZE) */
+    int64_t keys; /* live keys in the group when the evaluation began (DBSIZE) */
     struct prng random;
-    uint64_t objid_next;        /* next free object id */
-    uint16_t slot_lo, slot_hi;  /* slots [lo, hi) that this view covers (the group's) */
+    uint64_t objid_next;       /* next free object id */
+    uint16_t slot_lo, slot_hi; /* slots [lo, hi) that this view covers (the group's) */
 
-    struct buf effects;         /* encoded effects in order of calls (shard/effects.h): what the runner proposes */
-    struct view_write *writes;  /* one a key, in order of first write */
+    struct buf
+        effects; /* encoded effects in order of calls (shard/effects.h): what the runner proposes */
+    struct view_write *writes; /* one a key, in order of first write */
     uint32_t write_count, write_capacity;
-    uint32_t *index;            /* hash of key -> write + 1; 0: free. Power of two */
+    uint32_t *index; /* hash of key -> write + 1; 0: free. Power of two */
     uint32_t index_mask;
-    uint32_t *order;            /* writes sorted by key, made when a range is read */
-    uint32_t order_count;       /* how many of the writes `order` covers */
-    bool wiped;                 /* view_wipe was called: the source is hidden */
+    uint32_t *order;      /* writes sorted by key, made when a range is read */
+    uint32_t order_count; /* how many of the writes `order` covers */
+    bool wiped;           /* view_wipe was called: the source is hidden */
 
     bool missed, miss_reverse;
     struct buf miss_lo, miss_hi; /* what to fetch: one key (miss_hi empty), or a range */
 };
 
-void view_init(struct view *v);                  /* once; then view_begin for each run */
+void view_init(struct view *v); /* once; then view_begin for each run */
 void view_deinit(struct view *v);
-void view_begin(struct view *v, const struct view_source *source, int64_t now_ms, uint64_t random_seed, uint64_t objid_next,
-                uint16_t slot_lo, uint16_t slot_hi); /* keys is 0; set it after */
+void view_begin(struct view *v, const struct view_source *source, int64_t now_ms,
+                uint64_t random_seed, uint64_t objid_next, uint16_t slot_lo,
+                uint16_t slot_hi); /* keys is 0; set it after */
 
 enum view_result view_get(struct view *v, struct bytes key, struct bytes *value);
-enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bool reverse, view_each *each, void *ctx);
+enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bool reverse,
+                            view_each *each, void *ctx);
 
 void view_put(struct view *v, struct bytes key, struct bytes value);
 void view_del(struct view *v, struct bytes key);
-/* All keys with this prefix are garbage, unreachable from now on (the elements of a collection that was deleted). */
+/* All keys with this prefix are garbage, unreachable from now on (the elements of a collection that
+ * was deleted). */
 void view_trash(struct view *v, struct bytes prefix);
 /* Everything in the group is gone. */
 void view_wipe(struct view *v);

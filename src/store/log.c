@@ -162,7 +162,8 @@ uint64_t log_append(struct log *l, const struct log_record *r)
     return log_put(l, r);
 }
 
-/* Whether the record is in a block that is not on disk yet; *at is valid until the next append or callback. */
+/* Whether the record is in a block that is not on disk yet; *at is valid until the next append or
+ * callback. */
 bool log_in_memory(const struct log *l, const struct log_place *place, const uint8_t **at)
 {
     const struct list *queue[] = {&l->flying, &l->sealed};
@@ -220,8 +221,8 @@ static void write_done(void *ctx, int error)
     }
     if (error) {
         char why[256];
-        snprintf(why, sizeof why, "writing the log failed (%s at offset %" PRIu64 "): %s", b->segment->name, b->offset,
-                 strerror(-error));
+        snprintf(why, sizeof why, "writing the log failed (%s at offset %" PRIu64 "): %s",
+                 b->segment->name, b->offset, strerror(-error));
         l->options.fatal(l->options.ctx, why);
     }
     uint64_t now = io_now(l->io), took = now - b->started;
@@ -244,16 +245,26 @@ static void put_headers(struct log *l, struct log_block *b)
     b->oldest = l->segment[0]->sequence;
     b->synced = l->synced;
     struct record_block h = {
-        .log_id = l->log_id, .sequence = b->segment->sequence, .epoch = l->epoch, .lsn = b->lsn,
-        .synced = b->synced, .oldest = b->oldest, .place = (uint32_t)(b->offset / IO_BLOCK), .count = b->count,
+        .log_id = l->log_id,
+        .sequence = b->segment->sequence,
+        .epoch = l->epoch,
+        .lsn = b->lsn,
+        .synced = b->synced,
+        .oldest = b->oldest,
+        .place = (uint32_t)(b->offset / IO_BLOCK),
+        .count = b->count,
         .payload = (uint32_t)(b->size - b->lead - sizeof h),
     };
     block_grow(b, (size_t)record_align(b->size));
     record_block_put(&h, b->data + b->lead);
     if (!b->lead) return;
     struct record_segment head = {
-        .log_id = l->log_id, .sequence = b->segment->sequence, .epoch = l->epoch, .lsn = b->lsn,
-        .synced = b->synced, .oldest = b->oldest,
+        .log_id = l->log_id,
+        .sequence = b->segment->sequence,
+        .epoch = l->epoch,
+        .lsn = b->lsn,
+        .synced = b->synced,
+        .oldest = b->oldest,
     };
     record_segment_put(&head, b->data);
 }
@@ -266,15 +277,19 @@ static void start_write(struct log *l, struct log_block *b)
     l->flying_count++;
     l->pending++;
     b->started = io_now(l->io);
-    b->op = (struct io_write){
-        .data = b->data, .size = b->lead + block_disk_size(b), .offset = b->offset - b->lead, .done = write_done, .ctx = b};
+    b->op = (struct io_write){.data = b->data,
+                              .size = b->lead + block_disk_size(b),
+                              .offset = b->offset - b->lead,
+                              .done = write_done,
+                              .ctx = b};
     l->stats.writes++;
     io_file_write(l->io, b->segment->file, &b->op);
     if (MUTANT(MUTANT_SKIP_LOG_SYNC) && b->count) report(l, b->lsn + b->count - 1);
 }
 
-/* Nothing can be written for want of a segment, and a dead one may not be reused before its death is on disk (L4): the block that
- * every segment keeps in reserve says so. It has no record, for all lsns given out are above it in the queue. */
+/* Nothing can be written for want of a segment, and a dead one may not be reused before its death
+ * is on disk (L4): the block that every segment keeps in reserve says so. It has no record, for all
+ * lsns given out are above it in the queue. */
 static void start_notice(struct log *l, const struct log_block *waiting)
 {
     if (list_empty(&l->dying) || l->flying_count || waiting->segment == l->segment[0]) return;
@@ -291,7 +306,8 @@ static void start_notice(struct log *l, const struct log_block *waiting)
 static void start_writes(struct log *l)
 {
     while (l->flying_count < LOG_FLYING_MAX) {
-        struct log_block *b = list_empty(&l->sealed) ? l->fill : LIST_OF(l->sealed.next, struct log_block, link);
+        struct log_block *b =
+            list_empty(&l->sealed) ? l->fill : LIST_OF(l->sealed.next, struct log_block, link);
         if (!b || !b->count) return;
         if (!b->segment->file && !log_take_spare(l, b->segment)) {
             start_notice(l, b);
@@ -310,7 +326,8 @@ static bool nothing_queued(const struct log *l)
     return !l->flying_count && list_empty(&l->sealed) && (!l->fill || !l->fill->count);
 }
 
-/* When to write a beat so that what is on disk is proven to be (docs/FORMAT.md, the window); UINT64_MAX: it is. */
+/* When to write a beat so that what is on disk is proven to be (docs/FORMAT.md, the window);
+ * UINT64_MAX: it is. */
 static uint64_t idle_beat_at(const struct log *l)
 {
     if (!nothing_queued(l) || l->claimed >= l->worth) return UINT64_MAX;
@@ -362,7 +379,8 @@ static void replay_segment(void *ctx, const struct scan_file *f)
     s->written = true;
 }
 
-static void replay_record(void *ctx, const struct log_place *place, uint64_t lsn, const struct log_record *r)
+static void replay_record(void *ctx, const struct log_place *place, uint64_t lsn,
+                          const struct log_record *r)
 {
     struct replay *p = ctx;
     (void)lsn;
@@ -370,11 +388,13 @@ static void replay_record(void *ctx, const struct log_place *place, uint64_t lsn
     if (r->type != LOG_BEAT) p->each(p->ctx, r);
 }
 
-/* A new log's first segment gets its header under another name, so that a file with a segment's name was a segment once. */
+/* A new log's first segment gets its header under another name, so that a file with a segment's
+ * name was a segment once. */
 static int create(struct io *io, const struct log_options *options)
 {
     uint8_t *raw = mem_alloc(2 * IO_BLOCK), *head = log_align(raw);
-    struct record_segment h = {.log_id = io_random(io) | 1, .sequence = 1, .epoch = 1, .lsn = 1, .oldest = 1};
+    struct record_segment h = {
+        .log_id = io_random(io) | 1, .sequence = 1, .epoch = 1, .lsn = 1, .oldest = 1};
     struct io_file *f;
     io_file_remove(io, "newlog");
     int error = io_file_open(io, "newlog", options->segment_bytes, &f);
@@ -388,7 +408,8 @@ static int create(struct io *io, const struct log_options *options)
     return error;
 }
 
-/* What the chain does not use becomes a spare. A header beyond the cut is wiped first: its sequence will be given out again. */
+/* What the chain does not use becomes a spare. A header beyond the cut is wiped first: its sequence
+ * will be given out again. */
 static int adopt_spare(struct log *l, struct scan *s, struct scan_file *f)
 {
     int error = 0;
@@ -447,8 +468,9 @@ static struct log *new_log(struct io *io, const struct log_options *options)
     return l;
 }
 
-enum log_open_result log_open(struct io *io, const struct log_options *options, void (*each)(void *ctx, const struct log_record *),
-                              void *each_ctx, struct log **out, char *error, size_t error_size)
+enum log_open_result log_open(struct io *io, const struct log_options *options,
+                              void (*each)(void *ctx, const struct log_record *), void *each_ctx,
+                              struct log **out, char *error, size_t error_size)
 {
     ASSERT(options->segment_bytes % IO_BLOCK == 0 && options->segment_bytes >= 8 * IO_BLOCK);
     ASSERT(options->segment_bytes <= 1u << 30);
@@ -460,13 +482,17 @@ enum log_open_result log_open(struct io *io, const struct log_options *options, 
     enum log_open_result e = scan_run(&s, io, &sink);
     if (!e && s.count == 0) {
         int failed = create(io, options);
-        if (failed) snprintf(s.message, sizeof s.message, "cannot make the first log segment: %s", strerror(-failed));
+        if (failed)
+            snprintf(s.message, sizeof s.message, "cannot make the first log segment: %s",
+                     strerror(-failed));
         scan_deinit(&s);
         e = failed ? LOG_E_IO : scan_run(&s, io, &sink);
     }
     if (!e) {
         int failed = adopt(l, &s);
-        if (failed) snprintf(s.message, sizeof s.message, "cannot reuse old log segments: %s", strerror(-failed));
+        if (failed)
+            snprintf(s.message, sizeof s.message, "cannot reuse old log segments: %s",
+                     strerror(-failed));
         e = failed ? LOG_E_IO : LOG_OPENED;
     }
     snprintf(error, error_size, "%s", e ? s.message : "");
@@ -475,7 +501,8 @@ enum log_open_result log_open(struct io *io, const struct log_options *options, 
         log_free(l);
         return e;
     }
-    /* The first block of this opening proves all that was replayed and, by its epoch, ends what was cut for good. */
+    /* The first block of this opening proves all that was replayed and, by its epoch, ends what was
+     * cut for good. */
     log_put(l, &(struct log_record){.type = LOG_BEAT});
     *out = l;
     return LOG_OPENED;
@@ -507,8 +534,11 @@ static void destroy(struct log *l, bool close)
 void log_free(struct log *l)
 {
     if (!l) return;
-    if (l->pending) l->freed = true; /* buffers are the io's until it calls back; log_called_back comes here again */
-    else destroy(l, true);
+    if (l->pending)
+        l->freed =
+            true; /* buffers are the io's until it calls back; log_called_back comes here again */
+    else
+        destroy(l, true);
 }
 
 void log_abandon(struct log *l)

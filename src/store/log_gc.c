@@ -1,7 +1,9 @@
-/* Where segments come from and go to: spares made ahead of need, death of the oldest segment, moving what little keeps it alive.
+/* Where segments come from and go to: spares made ahead of need, death of the oldest segment,
+ * moving what little keeps it alive.
  *
- * A segment's life: file made (job) -> spare -> live, the last of them -> live, full -> dead (nothing counts in it, and what
- * replaced its records is synced) -> dying (until a durable block says so and no read is under way) -> spare. */
+ * A segment's life: file made (job) -> spare -> live, the last of them -> live, full -> dead
+ * (nothing counts in it, and what replaced its records is synced) -> dying (until a durable block
+ * says so and no read is under way) -> spare. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -102,7 +104,8 @@ static void make_spares(struct log *l, uint64_t now)
         l->retry_at = now + LOG_RETRY_NS;
         return;
     }
-    snprintf(l->job.name, sizeof l->job.name, LOG_FILE_PREFIX "%06llu", (unsigned long long)l->next_name);
+    snprintf(l->job.name, sizeof l->job.name, LOG_FILE_PREFIX "%06llu",
+             (unsigned long long)l->next_name);
     job_start(l, l->options.segment_bytes);
 }
 
@@ -127,7 +130,10 @@ static void rewrite_promises(struct log *l, const struct log_segment *s)
     while (map_next(&l->groups, &at, &id, &value)) {
         struct log_group *g = value;
         if (g->promise_sequence != s->sequence) continue;
-        log_put(l, &(struct log_record){.type = LOG_PROMISE, .group = g->id, .replica = g->replica, .promised = g->promised,
+        log_put(l, &(struct log_record){.type = LOG_PROMISE,
+                                        .group = g->id,
+                                        .replica = g->replica,
+                                        .promised = g->promised,
                                         .chosen = g->chosen});
         ASSERT(g->promise_sequence > s->sequence);
     }
@@ -144,7 +150,8 @@ static void die(struct log *l)
     l->stats.recycled++;
 }
 
-/* The next segment must be on disk, for the chain begins with it then; and a segment that takes appends is never looked at. */
+/* The next segment must be on disk, for the chain begins with it then; and a segment that takes
+ * appends is never looked at. */
 static void let_die(struct log *l)
 {
     while (l->segment_count > 1 && l->segment[1]->written) {
@@ -184,7 +191,8 @@ static bool keeps_oldest(const struct log *l, const struct log_group *g)
 }
 
 /* Moves to the tail what still is the latest of its position and still in the oldest segment. */
-static void rewrite_done(void *ctx, struct log_read *r, const struct log_record *records, uint32_t count)
+static void rewrite_done(void *ctx, struct log_read *r, const struct log_record *records,
+                         uint32_t count)
 {
     struct log *l = ctx;
     uint32_t moved = 0;
@@ -203,14 +211,19 @@ static void start_rewrite(struct log *l, const struct log_group *g)
 {
     l->rewriting = true;
     l->rewrite_sequence = l->segment[0]->sequence;
-    l->rewrite = (struct log_read){.group = g->id, .position = index_first_in(g, l->rewrite_sequence), .last = UINT64_MAX,
-                                   .bytes_max = 2 * LOG_COLD_BYTES, .done = rewrite_done, .ctx = l};
+    l->rewrite = (struct log_read){.group = g->id,
+                                   .position = index_first_in(g, l->rewrite_sequence),
+                                   .last = UINT64_MAX,
+                                   .bytes_max = 2 * LOG_COLD_BYTES,
+                                   .done = rewrite_done,
+                                   .ctx = l};
     log_read(l, &l->rewrite);
 }
 
 static bool over(const struct log *l)
 {
-    return l->segment_count * l->options.segment_bytes > l->options.quota_bytes || l->room != LOG_ROOM_OK;
+    return l->segment_count * l->options.segment_bytes > l->options.quota_bytes ||
+           l->room != LOG_ROOM_OK;
 }
 
 static void relieve(struct log *l)
@@ -220,7 +233,9 @@ static void relieve(struct log *l)
         return;
     }
     if (l->rewrite_sequence != l->segment[0]->sequence) l->rewrite_failed = false;
-    if (l->rewriting || (l->pressed && !l->cold_left && keeps_oldest(l, index_group(l, l->pressed_group)))) return;
+    if (l->rewriting ||
+        (l->pressed && !l->cold_left && keeps_oldest(l, index_group(l, l->pressed_group))))
+        return;
     size_t at = 0;
     uint64_t id;
     void *value;

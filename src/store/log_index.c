@@ -1,7 +1,8 @@
-/* Per group: where the latest record of each position is, and what the group must not forget (log_internal.h, L3).
+/* Per group: where the latest record of each position is, and what the group must not forget
+ * (log_internal.h, L3).
  *
- * Positions live in pages of 64, kept in order: appends go to the last page nearly always, a jump (after a snapshot) costs
- * nothing, and a cold group has one page. */
+ * Positions live in pages of 64, kept in order: appends go to the last page nearly always, a jump
+ * (after a snapshot) costs nothing, and a cold group has one page. */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/log_internal.h"
@@ -66,8 +67,10 @@ static uint32_t page_lower(const struct log_group *g, uint64_t number)
     if (high && g->page[high - 1]->number == number) return high - 1;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (g->page[mid]->number < number) low = mid + 1;
-        else high = mid;
+        if (g->page[mid]->number < number)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low;
 }
@@ -90,7 +93,8 @@ static struct index_page *page_get(struct log_group *g, uint64_t number)
 const struct log_place *index_find(const struct log_group *g, uint64_t position)
 {
     uint32_t i = page_lower(g, position / INDEX_PAGE);
-    if (position < g->floor || i == g->page_count || g->page[i]->number != position / INDEX_PAGE) return NULL;
+    if (position < g->floor || i == g->page_count || g->page[i]->number != position / INDEX_PAGE)
+        return NULL;
     const struct log_place *p = &g->page[i]->place[position % INDEX_PAGE];
     return p->size ? p : NULL;
 }
@@ -108,7 +112,8 @@ uint64_t index_first_in(const struct log_group *g, uint64_t sequence)
     for (uint32_t i = 0; i < g->page_count; i++) {
         const struct index_page *page = g->page[i];
         for (uint32_t k = 0; k < INDEX_PAGE; k++)
-            if (page->place[k].size && page->place[k].sequence == sequence) return page->number * INDEX_PAGE + k;
+            if (page->place[k].size && page->place[k].sequence == sequence)
+                return page->number * INDEX_PAGE + k;
     }
     return 0;
 }
@@ -170,13 +175,16 @@ static void note_promise(struct log *l, struct log_group *g, paxos_ballot ballot
     log_segment_of(l, sequence)->promises++;
 }
 
-static void note_entry(struct log *l, struct log_group *g, uint64_t position, const struct log_place *place)
+static void note_entry(struct log *l, struct log_group *g, uint64_t position,
+                       const struct log_place *place)
 {
     if (position < g->floor) return;
     struct index_page *p = page_get(g, position / INDEX_PAGE);
     struct log_place *at = &p->place[position % INDEX_PAGE];
-    if (at->size) run_remove(l, g, at, true);
-    else p->live++;
+    if (at->size)
+        run_remove(l, g, at, true);
+    else
+        p->live++;
     *at = *place;
     run_add(l, g, at);
 }
@@ -196,7 +204,8 @@ void index_record(struct log *l, const struct log_record *r, const struct log_pl
         note_promise(l, g, r->entry.ballot, place->sequence);
         note_entry(l, g, r->entry.position, place);
     }
-    /* A group of which nothing but a watermark is known must stay known all the same (log_has_group). */
+    /* A group of which nothing but a watermark is known must stay known all the same
+     * (log_has_group). */
     if (!g->promise_sequence) note_promise(l, g, 0, place->sequence);
 }
 
@@ -212,7 +221,8 @@ void index_drop(struct log *l, uint32_t id)
 {
     struct log_group *g = map_remove(&l->groups, id);
     if (!g) return;
-    for (uint32_t i = 0; i < g->run_count; i++) log_segment_of(l, g->run[i].sequence)->dead_lsn = l->appended;
+    for (uint32_t i = 0; i < g->run_count; i++)
+        log_segment_of(l, g->run[i].sequence)->dead_lsn = l->appended;
     index_set_floor(l, g, UINT64_MAX);
     promise_remove(l, g);
     l->group_cache = NULL;
@@ -251,7 +261,8 @@ static void group_check(const struct log *l, const struct log_group *g, uint64_t
 
 void index_check(const struct log *l)
 {
-    uint64_t *live = mem_zalloc(l->segment_count * sizeof *live), *promises = mem_zalloc(l->segment_count * sizeof *live);
+    uint64_t *live = mem_zalloc(l->segment_count * sizeof *live),
+             *promises = mem_zalloc(l->segment_count * sizeof *live);
     size_t at = 0;
     uint64_t id;
     void *g;

@@ -1,12 +1,13 @@
 /* What the log's source files share. Nothing outside src/store/log*.c includes this.
  *
  * Invariants (checked by log_check):
- *  L1  Live segments have consecutive sequences; the first is `oldest`, the last is where new blocks go. A segment dies only as
- *      the first, so what is on disk is always a run of segments.
- *  L2  A record's place is known when it is appended, for the fill block's place is known when it is begun.
- *  L3  segment.live is the number of index places in it; segment.promises the number of groups whose promise is nowhere later.
- *  L4  A dead segment is written over only after a durable block says `oldest` > its sequence, and while nobody reads it.
- *  L5  Writes complete in order: `synced` never runs ahead of a block that is still in flight. */
+ *  L1  Live segments have consecutive sequences; the first is `oldest`, the last is where new
+ * blocks go. A segment dies only as the first, so what is on disk is always a run of segments. L2
+ * A record's place is known when it is appended, for the fill block's place is known when it is
+ * begun. L3  segment.live is the number of index places in it; segment.promises the number of
+ * groups whose promise is nowhere later. L4  A dead segment is written over only after a durable
+ * block says `oldest` > its sequence, and while nobody reads it. L5  Writes complete in order:
+ * `synced` never runs ahead of a block that is still in flight. */
 #ifndef SYNOD_STORE_LOG_INTERNAL_H
 #define SYNOD_STORE_LOG_INTERNAL_H
 
@@ -14,16 +15,17 @@
 #include "base/map.h"
 #include "store/log_scan.h"
 
-#define LOG_FLYING_MAX     2u          /* writes in flight */
-#define LOG_BLOCK_BYTES    (4u << 20)  /* a block grows to this, unless one record is larger */
-#define LOG_BLOCK_KEEP     (1u << 20)   /* a larger buffer is given back after its write */
-#define LOG_IDLE_NS        5000000u    /* idle for so long: prove the last write (docs/FORMAT.md, the window) */
-#define LOG_RETRY_NS       1000000000u /* between attempts to make a segment on a full disk */
-#define LOG_COLD_ENTRIES   32u         /* a group with at most these many live entries, */
-#define LOG_COLD_BYTES     (16u << 10) /* and bytes, is moved to the tail instead of being flushed */
-#define LOG_EXTENT_BYTES   (1u << 20)  /* read at once for log_read */
-#define LOG_READ_RECORDS   512u
-#define INDEX_PAGE         64u
+#define LOG_FLYING_MAX  2u         /* writes in flight */
+#define LOG_BLOCK_BYTES (4u << 20) /* a block grows to this, unless one record is larger */
+#define LOG_BLOCK_KEEP  (1u << 20) /* a larger buffer is given back after its write */
+#define LOG_IDLE_NS                                                                                \
+    5000000u /* idle for so long: prove the last write (docs/FORMAT.md, the window) */
+#define LOG_RETRY_NS     1000000000u /* between attempts to make a segment on a full disk */
+#define LOG_COLD_ENTRIES 32u         /* a group with at most these many live entries, */
+#define LOG_COLD_BYTES   (16u << 10) /* and bytes, is moved to the tail instead of being flushed */
+#define LOG_EXTENT_BYTES (1u << 20)  /* read at once for log_read */
+#define LOG_READ_RECORDS 512u
+#define INDEX_PAGE       64u
 
 struct log_segment {
     struct list link; /* dying */
@@ -36,7 +38,8 @@ struct log_segment {
     uint32_t promises; /* L3 */
     uint32_t pins;     /* reads under way */
     bool noticed;      /* its reserved last block is used */
-    uint64_t dead_lsn; /* of the last record that replaced one here; nothing here counts once that is synced, if L3 says 0 */
+    uint64_t dead_lsn; /* of the last record that replaced one here; nothing here counts once that
+                          is synced, if L3 says 0 */
     bool written;      /* its first block is on disk */
 };
 
@@ -45,12 +48,12 @@ struct log_block {
     struct list link;
     struct log *log;
     struct log_segment *segment;
-    uint8_t *raw, *data;  /* data is raw, aligned to IO_BLOCK */
-    size_t capacity;      /* of data */
-    size_t lead;          /* IO_BLOCK for a segment's first block, else 0 */
-    size_t size;          /* used of data, lead and header included */
-    uint64_t offset;      /* of the block in the segment */
-    uint64_t lsn;         /* of its first record */
+    uint8_t *raw, *data; /* data is raw, aligned to IO_BLOCK */
+    size_t capacity;     /* of data */
+    size_t lead;         /* IO_BLOCK for a segment's first block, else 0 */
+    size_t size;         /* used of data, lead and header included */
+    uint64_t offset;     /* of the block in the segment */
+    uint64_t lsn;        /* of its first record */
     uint32_t count;
     bool complete;
     uint64_t oldest, synced; /* as written */
@@ -74,7 +77,8 @@ struct index_run {
 struct log_group {
     uint32_t id;
     uint16_t replica;
-    paxos_ballot promised; /* highest of promises and entries: an accepted entry's ballot binds as a promise does */
+    paxos_ballot promised; /* highest of promises and entries: an accepted entry's ballot binds as a
+                              promise does */
     uint64_t chosen;
     uint64_t promise_sequence; /* last segment with a record that shows `promised` */
     uint64_t floor;
@@ -106,9 +110,9 @@ struct log {
     struct log_options options;
     uint64_t log_id, epoch;
     uint64_t appended, synced;
-    uint64_t reported;     /* what the user was told; equals synced */
-    uint64_t claimed;      /* highest `synced` that a block on disk states */
-    uint64_t worth;        /* last lsn that is not a beat's */
+    uint64_t reported; /* what the user was told; equals synced */
+    uint64_t claimed;  /* highest `synced` that a block on disk states */
+    uint64_t worth;    /* last lsn that is not a beat's */
 
     struct log_segment **segment; /* L1 */
     uint32_t segment_count, segment_capacity;
@@ -118,7 +122,7 @@ struct log {
     uint32_t spare_count, spare_capacity;
     uint64_t next_name;
     struct log_job job;
-    bool make_failed;      /* the last attempt to make a segment failed */
+    bool make_failed; /* the last attempt to make a segment failed */
     uint64_t retry_at;
     enum log_room room;
 
@@ -137,8 +141,8 @@ struct log {
     bool pressed, cold_left; /* cold_left: more groups to move than the one being moved */
     uint32_t pressed_group;
 
-    uint32_t pending;      /* operations the io has yet to call back for */
-    bool freed;            /* log_free was called; the last callback destroys */
+    uint32_t pending; /* operations the io has yet to call back for */
+    bool freed;       /* log_free was called; the last callback destroys */
     struct log_stats stats;
 };
 
@@ -146,8 +150,9 @@ struct log {
 struct log_group *index_group(struct log *l, uint32_t id); /* NULL: nothing known */
 void index_record(struct log *l, const struct log_record *r, const struct log_place *place);
 const struct log_place *index_find(const struct log_group *g, uint64_t position); /* NULL: none */
-uint64_t index_first(const struct log_group *g);                          /* 0: none */
-uint64_t index_first_in(const struct log_group *g, uint64_t sequence); /* the first that is in this segment; 0: none */
+uint64_t index_first(const struct log_group *g);                                  /* 0: none */
+uint64_t index_first_in(const struct log_group *g,
+                        uint64_t sequence); /* the first that is in this segment; 0: none */
 void index_set_floor(struct log *l, struct log_group *g, uint64_t floor);
 void index_drop(struct log *l, uint32_t id);
 void index_deinit(struct log *l);
@@ -156,7 +161,8 @@ void index_check(const struct log *l);
 /* log.c */
 struct log_segment *log_segment_of(const struct log *l, uint64_t sequence); /* live ones; asserts */
 uint64_t log_put(struct log *l, const struct log_record *r);
-void log_called_back(struct log *l); /* ends every callback of the io: the log may be gone after it */
+void log_called_back(
+    struct log *l); /* ends every callback of the io: the log may be gone after it */
 bool log_in_memory(const struct log *l, const struct log_place *place, const uint8_t **at);
 uint8_t *log_align(uint8_t *raw);
 

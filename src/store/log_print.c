@@ -12,7 +12,8 @@ struct print {
     uint64_t segments, blocks, records[LOG_DROP + 1], bytes;
 };
 
-static void print_line(struct print *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void print_line(struct print *p, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void print_line(struct print *p, const char *format, ...)
 {
@@ -29,8 +30,9 @@ static void print_segment(void *ctx, const struct scan_file *f)
     struct print *p = ctx;
     p->segments++;
     if (p->dump)
-        print_line(p, "%s segment=%" PRIu64 " epoch=%" PRIu64 " first_lsn=%" PRIu64 " bytes=%" PRIu64, f->name, f->h.sequence,
-                   f->h.epoch, f->h.lsn, f->bytes);
+        print_line(p,
+                   "%s segment=%" PRIu64 " epoch=%" PRIu64 " first_lsn=%" PRIu64 " bytes=%" PRIu64,
+                   f->name, f->h.sequence, f->h.epoch, f->h.lsn, f->bytes);
 }
 
 static void print_block(void *ctx, const struct scan_file *f, const struct record_block *h)
@@ -38,43 +40,56 @@ static void print_block(void *ctx, const struct scan_file *f, const struct recor
     struct print *p = ctx;
     p->blocks++;
     if (p->dump)
-        print_line(p, "%s+%" PRIu64 " block epoch=%" PRIu64 " lsn=%" PRIu64 " records=%u payload=%u synced=%" PRIu64
-                   " oldest=%" PRIu64, f->name, (uint64_t)h->place * IO_BLOCK, h->epoch, h->lsn, h->count, h->payload, h->synced,
-                   h->oldest);
+        print_line(p,
+                   "%s+%" PRIu64 " block epoch=%" PRIu64 " lsn=%" PRIu64
+                   " records=%u payload=%u synced=%" PRIu64 " oldest=%" PRIu64,
+                   f->name, (uint64_t)h->place * IO_BLOCK, h->epoch, h->lsn, h->count, h->payload,
+                   h->synced, h->oldest);
 }
 
 static void print_entry(struct print *p, uint64_t lsn, const struct log_record *r)
 {
     const struct paxos_entry *e = &r->entry;
     print_line(p,
-               "  %" PRIu64 " entry group=%u replica=%u position=%" PRIu64 " ballot=%" PRIu64 ".%u born=%" PRIu64 ".%u"
+               "  %" PRIu64 " entry group=%u replica=%u position=%" PRIu64 " ballot=%" PRIu64
+               ".%u born=%" PRIu64 ".%u"
                " base=%" PRIu64 "@%" PRIu64 ".%u %s size=%u hash=%016" PRIx64 " chosen=%" PRIu64,
-               lsn, r->group, r->replica, e->position, paxos_ballot_round(e->ballot), paxos_ballot_replica(e->ballot),
-               paxos_ballot_round(e->born), paxos_ballot_replica(e->born), e->base.position, paxos_ballot_round(e->base.born),
-               paxos_ballot_replica(e->base.born), e->kind == PAXOS_DATA ? "data" : "noop", e->size, e->hash, r->chosen);
+               lsn, r->group, r->replica, e->position, paxos_ballot_round(e->ballot),
+               paxos_ballot_replica(e->ballot), paxos_ballot_round(e->born),
+               paxos_ballot_replica(e->born), e->base.position, paxos_ballot_round(e->base.born),
+               paxos_ballot_replica(e->base.born), e->kind == PAXOS_DATA ? "data" : "noop", e->size,
+               e->hash, r->chosen);
 }
 
-static void print_record(void *ctx, const struct log_place *place, uint64_t lsn, const struct log_record *r)
+static void print_record(void *ctx, const struct log_place *place, uint64_t lsn,
+                         const struct log_record *r)
 {
     struct print *p = ctx;
     p->records[r->type]++;
     p->bytes += place->size;
     if (!p->dump) return;
-    if (r->type == LOG_ENTRY) print_entry(p, lsn, r);
+    if (r->type == LOG_ENTRY)
+        print_entry(p, lsn, r);
     else if (r->type == LOG_PROMISE)
-        print_line(p, "  %" PRIu64 " promise group=%u replica=%u ballot=%" PRIu64 ".%u chosen=%" PRIu64, lsn, r->group, r->replica,
-                   paxos_ballot_round(r->promised), paxos_ballot_replica(r->promised), r->chosen);
-    else if (r->type == LOG_BEAT) print_line(p, "  %" PRIu64 " beat", lsn);
+        print_line(
+            p, "  %" PRIu64 " promise group=%u replica=%u ballot=%" PRIu64 ".%u chosen=%" PRIu64,
+            lsn, r->group, r->replica, paxos_ballot_round(r->promised),
+            paxos_ballot_replica(r->promised), r->chosen);
+    else if (r->type == LOG_BEAT)
+        print_line(p, "  %" PRIu64 " beat", lsn);
     else
-        print_line(p, "  %" PRIu64 " %s group=%u replica=%u chosen=%" PRIu64, lsn, record_type_name(r->type), r->group, r->replica,
-                   r->chosen);
+        print_line(p, "  %" PRIu64 " %s group=%u replica=%u chosen=%" PRIu64, lsn,
+                   record_type_name(r->type), r->group, r->replica, r->chosen);
 }
 
 static void print_summary(struct print *p, const struct scan *s)
 {
-    print_line(p, "%" PRIu64 " segments, %" PRIu64 " blocks, last lsn %" PRIu64 ", %" PRIu64 " bytes of records:", p->segments,
-               p->blocks, s->end.lsn, p->bytes);
-    for (uint8_t t = LOG_PROMISE; t <= LOG_DROP; t++) print_line(p, "  %s %" PRIu64, record_type_name(t), p->records[t]);
+    print_line(p,
+               "%" PRIu64 " segments, %" PRIu64 " blocks, last lsn %" PRIu64 ", %" PRIu64
+               " bytes of records:",
+               p->segments, p->blocks, s->end.lsn, p->bytes);
+    for (uint8_t t = LOG_PROMISE; t <= LOG_DROP; t++)
+        print_line(p, "  %s %" PRIu64, record_type_name(t), p->records[t]);
     for (uint32_t i = 0; i < s->count; i++)
         if (!s->file[i].live) print_line(p, "%s not in use", s->file[i].name);
 }
@@ -83,7 +98,8 @@ int log_print(struct io *io, bool dump, void (*line)(void *ctx, const char *text
 {
     struct print p = {.dump = dump, .line = line, .ctx = ctx};
     struct scan s;
-    struct scan_sink sink = {.segment = print_segment, .block = print_block, .record = print_record, .ctx = &p};
+    struct scan_sink sink = {
+        .segment = print_segment, .block = print_block, .record = print_record, .ctx = &p};
     enum log_open_result e = scan_run(&s, io, &sink);
     int status = 2;
     if (e) {
@@ -94,9 +110,12 @@ int log_print(struct io *io, bool dump, void (*line)(void *ctx, const char *text
         print_summary(&p, &s);
         status = s.torn ? 1 : 0;
         if (s.torn)
-            print_line(&p, "torn tail behind lsn %" PRIu64 ": writes that never completed, to be cut at the next start",
+            print_line(&p,
+                       "torn tail behind lsn %" PRIu64
+                       ": writes that never completed, to be cut at the next start",
                        s.end.lsn);
-        else print_line(&p, "sound");
+        else
+            print_line(&p, "sound");
     }
     scan_deinit(&s);
     return status;

@@ -1,4 +1,5 @@
-/* Reading entries back: from blocks still in memory, or from disk with one read for as many records as lie near each other. */
+/* Reading entries back: from blocks still in memory, or from disk with one read for as many records
+ * as lie near each other. */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/log_internal.h"
@@ -36,7 +37,8 @@ static void op_free(struct read_op *op)
     mem_free(op);
 }
 
-/* The records of the op that are sound, and still what the index says, up to the first that is not. */
+/* The records of the op that are sound, and still what the index says, up to the first that is not.
+ */
 static uint32_t op_decode(struct read_op *op, struct log_record *out)
 {
     const struct log_read *r = op->user;
@@ -47,7 +49,9 @@ static uint32_t op_decode(struct read_op *op, struct log_record *out)
         uint32_t check;
         if (!p || memcmp(p, &op->place[i], sizeof *p)) return i;
         bool sound = record_get(&in, op->log->log_id, &out[i], &check) && check == p->check;
-        if (sound && out[i].type == LOG_ENTRY && out[i].group == r->group && out[i].entry.position == r->position + i) continue;
+        if (sound && out[i].type == LOG_ENTRY && out[i].group == r->group &&
+            out[i].entry.position == r->position + i)
+            continue;
         op->log->stats.read_errors++;
         return i;
     }
@@ -80,7 +84,8 @@ static void read_done(void *ctx, int64_t result)
     log_called_back(l);
 }
 
-/* Takes records from r->position on into the op while `takes` them; their places are all either in memory or on disk. */
+/* Takes records from r->position on into the op while `takes` them; their places are all either in
+ * memory or on disk. */
 static void plan(struct read_op *op, const struct log_group *g)
 {
     const struct log *l = op->log;
@@ -132,7 +137,8 @@ static void start_from_disk(struct read_op *op)
     for (uint32_t i = 0; i < op->count; i++) op->at[i] = (uint32_t)(op->place[i].offset - op->from);
     op->segment = log_segment_of(l, first->sequence);
     op->segment->pins++;
-    op->op = (struct io_read){.data = op->data, .size = size, .offset = op->from, .done = read_done, .ctx = op};
+    op->op = (struct io_read){
+        .data = op->data, .size = size, .offset = op->from, .done = read_done, .ctx = op};
     l->pending++;
     list_push(&l->reading, &op->link);
     io_file_read(l->io, op->segment->file, &op->op);
@@ -142,15 +148,19 @@ void log_start_reads(struct log *l)
 {
     struct list batch, *link;
     list_init(&batch);
-    while ((link = list_pop(&l->reads))) list_push(&batch, link); /* `done` may ask for more: that is for the next turn */
+    while ((link = list_pop(&l->reads)))
+        list_push(&batch, link); /* `done` may ask for more: that is for the next turn */
     while ((link = list_pop(&batch))) {
         struct read_op *op = LIST_OF(link, struct read_op, link);
         const struct log_group *g = index_group(l, op->user->group);
         const uint8_t *at;
         if (g) plan(op, g);
-        if (!op->count) op_finish(op, false);
-        else if (log_in_memory(l, &op->place[0], &at)) start_from_memory(op);
-        else start_from_disk(op);
+        if (!op->count)
+            op_finish(op, false);
+        else if (log_in_memory(l, &op->place[0], &at))
+            start_from_memory(op);
+        else
+            start_from_disk(op);
     }
     if (!list_empty(&l->reads)) io_wake(l->io);
 }
@@ -158,5 +168,6 @@ void log_start_reads(struct log *l)
 void log_free_reads(struct log *l)
 {
     struct list *link;
-    while ((link = list_pop(&l->reads)) || (link = list_pop(&l->reading))) op_free(LIST_OF(link, struct read_op, link));
+    while ((link = list_pop(&l->reads)) || (link = list_pop(&l->reading)))
+        op_free(LIST_OF(link, struct read_op, link));
 }

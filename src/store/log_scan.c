@@ -44,9 +44,11 @@ static enum log_open_result read_head(struct scan *s, struct scan_file *f)
     f->head = record_segment_get(bytes_of(head, (size_t)got), &f->h);
     f->was_log = got >= 8 && !memcmp(head, RECORD_SEGMENT_MAGIC, 8);
     if (f->head == RECORD_VERSION_OTHER)
-        return FAIL(s, LOG_E_FORMAT, "%s: log format version %u, this program reads %u", f->name, f->h.version, RECORD_VERSION);
+        return FAIL(s, LOG_E_FORMAT, "%s: log format version %u, this program reads %u", f->name,
+                    f->h.version, RECORD_VERSION);
     if (f->head == RECORD_OK && s->log_id && f->h.log_id != s->log_id)
-        return FAIL(s, LOG_E_FORMAT, "%s: belongs to another log than the files before it", f->name);
+        return FAIL(s, LOG_E_FORMAT, "%s: belongs to another log than the files before it",
+                    f->name);
     if (f->head == RECORD_OK) s->log_id = f->h.log_id;
     return LOG_OPENED;
 }
@@ -76,7 +78,8 @@ static bool block_at(const struct scan *s, uint32_t i, uint64_t offset, struct r
     return record_block_get(bytes_of(s->image + offset, f->bytes - offset), s->log_id, offset, h);
 }
 
-/* The file whose header has this sequence, of the latest epoch if two claim it; count if none does. */
+/* The file whose header has this sequence, of the latest epoch if two claim it; count if none does.
+ */
 static uint32_t find_sequence(const struct scan *s, uint64_t sequence)
 {
     uint32_t best = s->count;
@@ -90,8 +93,9 @@ static uint32_t find_sequence(const struct scan *s, uint64_t sequence)
 
 /* ---- where the chain begins ---- */
 
-/* A segment is overwritten only after a durable block said that it is old. That block is in the segment before the overwriting
- * one, if the overwriting one's own header is not sound; so all headers and the blocks of the newest segment know the truth. */
+/* A segment is overwritten only after a durable block said that it is old. That block is in the
+ * segment before the overwriting one, if the overwriting one's own header is not sound; so all
+ * headers and the blocks of the newest segment know the truth. */
 static enum log_open_result find_oldest(struct scan *s)
 {
     uint32_t newest = s->count;
@@ -113,20 +117,24 @@ static enum log_open_result find_oldest(struct scan *s)
     const struct scan_file *f = &s->file[newest];
     struct record_block h;
     for (uint64_t at = IO_BLOCK; at < f->bytes; at += IO_BLOCK)
-        if (block_at(s, newest, at, &h) && h.sequence == f->h.sequence && h.oldest > s->oldest) s->oldest = h.oldest;
+        if (block_at(s, newest, at, &h) && h.sequence == f->h.sequence && h.oldest > s->oldest)
+            s->oldest = h.oldest;
     return LOG_OPENED;
 }
 
 /* ---- the chain ---- */
 
-/* The block's records, each with its place. False: checksummed yet malformed, which no torn write can make. */
-static bool deliver(struct scan *s, const struct scan_file *f, const struct record_block *h, const struct scan_sink *sink)
+/* The block's records, each with its place. False: checksummed yet malformed, which no torn write
+ * can make. */
+static bool deliver(struct scan *s, const struct scan_file *f, const struct record_block *h,
+                    const struct scan_sink *sink)
 {
     struct bytes in = bytes_of(s->image + s->offset + sizeof *h, h->payload);
     struct log_record r;
     if (sink->block) sink->block(sink->ctx, f, h);
     for (uint32_t i = 0; i < h->count; i++) {
-        struct log_place place = {.sequence = (uint32_t)h->sequence, .offset = (uint32_t)(in.data - s->image)};
+        struct log_place place = {.sequence = (uint32_t)h->sequence,
+                                  .offset = (uint32_t)(in.data - s->image)};
         size_t before = in.size;
         if (!record_get(&in, s->log_id, &r, &place.check)) return false;
         place.size = (uint32_t)(before - in.size);
@@ -140,7 +148,8 @@ static bool continues(const struct scan *s, const struct record_block *h)
     return h->sequence == s->sequence && h->lsn == s->end.lsn + 1 && h->epoch >= s->end.epoch;
 }
 
-/* Whether segment `i` goes on where the chain ended: header and first block, which left in one write, must both be there. */
+/* Whether segment `i` goes on where the chain ended: header and first block, which left in one
+ * write, must both be there. */
 static enum log_open_result enter_next(struct scan *s, uint32_t i, bool *entered)
 {
     struct record_block h;
@@ -150,7 +159,8 @@ static enum log_open_result enter_next(struct scan *s, uint32_t i, bool *entered
     if (head->lsn != s->end.lsn + 1 || head->epoch < s->end.epoch) return LOG_OPENED;
     enum log_open_result e = load(s, i);
     if (e) return e;
-    *entered = block_at(s, i, IO_BLOCK, &h) && h.sequence == head->sequence && h.lsn == head->lsn && h.epoch == head->epoch;
+    *entered = block_at(s, i, IO_BLOCK, &h) && h.sequence == head->sequence && h.lsn == head->lsn &&
+               h.epoch == head->epoch;
     return LOG_OPENED;
 }
 
@@ -165,8 +175,9 @@ static enum log_open_result walk_segment(struct scan *s, uint32_t i, const struc
     if (sink->segment) sink->segment(sink->ctx, f);
     for (struct record_block h; block_at(s, i, s->offset, &h) && continues(s, &h);) {
         if (!deliver(s, f, &h, sink))
-            return FAIL(s, LOG_E_CORRUPT, "%s: a malformed record in the block at offset %llu (lsn %llu); " ADVICE, f->name,
-                        (unsigned long long)s->offset, (unsigned long long)h.lsn);
+            return FAIL(s, LOG_E_CORRUPT,
+                        "%s: a malformed record in the block at offset %llu (lsn %llu); " ADVICE,
+                        f->name, (unsigned long long)s->offset, (unsigned long long)h.lsn);
         s->end = (struct record_end){h.lsn + h.count - 1, h.epoch};
         s->offset += record_block_size(&h);
     }
@@ -199,7 +210,8 @@ static enum log_open_result look_behind(struct scan *s)
         if (i != last || s->offset + sizeof h > f->bytes) continue;
         /* A torn first page of a block is not sound, but shows what it was meant to be. */
         memcpy(&h, s->image + s->offset, sizeof h);
-        if (h.magic == RECORD_BLOCK_MAGIC && h.log_id == s->log_id && continues(s, &h)) s->torn = true;
+        if (h.magic == RECORD_BLOCK_MAGIC && h.log_id == s->log_id && continues(s, &h))
+            s->torn = true;
     }
     return LOG_OPENED;
 }
@@ -207,12 +219,15 @@ static enum log_open_result look_behind(struct scan *s)
 static enum log_open_result verdict(struct scan *s)
 {
     enum log_open_result e = look_behind(s);
-    if (e || record_classify(s->end, s->proven) == RECORD_TORN || MUTANT(MUTANT_CUT_CORRUPT)) return e;
+    if (e || record_classify(s->end, s->proven) == RECORD_TORN || MUTANT(MUTANT_CUT_CORRUPT))
+        return e;
     uint32_t i = find_sequence(s, s->sequence);
-    return FAIL(s, LOG_E_CORRUPT,
-                "%s: damaged at offset %llu, or the segment behind it is missing: records from lsn %llu on cannot be read, "
-                "but those up to lsn %llu had been on disk; " ADVICE,
-                s->file[i].name, (unsigned long long)s->offset, (unsigned long long)s->end.lsn + 1, (unsigned long long)s->proven);
+    return FAIL(
+        s, LOG_E_CORRUPT,
+        "%s: damaged at offset %llu, or the segment behind it is missing: records from lsn %llu on cannot be read, "
+        "but those up to lsn %llu had been on disk; " ADVICE,
+        s->file[i].name, (unsigned long long)s->offset, (unsigned long long)s->end.lsn + 1,
+        (unsigned long long)s->proven);
 }
 
 enum log_open_result scan_run(struct scan *s, struct io *io, const struct scan_sink *sink)
@@ -228,7 +243,8 @@ enum log_open_result scan_run(struct scan *s, struct io *io, const struct scan_s
 
     uint32_t i = find_sequence(s, s->oldest);
     if (i == s->count)
-        return FAIL(s, LOG_E_CORRUPT, "log segment %llu is missing, or its header is damaged; " ADVICE,
+        return FAIL(s, LOG_E_CORRUPT,
+                    "log segment %llu is missing, or its header is damaged; " ADVICE,
                     (unsigned long long)s->oldest);
     s->end = (struct record_end){s->file[i].h.lsn - 1, s->file[i].h.epoch};
     for (bool more = true; more;) {

@@ -38,7 +38,8 @@ enum record_result record_segment_get(struct bytes in, struct record_segment *h)
     if (all_zero(bytes_of(in.data, IO_BLOCK))) return RECORD_EMPTY;
     memcpy(&copy, in.data, sizeof copy);
     if (memcmp(copy.magic, RECORD_SEGMENT_MAGIC, sizeof copy.magic)) return RECORD_BAD;
-    /* Later versions keep magic, checksum and version where they are, so that a flipped bit in `version` is not taken for one. */
+    /* Later versions keep magic, checksum and version where they are, so that a flipped bit in
+     * `version` is not taken for one. */
     if (copy.checksum != segment_checksum(in.data)) return RECORD_BAD;
     *h = copy;
     return copy.version == RECORD_VERSION ? RECORD_OK : RECORD_VERSION_OTHER;
@@ -72,7 +73,8 @@ bool record_block_get(struct bytes in, uint64_t log_id, uint64_t offset, struct 
     if (copy.magic != RECORD_BLOCK_MAGIC || copy.version != RECORD_VERSION) return false;
     if (copy.log_id != log_id || (uint64_t)copy.place * IO_BLOCK != offset) return false;
     if (record_block_size(&copy) > in.size) return false;
-    if (copy.lsn == 0 || copy.count > UINT64_MAX - copy.lsn || copy.synced >= copy.lsn) return false;
+    if (copy.lsn == 0 || copy.count > UINT64_MAX - copy.lsn || copy.synced >= copy.lsn)
+        return false;
     if (copy.checksum != block_checksum(in.data, &copy)) return false;
     *h = copy;
     return true;

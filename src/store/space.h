@@ -54,11 +54,12 @@ void space_free(struct space *s); /* waits for nothing: the caller has seen `flu
 enum engine_result space_flushed_record(struct space *s, struct buf *record);
 
 /* ---- reading: newest first, pending included ---- */
-/* *position: where the key's latest version in memory (recent or frozen) was written, or the wipe that
- * hides it; else 0. So the reader knows whether it saw pending data. */
+/* *position: where the key's latest version in memory (recent or frozen) was written, or the wipe
+ * that hides it; else 0. So the reader knows whether it saw pending data. */
 enum engine_result space_get_at(struct space *s, struct bytes key, bool block, struct bytes *value,
                                 uint64_t *position);
-static inline enum engine_result space_get(struct space *s, struct bytes key, bool block, struct bytes *value)
+static inline enum engine_result space_get(struct space *s, struct bytes key, bool block,
+                                           struct bytes *value)
 {
     uint64_t position;
     return space_get_at(s, key, block, value, &position);

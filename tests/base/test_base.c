@@ -7,9 +7,11 @@
 
 TEST(integers_are_parsed_as_strictly_as_redis_does)
 {
-    static const char *bad[] = {"", "-", "+1", " 1", "1 ", "01", "-0", "1a", "9223372036854775808", "-9223372036854775809"};
+    static const char *bad[] = {
+        "", "-", "+1", " 1", "1 ", "01", "-0", "1a", "9223372036854775808", "-9223372036854775809"};
     int64_t v = 7;
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(bytes_to_i64(bytes_str(bad[i]), &v));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(bytes_to_i64(bytes_str(bad[i]), &v));
     assert_int_equal(v, 7);
 
     assert_true(bytes_to_i64(BYTES("-9223372036854775808"), &v));
@@ -22,13 +24,26 @@ TEST(integers_are_parsed_as_strictly_as_redis_does)
 
 TEST(globs_match_as_in_redis)
 {
-    static const struct { const char *pattern, *text; bool match; } row[] = {
-        {"*", "", true},          {"h?llo", "hello", true},   {"h[ae]llo", "hillo", false}, {"h[^e]llo", "hello", false},
-        {"h[a-b]llo", "hbllo", true}, {"a\\*b", "a*b", true}, {"a\\*b", "axb", false},      {"*a*b*c", "xxaxxbxxc", true},
-        {"*a*b*c", "xxaxxbxx", false}, {"", "", true},        {"", "a", false},             {"[", "[", false},
+    static const struct {
+        const char *pattern, *text;
+        bool match;
+    } row[] = {
+        {"*", "", true},
+        {"h?llo", "hello", true},
+        {"h[ae]llo", "hillo", false},
+        {"h[^e]llo", "hello", false},
+        {"h[a-b]llo", "hbllo", true},
+        {"a\\*b", "a*b", true},
+        {"a\\*b", "axb", false},
+        {"*a*b*c", "xxaxxbxxc", true},
+        {"*a*b*c", "xxaxxbxx", false},
+        {"", "", true},
+        {"", "a", false},
+        {"[", "[", false},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
-        assert_int_equal(bytes_glob(bytes_str(row[i].pattern), bytes_str(row[i].text), false), row[i].match);
+        assert_int_equal(bytes_glob(bytes_str(row[i].pattern), bytes_str(row[i].text), false),
+                         row[i].match);
     assert_true(bytes_glob(BYTES("HeL*"), BYTES("hELlo"), true));
 }
 
@@ -68,10 +83,12 @@ TEST(a_map_agrees_with_an_array_under_random_use)
 TEST(a_reader_takes_apart_what_a_buffer_wrote_and_never_reads_past_the_end)
 {
     struct buf b = {0};
-    buf_u8(&b, 1), buf_u16(&b, 2), buf_u32(&b, 3), buf_u64(&b, 4), buf_varint(&b, UINT64_MAX), buf_blob(&b, BYTES("abc"));
+    buf_u8(&b, 1), buf_u16(&b, 2), buf_u32(&b, 3), buf_u64(&b, 4), buf_varint(&b, UINT64_MAX),
+        buf_blob(&b, BYTES("abc"));
 
     for (size_t cut = 0; cut <= b.size; cut++) {
-        uint8_t *copy = malloc(cut ? cut : 1); /* of exactly this size, so that a sanitizer sees an overrun */
+        uint8_t *copy =
+            malloc(cut ? cut : 1); /* of exactly this size, so that a sanitizer sees an overrun */
         memcpy(copy, b.data, cut);
         struct reader r = reader_of(bytes_of(copy, cut));
         bool same = reader_u8(&r) == 1;

@@ -1,4 +1,5 @@
-/* What an appended record costs in CPU, without a disk: ns a record for several sizes and batches. Not a test: it has no limit. */
+/* What an appended record costs in CPU, without a disk: ns a record for several sizes and batches.
+ * Not a test: it has no limit. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -42,8 +43,12 @@ static void measure(uint32_t size, uint32_t batch)
     uint64_t synced = 0, position = 0;
     uint8_t *value = mem_zalloc(size);
     fake_init(&f, 1);
-    struct log_options options = {.segment_bytes = 64u << 20, .quota_bytes = 1u << 30, .spare_segments = 1, .synced = on_synced,
-                                  .fatal = on_fatal, .ctx = &synced};
+    struct log_options options = {.segment_bytes = 64u << 20,
+                                  .quota_bytes = 1u << 30,
+                                  .spare_segments = 1,
+                                  .synced = on_synced,
+                                  .fatal = on_fatal,
+                                  .ctx = &synced};
     if (log_open(&f.io, &options, ignore, NULL, &l, error, sizeof error)) abort();
     f.discard_writes = true;
 
@@ -51,9 +56,17 @@ static void measure(uint32_t size, uint32_t batch)
     for (uint64_t i = 0; i < records; i++) {
         uint32_t group = (uint32_t)(i % GROUPS);
         if (group == 0) position++;
-        struct log_record r = {.type = LOG_ENTRY, .group = group, .replica = 1, .chosen = position - 1,
-                               .entry = {.position = position, .ballot = 1 << 16 | 1, .born = 1 << 16 | 1,
-                                         .base = {position - 1, 1 << 16 | 1}, .hash = i, .size = size, .kind = PAXOS_DATA},
+        struct log_record r = {.type = LOG_ENTRY,
+                               .group = group,
+                               .replica = 1,
+                               .chosen = position - 1,
+                               .entry = {.position = position,
+                                         .ballot = 1 << 16 | 1,
+                                         .born = 1 << 16 | 1,
+                                         .base = {position - 1, 1 << 16 | 1},
+                                         .hash = i,
+                                         .size = size,
+                                         .kind = PAXOS_DATA},
                                .value = bytes_of(value, size)};
         log_append(l, &r);
         if (i % batch == batch - 1) {
@@ -64,7 +77,8 @@ static void measure(uint32_t size, uint32_t batch)
             for (uint32_t g = 0; g < GROUPS; g++) log_set_floor(l, g, position);
     }
     uint64_t took = cpu_ns() - start;
-    printf("%5u bytes, %4u a write: %6.1f ns a record\n", size, batch, (double)took / (double)records);
+    printf("%5u bytes, %4u a write: %6.1f ns a record\n", size, batch,
+           (double)took / (double)records);
     log_abandon(l);
     fake_deinit(&f);
     mem_free(value);
@@ -85,13 +99,20 @@ static void measure_replay(uint32_t size)
     uint64_t synced = 0, replayed = 0, records = 200000000 / (size + 60);
     uint8_t *value = mem_zalloc(size);
     fake_init(&f, 1);
-    struct log_options options = {.segment_bytes = 64u << 20, .quota_bytes = 1u << 30, .spare_segments = 1, .synced = on_synced,
-                                  .fatal = on_fatal, .ctx = &synced};
+    struct log_options options = {.segment_bytes = 64u << 20,
+                                  .quota_bytes = 1u << 30,
+                                  .spare_segments = 1,
+                                  .synced = on_synced,
+                                  .fatal = on_fatal,
+                                  .ctx = &synced};
     if (log_open(&f.io, &options, ignore, NULL, &l, error, sizeof error)) abort();
     for (uint64_t i = 1; i <= records; i++) {
-        struct log_record r = {.type = LOG_ENTRY, .group = i % GROUPS, .replica = 1,
-                               .entry = {.position = i / GROUPS + 1, .ballot = 1, .size = size, .kind = PAXOS_DATA},
-                               .value = bytes_of(value, size)};
+        struct log_record r = {
+            .type = LOG_ENTRY,
+            .group = i % GROUPS,
+            .replica = 1,
+            .entry = {.position = i / GROUPS + 1, .ballot = 1, .size = size, .kind = PAXOS_DATA},
+            .value = bytes_of(value, size)};
         log_append(l, &r);
         if (i % 50) continue;
         log_turn(l);
@@ -104,8 +125,8 @@ static void measure_replay(uint32_t size)
     uint64_t start = cpu_ns();
     if (log_open(&f.io, &options, count, &replayed, &l, error, sizeof error)) abort();
     uint64_t took = cpu_ns() - start;
-    printf("%5u bytes: %llu records replayed in %.0f ms, %.0f ns a record\n", size, (unsigned long long)replayed,
-           (double)took / 1e6, (double)took / (double)replayed);
+    printf("%5u bytes: %llu records replayed in %.0f ms, %.0f ns a record\n", size,
+           (unsigned long long)replayed, (double)took / 1e6, (double)took / (double)replayed);
     log_abandon(l);
     fake_deinit(&f);
     mem_free(value);

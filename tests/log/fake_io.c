@@ -93,8 +93,10 @@ static void push_op(struct fake_io *f, struct fake_op op)
 static void fake_write(struct io *io, struct io_file *file, struct io_write *w)
 {
     struct fake_io *f = fake_of(io);
-    ASSERT((uintptr_t)w->data % IO_BLOCK == 0 && w->size % IO_BLOCK == 0 && w->offset % IO_BLOCK == 0);
-    ASSERT(w->size > 0 && w->offset + w->size <= f->file[file->index].size); /* never beyond what was preallocated */
+    ASSERT((uintptr_t)w->data % IO_BLOCK == 0 && w->size % IO_BLOCK == 0 &&
+           w->offset % IO_BLOCK == 0);
+    ASSERT(w->size > 0 && w->offset + w->size <=
+                              f->file[file->index].size); /* never beyond what was preallocated */
     f->writes++;
     f->write_bytes += w->size;
     push_op(f, (struct fake_op){.index = file->index, .write = w});
@@ -102,7 +104,8 @@ static void fake_write(struct io *io, struct io_file *file, struct io_write *w)
 
 static void fake_read(struct io *io, struct io_file *file, struct io_read *r)
 {
-    ASSERT((uintptr_t)r->data % IO_BLOCK == 0 && r->size % IO_BLOCK == 0 && r->offset % IO_BLOCK == 0);
+    ASSERT((uintptr_t)r->data % IO_BLOCK == 0 && r->size % IO_BLOCK == 0 &&
+           r->offset % IO_BLOCK == 0);
     push_op(fake_of(io), (struct fake_op){.index = file->index, .read = r});
 }
 
@@ -114,12 +117,14 @@ static int64_t read_at(const struct fake_file *file, void *data, size_t size, ui
     return (int64_t)size;
 }
 
-static int64_t fake_read_now(struct io *io, struct io_file *file, void *data, size_t size, uint64_t offset)
+static int64_t fake_read_now(struct io *io, struct io_file *file, void *data, size_t size,
+                             uint64_t offset)
 {
     return read_at(&fake_of(io)->file[file->index], data, size, offset);
 }
 
-static int fake_write_now(struct io *io, struct io_file *file, const void *data, size_t size, uint64_t offset)
+static int fake_write_now(struct io *io, struct io_file *file, const void *data, size_t size,
+                          uint64_t offset)
 {
     struct fake_file *f = &fake_of(io)->file[file->index];
     if (fake_of(io)->fail_writes) return -fake_of(io)->fail_writes;
@@ -152,13 +157,15 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int fake_list(struct io *io, const char *prefix, void (*each)(void *ctx, const char *name), void *ctx)
+static int fake_list(struct io *io, const char *prefix, void (*each)(void *ctx, const char *name),
+                     void *ctx)
 {
     struct fake_io *f = fake_of(io);
     const char *name[FAKE_FILES_MAX];
     size_t count = 0;
     for (uint32_t i = 0; i < f->file_count; i++)
-        if (f->file[i].data && !strncmp(f->file[i].name, prefix, strlen(prefix))) name[count++] = f->file[i].name;
+        if (f->file[i].data && !strncmp(f->file[i].name, prefix, strlen(prefix)))
+            name[count++] = f->file[i].name;
     qsort(name, count, sizeof *name, by_name);
     for (size_t i = 0; i < count; i++) each(ctx, name[i]);
     return 0;
@@ -175,10 +182,21 @@ static void fake_work(struct io *io, struct io_work *w)
 }
 
 static const struct io_ops fake_ops = {
-    .now = fake_now, .random = fake_random, .wake = fake_wake, .file_open = fake_open, .file_close = fake_close,
-    .file_size = fake_size, .file_write = fake_write, .file_read = fake_read, .file_read_now = fake_read_now,
-    .file_write_now = fake_write_now, .file_rename = fake_rename, .file_remove = fake_remove, .file_list = fake_list,
-    .room = fake_room, .work = fake_work,
+    .now = fake_now,
+    .random = fake_random,
+    .wake = fake_wake,
+    .file_open = fake_open,
+    .file_close = fake_close,
+    .file_size = fake_size,
+    .file_write = fake_write,
+    .file_read = fake_read,
+    .file_read_now = fake_read_now,
+    .file_write_now = fake_write_now,
+    .file_rename = fake_rename,
+    .file_remove = fake_remove,
+    .file_list = fake_list,
+    .room = fake_room,
+    .work = fake_work,
 };
 
 void fake_init(struct fake_io *f, uint64_t seed)
@@ -200,7 +218,8 @@ static void complete(struct fake_io *f, struct fake_op *op)
     struct fake_file *file = &f->file[op->index];
     if (op->write) {
         int error = -f->fail_writes;
-        if (!error && !f->discard_writes) memcpy(file->data + op->write->offset, op->write->data, op->write->size);
+        if (!error && !f->discard_writes)
+            memcpy(file->data + op->write->offset, op->write->data, op->write->size);
         op->write->done(op->write->ctx, error);
     } else if (op->read) {
         int64_t got = read_at(file, op->read->data, op->read->size, op->read->offset);
@@ -227,7 +246,8 @@ void fake_run_one(struct fake_io *f, uint32_t i)
 uint32_t fake_run(struct fake_io *f, uint32_t count, bool shuffled)
 {
     uint32_t ran = 0;
-    for (; ran < count && f->op_count; ran++) fake_run_one(f, shuffled ? (uint32_t)prng_below(&f->random, f->op_count) : 0);
+    for (; ran < count && f->op_count; ran++)
+        fake_run_one(f, shuffled ? (uint32_t)prng_below(&f->random, f->op_count) : 0);
     return ran;
 }
 
@@ -237,7 +257,8 @@ static void land(struct fake_io *f, const struct fake_op *op, uint32_t ppm)
     const uint8_t *from = op->write->data;
     size_t unit = prng_chance(&f->random, 500000) ? IO_BLOCK : 512;
     for (size_t at = 0; at < op->write->size; at += unit)
-        if (prng_chance(&f->random, ppm)) memcpy(file->data + op->write->offset + at, from + at, unit);
+        if (prng_chance(&f->random, ppm))
+            memcpy(file->data + op->write->offset + at, from + at, unit);
 }
 
 void fake_crash(struct fake_io *f, uint32_t ppm)

@@ -23,13 +23,18 @@ void rig_init(struct rig *g, uint64_t seed, uint64_t segment_bytes)
 {
     memset(g, 0, sizeof *g);
     fake_init(&g->f, seed);
-    g->options = (struct log_options){.segment_bytes = segment_bytes, .quota_bytes = 64 * segment_bytes, .spare_segments = 1,
-                                      .synced = rig_synced, .fatal = rig_fatal, .ctx = g};
+    g->options = (struct log_options){.segment_bytes = segment_bytes,
+                                      .quota_bytes = 64 * segment_bytes,
+                                      .spare_segments = 1,
+                                      .synced = rig_synced,
+                                      .fatal = rig_fatal,
+                                      .ctx = g};
 }
 
 static void forget_replay(struct rig *g)
 {
-    for (uint32_t i = 0; i < g->replayed_count; i++) mem_free((void *)(uintptr_t)g->replayed[i].r.value.data);
+    for (uint32_t i = 0; i < g->replayed_count; i++)
+        mem_free((void *)(uintptr_t)g->replayed[i].r.value.data);
     mem_free(g->replayed);
     g->replayed = NULL;
     g->replayed_count = 0;
@@ -46,16 +51,19 @@ static void rig_each(void *ctx, const struct log_record *r)
 {
     struct rig *g = ctx;
     if (!(g->replayed_count & (g->replayed_count - 1)))
-        g->replayed = mem_realloc(g->replayed, (g->replayed_count ? 2 * g->replayed_count : 1) * sizeof *g->replayed);
+        g->replayed = mem_realloc(g->replayed, (g->replayed_count ? 2 * g->replayed_count : 1) *
+                                                   sizeof *g->replayed);
     struct rig_record *copy = &g->replayed[g->replayed_count++];
     copy->r = *r;
-    copy->r.value = bytes_of(r->value.size ? mem_dup(r->value.data, r->value.size) : NULL, r->value.size);
+    copy->r.value =
+        bytes_of(r->value.size ? mem_dup(r->value.data, r->value.size) : NULL, r->value.size);
 }
 
 enum log_open_result rig_open(struct rig *g)
 {
     forget_replay(g);
-    enum log_open_result e = log_open(&g->f.io, &g->options, rig_each, g, &g->l, g->error, sizeof g->error);
+    enum log_open_result e =
+        log_open(&g->f.io, &g->options, rig_each, g, &g->l, g->error, sizeof g->error);
     g->synced = g->l ? log_synced(g->l) : 0;
     if (e) assert_null(g->l);
     return e;
@@ -90,14 +98,19 @@ struct log_record rig_entry(uint32_t group, uint64_t position, uint64_t round, s
         .group = group,
         .replica = 7,
         .chosen = position - 1,
-        .entry = {.position = position, .ballot = paxos_ballot_make(round, 3), .born = paxos_ballot_make(round, 2),
-                  .base = {position - 1, paxos_ballot_make(round, 1)}, .hash = position * 31 + round,
-                  .size = (uint32_t)value.size, .kind = value.size ? PAXOS_DATA : PAXOS_NOOP},
+        .entry = {.position = position,
+                  .ballot = paxos_ballot_make(round, 3),
+                  .born = paxos_ballot_make(round, 2),
+                  .base = {position - 1, paxos_ballot_make(round, 1)},
+                  .hash = position * 31 + round,
+                  .size = (uint32_t)value.size,
+                  .kind = value.size ? PAXOS_DATA : PAXOS_NOOP},
         .value = value,
     };
 }
 
-uint64_t rig_append_entry(struct rig *g, uint32_t group, uint64_t position, uint64_t round, const char *value)
+uint64_t rig_append_entry(struct rig *g, uint32_t group, uint64_t position, uint64_t round,
+                          const char *value)
 {
     struct log_record r = rig_entry(group, position, round, bytes_str(value));
     return log_append(g->l, &r);
@@ -105,7 +118,9 @@ uint64_t rig_append_entry(struct rig *g, uint32_t group, uint64_t position, uint
 
 uint64_t rig_append_promise(struct rig *g, uint32_t group, uint64_t round)
 {
-    return log_append(g->l, &(struct log_record){.type = LOG_PROMISE, .group = group, .replica = 7,
+    return log_append(g->l, &(struct log_record){.type = LOG_PROMISE,
+                                                 .group = group,
+                                                 .replica = 7,
                                                  .promised = paxos_ballot_make(round, 3)});
 }
 
@@ -115,19 +130,27 @@ struct one_read {
     char text[256];
 };
 
-static void one_read_done(void *ctx, struct log_read *r, const struct log_record *records, uint32_t count)
+static void one_read_done(void *ctx, struct log_read *r, const struct log_record *records,
+                          uint32_t count)
 {
     struct one_read *one = ctx;
     (void)r;
     one->done = true;
-    if (count) snprintf(one->text, sizeof one->text, "%.*s", (int)records[0].value.size, (const char *)records[0].value.data);
+    if (count)
+        snprintf(one->text, sizeof one->text, "%.*s", (int)records[0].value.size,
+                 (const char *)records[0].value.data);
 }
 
 const char *rig_read(struct rig *g, uint32_t group, uint64_t position)
 {
     static struct one_read one;
-    one = (struct one_read){.read = {.group = group, .position = position, .last = position, .bytes_max = 1 << 20,
-                                     .done = one_read_done, .ctx = &one}, .text = "-"};
+    one = (struct one_read){.read = {.group = group,
+                                     .position = position,
+                                     .last = position,
+                                     .bytes_max = 1 << 20,
+                                     .done = one_read_done,
+                                     .ctx = &one},
+                            .text = "-"};
     log_read(g->l, &one.read);
     assert_false(one.done);
     log_start_reads(g->l); /* without starting writes, so that what is in memory stays there */

@@ -18,7 +18,7 @@ struct rig {
     struct log_options options;
     struct rig_record *replayed;
     uint32_t replayed_count;
-    uint64_t synced;   /* last reported */
+    uint64_t synced; /* last reported */
     char error[512];
     char fatal[256];
     jmp_buf on_fatal;
@@ -36,9 +36,11 @@ void rig_crash(struct rig *g, uint64_t landing);
 void rig_settle(struct rig *g);
 
 struct log_record rig_entry(uint32_t group, uint64_t position, uint64_t round, struct bytes value);
-uint64_t rig_append_entry(struct rig *g, uint32_t group, uint64_t position, uint64_t round, const char *value);
+uint64_t rig_append_entry(struct rig *g, uint32_t group, uint64_t position, uint64_t round,
+                          const char *value);
 uint64_t rig_append_promise(struct rig *g, uint32_t group, uint64_t round);
-/* The entry at a position by log_read, as text; "-" if it cannot be read. Valid until the next call. */
+/* The entry at a position by log_read, as text; "-" if it cannot be read. Valid until the next
+ * call. */
 const char *rig_read(struct rig *g, uint32_t group, uint64_t position);
 /* Highest promise replayed for a group, as a round; entries do not count. */
 uint64_t rig_replayed_promise(const struct rig *g, uint32_t group);

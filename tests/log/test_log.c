@@ -20,11 +20,13 @@ static const char *filler(size_t size)
     return text;
 }
 
-/* Appends entries of a group until the log has gone on to a new segment; returns the next position. */
+/* Appends entries of a group until the log has gone on to a new segment; returns the next position.
+ */
 static uint64_t fill_segment(struct rig *g, uint32_t group, uint64_t position)
 {
     uint64_t sequence = g->l->segment[g->l->segment_count - 1]->sequence;
-    while (g->l->segment[g->l->segment_count - 1]->sequence == sequence || !g->l->segment[g->l->segment_count - 1]->written) {
+    while (g->l->segment[g->l->segment_count - 1]->sequence == sequence ||
+           !g->l->segment[g->l->segment_count - 1]->written) {
         rig_append_entry(g, group, position++, 1, filler(3000));
         rig_settle(g);
     }
@@ -37,7 +39,8 @@ TEST(what_was_synced_comes_back_in_order_with_all_its_fields)
     struct log_record e = rig_entry(3, 41, 6, BYTES("hello"));
     log_append(g.l, &e);
     rig_append_promise(&g, 4, 9);
-    log_append(g.l, &(struct log_record){.type = LOG_CHOSEN, .group = 3, .replica = 7, .chosen = 41});
+    log_append(g.l,
+               &(struct log_record){.type = LOG_CHOSEN, .group = 3, .replica = 7, .chosen = 41});
     struct log_record noop = rig_entry(3, 42, 6, (struct bytes){0});
     uint64_t lsn = log_append(g.l, &noop);
     rig_settle(&g);
@@ -50,11 +53,14 @@ TEST(what_was_synced_comes_back_in_order_with_all_its_fields)
     assert_int_equal(r->type, LOG_ENTRY);
     assert_int_equal(r->group, 3);
     assert_int_equal(r->replica, 7);
-    assert_true(r->chosen == e.chosen && r->entry.position == 41 && r->entry.ballot == e.entry.ballot);
-    assert_true(r->entry.born == e.entry.born && r->entry.base.position == 40 && r->entry.base.born == e.entry.base.born);
+    assert_true(r->chosen == e.chosen && r->entry.position == 41 &&
+                r->entry.ballot == e.entry.ballot);
+    assert_true(r->entry.born == e.entry.born && r->entry.base.position == 40 &&
+                r->entry.base.born == e.entry.base.born);
     assert_true(r->entry.hash == e.entry.hash && r->entry.size == 5 && r->entry.kind == PAXOS_DATA);
     EXPECT_BYTES(r->value, "hello");
-    assert_true(g.replayed[1].r.type == LOG_PROMISE && g.replayed[1].r.promised == paxos_ballot_make(9, 3));
+    assert_true(g.replayed[1].r.type == LOG_PROMISE &&
+                g.replayed[1].r.promised == paxos_ballot_make(9, 3));
     assert_true(g.replayed[2].r.type == LOG_CHOSEN && g.replayed[2].r.chosen == 41);
     assert_true(g.replayed[3].r.entry.kind == PAXOS_NOOP && g.replayed[3].r.value.size == 0);
     rig_deinit(&g);
@@ -113,7 +119,8 @@ TEST(a_write_that_never_completed_is_never_reported_even_if_a_later_one_landed)
     assert_null(rig_replayed_entry(&g, 1, 2));
     assert_null(rig_replayed_entry(&g, 1, 3));
 
-    /* A write of the first one's size, so that the second one's leftover lies right behind it, with just the lsn that follows. */
+    /* A write of the first one's size, so that the second one's leftover lies right behind it, with
+     * just the lsn that follows. */
     rig_append_entry(&g, 1, 2, 2, "new");
     log_turn(g.l);
     rig_crash(&g, 1);
@@ -185,7 +192,8 @@ struct range {
     bool end;
 };
 
-static void range_done(void *ctx, struct log_read *r, const struct log_record *records, uint32_t count)
+static void range_done(void *ctx, struct log_read *r, const struct log_record *records,
+                       uint32_t count)
 {
     struct range *range = ctx;
     range->calls++;
@@ -209,7 +217,11 @@ TEST(a_range_is_read_in_order_within_its_budget)
     }
     struct range range = {.next = 1};
     while (range.next <= 400 && !range.end) {
-        range.read = (struct log_read){.group = 1, .position = range.next, .last = 400, .bytes_max = 4000, .done = range_done,
+        range.read = (struct log_read){.group = 1,
+                                       .position = range.next,
+                                       .last = 400,
+                                       .bytes_max = 4000,
+                                       .done = range_done,
                                        .ctx = &range};
         log_read(g.l, &range.read);
         rig_settle(&g);
@@ -258,7 +270,8 @@ TEST(a_damaged_record_is_not_handed_out)
     rig_deinit(&g);
 }
 
-/* The disk lost the latest write of that place, say, and gives an older record, as sound, of the same position. */
+/* The disk lost the latest write of that place, say, and gives an older record, as sound, of the
+ * same position. */
 TEST(a_sound_record_that_is_not_the_one_appended_is_not_handed_out)
 {
     RIG(g);
@@ -282,7 +295,8 @@ TEST(an_entry_replaced_during_a_read_is_not_handed_out)
     rig_append_entry(&g, 1, 2, 1, "v");
     rig_settle(&g);
     struct range range = {.next = 1};
-    range.read = (struct log_read){.group = 1, .position = 1, .last = 2, .bytes_max = 100, .done = range_done, .ctx = &range};
+    range.read = (struct log_read){
+        .group = 1, .position = 1, .last = 2, .bytes_max = 100, .done = range_done, .ctx = &range};
     log_read(g.l, &range.read);
     log_turn(g.l);
     rig_append_entry(&g, 1, 2, 2, "w");
@@ -297,7 +311,8 @@ TEST(a_group_dropped_during_a_read_is_not_handed_out)
     rig_append_entry(&g, 1, 1, 1, "v");
     rig_settle(&g);
     struct range range = {.next = 1};
-    range.read = (struct log_read){.group = 1, .position = 1, .last = 1, .bytes_max = 100, .done = range_done, .ctx = &range};
+    range.read = (struct log_read){
+        .group = 1, .position = 1, .last = 1, .bytes_max = 100, .done = range_done, .ctx = &range};
     log_read(g.l, &range.read);
     log_turn(g.l);
     assert_int_equal(range.calls, 0);
@@ -334,7 +349,8 @@ TEST(a_promise_that_lives_only_in_a_dying_segment_is_moved_first)
     RIG(g);
     rig_append_promise(&g, 5, 77);
     rig_append_entry(&g, 6, 1, 88, "accepting binds as a promise does");
-    log_append(g.l, &(struct log_record){.type = LOG_CHOSEN, .group = 8, .replica = 7, .chosen = 3});
+    log_append(g.l,
+               &(struct log_record){.type = LOG_CHOSEN, .group = 8, .replica = 7, .chosen = 3});
     uint64_t next = 1;
     log_set_floor(g.l, 6, 2);
     for (int i = 0; i < 6; i++) {
@@ -446,8 +462,10 @@ TEST(the_few_entries_of_a_cold_group_are_moved_and_a_large_group_is_named)
     rig_start(&g);
     const struct log_record *r = rig_replayed_entry(&g, 2, 10);
     assert_non_null(r);
-    assert_true(r->entry.ballot == cold.entry.ballot && r->entry.born == cold.entry.born && r->chosen == cold.chosen);
-    assert_true(r->entry.base.position == 9 && r->entry.base.born == cold.entry.base.born && r->entry.hash == cold.entry.hash);
+    assert_true(r->entry.ballot == cold.entry.ballot && r->entry.born == cold.entry.born &&
+                r->chosen == cold.chosen);
+    assert_true(r->entry.base.position == 9 && r->entry.base.born == cold.entry.base.born &&
+                r->entry.hash == cold.entry.hash);
     assert_true(r->replica == 7);
     rig_deinit(&g);
 }
@@ -477,13 +495,15 @@ TEST(a_segment_is_not_used_again_while_it_is_being_read)
     rig_append_entry(&g, 2, 1, 1, "x");
     rig_settle(&g);
     struct range range = {.next = 1};
-    range.read = (struct log_read){.group = 1, .position = 1, .last = 2, .bytes_max = 9000, .done = range_done, .ctx = &range};
+    range.read = (struct log_read){
+        .group = 1, .position = 1, .last = 2, .bytes_max = 9000, .done = range_done, .ctx = &range};
     log_read(g.l, &range.read);
     log_turn(g.l);
     struct log_segment *read = g.l->segment[0];
     assert_int_equal(read->pins, 1);
     log_set_floor(g.l, 1, next);
-    for (int i = 0; i < 4; i++) { /* everything completes but the read, which is the oldest operation */
+    for (int i = 0; i < 4;
+         i++) { /* everything completes but the read, which is the oldest operation */
         rig_append_entry(&g, 2, 2, 1, "y");
         log_turn(g.l);
         while (g.f.op_count > 1) fake_run_one(&g.f, 1);
@@ -548,7 +568,8 @@ TEST(a_full_disk_holds_appends_back_and_they_leave_when_there_is_room)
     rig_deinit(&g);
 }
 
-/* The last segment is full, no file can be made, and the only way on is the oldest segment, whose death no block has told yet. */
+/* The last segment is full, no file can be made, and the only way on is the oldest segment, whose
+ * death no block has told yet. */
 TEST(on_a_full_disk_a_segment_that_dies_makes_room_by_itself)
 {
     RIG(g);
@@ -566,7 +587,8 @@ TEST(on_a_full_disk_a_segment_that_dies_makes_room_by_itself)
     assert_true(log_synced(g.l) >= waiting);
     rig_crash(&g, 0);
     rig_start(&g);
-    for (uint64_t i = last_of_first + 1; i < next; i++) assert_non_null(rig_replayed_entry(&g, 1, i));
+    for (uint64_t i = last_of_first + 1; i < next; i++)
+        assert_non_null(rig_replayed_entry(&g, 1, i));
     rig_deinit(&g);
 }
 
@@ -608,7 +630,8 @@ TEST(an_idle_log_proves_its_last_write_once)
     const struct log_place *p = index_find(index_group(g.l, 1), 1);
     fake_flip(&g.f, "log-000001", p->offset);
     rig_crash(&g, 0);
-    assert_int_equal(rig_open(&g), LOG_E_CORRUPT); /* without the beat it would have been a torn write */
+    assert_int_equal(rig_open(&g),
+                     LOG_E_CORRUPT); /* without the beat it would have been a torn write */
     assert_non_null(strstr(g.error, "log-000001"));
     rig_deinit(&g);
 }
@@ -635,7 +658,8 @@ TEST(a_log_is_ended_with_writes_reads_and_files_under_way)
     rig_append_entry(&g, 1, 1, 1, "v");
     struct range range = {.next = 1};
     rig_settle(&g);
-    range.read = (struct log_read){.group = 1, .position = 1, .last = 1, .bytes_max = 100, .done = range_done, .ctx = &range};
+    range.read = (struct log_read){
+        .group = 1, .position = 1, .last = 1, .bytes_max = 100, .done = range_done, .ctx = &range};
     log_read(g.l, &range.read);
     rig_append_entry(&g, 1, 2, 1, "w");
     g.l->spare_count = 0; /* forgets its spare, so that it makes another */

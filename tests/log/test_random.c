@@ -1,9 +1,9 @@
-/* The log against a naive model under random appends, floors, drops, reads, full disks, crashes and flipped bits: what was
- * reported synced is replayed, nothing is invented, order is kept, promises and live entries survive collection, reads return what
- * was appended.
+/* The log against a naive model under random appends, floors, drops, reads, full disks, crashes and
+ * flipped bits: what was reported synced is replayed, nothing is invented, order is kept, promises
+ * and live entries survive collection, reads return what was appended.
  *
- * Every record but a drop carries a serial (as its ballot's round, or its watermark), so a replayed record says which appended one
- * it is. */
+ * Every record but a drop carries a serial (as its ballot's round, or its watermark), so a replayed
+ * record says which appended one it is. */
 #include "test.h"
 
 #include "base/mem.h"
@@ -53,15 +53,20 @@ static void say(struct model *m, struct said said, const struct log_record *r)
 
 static struct log_record record_of(const struct said *said, uint8_t *value)
 {
-    struct log_record r = {.type = said->type, .group = said->group, .replica = (uint16_t)(said->group + 1)};
+    struct log_record r = {
+        .type = said->type, .group = said->group, .replica = (uint16_t)(said->group + 1)};
     if (said->type == LOG_PROMISE) r.promised = paxos_ballot_make(said->serial, 1);
     if (said->type == LOG_CHOSEN) r.chosen = said->serial;
     if (said->type != LOG_ENTRY) return r;
     value_of(said->serial, said->size, value);
     r.chosen = said->serial;
     r.value = bytes_of(value, said->size);
-    r.entry = (struct paxos_entry){.position = said->position, .ballot = paxos_ballot_make(said->serial, 1), .born = said->serial,
-                                   .base = {said->position - 1, said->serial + 1}, .hash = said->serial * 3, .size = said->size,
+    r.entry = (struct paxos_entry){.position = said->position,
+                                   .ballot = paxos_ballot_make(said->serial, 1),
+                                   .born = said->serial,
+                                   .base = {said->position - 1, said->serial + 1},
+                                   .hash = said->serial * 3,
+                                   .size = said->size,
                                    .kind = said->size ? PAXOS_DATA : PAXOS_NOOP};
     return r;
 }
@@ -69,9 +74,14 @@ static struct log_record record_of(const struct said *said, uint8_t *value)
 static void append(struct model *m, uint8_t type, uint32_t group, uint64_t position)
 {
     static uint8_t value[SEGMENT];
-    uint32_t limit = prng_chance(&m->random, 20000) ? 40000 : prng_chance(&m->random, 200000) ? 3000 : 200;
-    struct said said = {.type = type, .group = group, .position = position,
-                        .serial = type == LOG_DROP ? 0 : ++m->serial, .size = (uint32_t)prng_below(&m->random, limit)};
+    uint32_t limit = prng_chance(&m->random, 20000)    ? 40000
+                     : prng_chance(&m->random, 200000) ? 3000
+                                                       : 200;
+    struct said said = {.type = type,
+                        .group = group,
+                        .position = position,
+                        .serial = type == LOG_DROP ? 0 : ++m->serial,
+                        .size = (uint32_t)prng_below(&m->random, limit)};
     if (m->count >= SERIALS) return;
     struct log_record r = record_of(&said, value);
     say(m, said, &r);
@@ -79,14 +89,20 @@ static void append(struct model *m, uint8_t type, uint32_t group, uint64_t posit
 
 static void append_something(struct model *m)
 {
-    uint32_t group = (uint32_t)prng_below(&m->random, prng_chance(&m->random, 700000) ? 2 : GROUPS); /* some are colder */
+    uint32_t group = (uint32_t)prng_below(
+        &m->random, prng_chance(&m->random, 700000) ? 2 : GROUPS); /* some are colder */
     uint64_t next = m->next[group], dice = prng_below(&m->random, 1000);
     if (log_room(m->g.l) == LOG_ROOM_NONE || next + 1 >= POSITIONS) return;
-    if (dice < 800) append(m, LOG_ENTRY, group, m->next[group]++);
-    else if (dice < 880 && next > m->floor[group] + 3) append(m, LOG_ENTRY, group, next - 1 - prng_below(&m->random, 3));
-    else if (dice < 940) append(m, LOG_PROMISE, group, 0);
-    else if (dice < 997) append(m, LOG_CHOSEN, group, 0);
-    else append(m, LOG_DROP, group, 0), append(m, LOG_PROMISE, group, 0);
+    if (dice < 800)
+        append(m, LOG_ENTRY, group, m->next[group]++);
+    else if (dice < 880 && next > m->floor[group] + 3)
+        append(m, LOG_ENTRY, group, next - 1 - prng_below(&m->random, 3));
+    else if (dice < 940)
+        append(m, LOG_PROMISE, group, 0);
+    else if (dice < 997)
+        append(m, LOG_CHOSEN, group, 0);
+    else
+        append(m, LOG_DROP, group, 0), append(m, LOG_PROMISE, group, 0);
 }
 
 static void raise_floor(struct model *m, uint32_t group, uint64_t floor)
@@ -129,17 +145,20 @@ static void expect_same(const struct model *m, const struct log_record *r, uint6
     struct log_record expected = record_of(said, value);
     assert_int_equal(r->group, expected.group);
     assert_int_equal(r->replica, expected.replica);
-    if (r->type != LOG_ENTRY) return; /* a moved promise carries a later watermark, and may stem from an entry */
+    if (r->type != LOG_ENTRY)
+        return; /* a moved promise carries a later watermark, and may stem from an entry */
     assert_int_equal(r->type, expected.type);
     assert_true(r->chosen == expected.chosen && r->entry.position == expected.entry.position);
     assert_true(r->entry.ballot == expected.entry.ballot && r->entry.born == expected.entry.born);
-    assert_true(r->entry.base.position == expected.entry.base.position && r->entry.base.born == expected.entry.base.born);
+    assert_true(r->entry.base.position == expected.entry.base.position &&
+                r->entry.base.born == expected.entry.base.born);
     assert_true(r->entry.hash == expected.entry.hash && r->entry.size == expected.entry.size);
     assert_int_equal(r->entry.kind, expected.entry.kind);
     assert_true(bytes_equal(r->value, expected.value));
 }
 
-static void read_done(void *ctx, struct log_read *r, const struct log_record *records, uint32_t count)
+static void read_done(void *ctx, struct log_read *r, const struct log_record *records,
+                      uint32_t count)
 {
     struct model_read *read = ctx;
     struct model *m = read->m;
@@ -158,8 +177,12 @@ static void start_read(struct model *m)
     uint64_t back = prng_below(&m->random, prng_chance(&m->random, 200000) ? m->next[group] : 60);
     uint64_t position = m->next[group] > back ? m->next[group] - back : 1;
     read->m = m;
-    read->read = (struct log_read){.group = group, .position = position, .last = position + prng_below(&m->random, 30),
-                                   .bytes_max = (uint32_t)prng_below(&m->random, 20000), .done = read_done, .ctx = read};
+    read->read = (struct log_read){.group = group,
+                                   .position = position,
+                                   .last = position + prng_below(&m->random, 30),
+                                   .bytes_max = (uint32_t)prng_below(&m->random, 20000),
+                                   .done = read_done,
+                                   .ctx = read};
     m->reads++;
     log_read(m->g.l, &read->read);
 }
@@ -169,7 +192,9 @@ static void start_read(struct model *m)
 static uint64_t serial_of(const struct log_record *r)
 {
     if (r->type == LOG_ENTRY) return paxos_ballot_round(r->entry.ballot);
-    return r->type == LOG_PROMISE ? paxos_ballot_round(r->promised) : r->type == LOG_CHOSEN ? r->chosen : 0;
+    return r->type == LOG_PROMISE  ? paxos_ballot_round(r->promised)
+           : r->type == LOG_CHOSEN ? r->chosen
+                                   : 0;
 }
 
 static void fold(struct state *s, uint8_t type, uint32_t group, uint64_t position, uint64_t serial)
@@ -203,8 +228,8 @@ static void take_replay(struct model *m, uint64_t reported, struct state *replay
     while (drops && kept < m->count && m->said[kept].type == LOG_DROP) kept++, drops--;
     for (uint32_t i = kept; i < m->count; i++) {
         if (m->said[i].lsn <= reported)
-            fail_msg("record %u (type %d, lsn %d) was reported synced (up to %d) and is gone", i, m->said[i].type,
-                     (int)m->said[i].lsn, (int)reported);
+            fail_msg("record %u (type %d, lsn %d) was reported synced (up to %d) and is gone", i,
+                     m->said[i].type, (int)m->said[i].lsn, (int)reported);
     }
     m->cuts += kept < m->count;
     m->count = kept;
@@ -260,19 +285,27 @@ static void relieve(struct model *m)
         raise_floor(m, group, next - prng_below(&m->random, next < 4 ? next : 4));
     }
     group = (uint32_t)prng_below(&m->random, GROUPS);
-    if (prng_chance(&m->random, 5000)) raise_floor(m, group, m->next[group] - prng_below(&m->random, m->next[group]));
+    if (prng_chance(&m->random, 5000))
+        raise_floor(m, group, m->next[group] - prng_below(&m->random, m->next[group]));
 }
 
 static void step(struct model *m)
 {
     uint64_t dice = prng_below(&m->random, 1000);
-    if (dice < 500) append_something(m);
-    else if (dice < 700) log_turn(m->g.l);
-    else if (dice < 950) fake_run(&m->g.f, (uint32_t)prng_below(&m->random, 4), true);
-    else if (dice < 970) m->g.f.now += LOG_IDLE_NS;
-    else if (dice < 990) relieve(m);
-    else if (dice < 994) m->g.f.room = prng_chance(&m->random, 500000) ? 0 : INT64_MAX, m->g.f.now += LOG_RETRY_NS;
-    else if (dice < 996) log_check(m->g.l);
+    if (dice < 500)
+        append_something(m);
+    else if (dice < 700)
+        log_turn(m->g.l);
+    else if (dice < 950)
+        fake_run(&m->g.f, (uint32_t)prng_below(&m->random, 4), true);
+    else if (dice < 970)
+        m->g.f.now += LOG_IDLE_NS;
+    else if (dice < 990)
+        relieve(m);
+    else if (dice < 994)
+        m->g.f.room = prng_chance(&m->random, 500000) ? 0 : INT64_MAX, m->g.f.now += LOG_RETRY_NS;
+    else if (dice < 996)
+        log_check(m->g.l);
 }
 
 static void model_init(struct model *m, uint64_t seed)
@@ -291,7 +324,8 @@ static void model_deinit(struct model *m)
     mem_free(m->said);
 }
 
-/* Reads are begun and finished between crashes, for one that a crash swallows would never be freed. */
+/* Reads are begun and finished between crashes, for one that a crash swallows would never be freed.
+ */
 static void read_some(struct model *m)
 {
     for (int i = 0; i < 5; i++) start_read(m);
@@ -322,12 +356,14 @@ TEST(a_log_that_crashes_at_random_agrees_with_a_naive_model)
         reads += m.reads, hits += m.hits, cuts += m.cuts;
         model_deinit(&m);
     }
-    print_message("%d reads, %d found, %d cuts, %d recycled\n", (int)reads, (int)hits, (int)cuts, (int)recycled);
+    print_message("%d reads, %d found, %d cuts, %d recycled\n", (int)reads, (int)hits, (int)cuts,
+                  (int)recycled);
     /* The runs did meet what they are for. */
     assert_true(reads > 1000 && hits > reads / 4 && cuts > 50 && recycled > 300);
 }
 
-/* Damage anywhere in what was proven durable is either noticed or harmless (padding, old lives); never a silent loss. */
+/* Damage anywhere in what was proven durable is either noticed or harmless (padding, old lives);
+ * never a silent loss. */
 TEST(a_flipped_bit_or_a_lost_page_is_noticed_or_harmless)
 {
     uint32_t noticed = 0, harmless = 0;
@@ -341,10 +377,13 @@ TEST(a_flipped_bit_or_a_lost_page_is_noticed_or_harmless)
             rig_settle(&m.g);
         }
         const struct log_segment *s = m.g.l->segment[prng_below(&m.random, m.g.l->segment_count)];
-        uint64_t at = prng_below(&m.random, s == m.g.l->segment[m.g.l->segment_count - 1] ? s->end : s->bytes);
+        uint64_t at = prng_below(&m.random,
+                                 s == m.g.l->segment[m.g.l->segment_count - 1] ? s->end : s->bytes);
         uint64_t page = at & ~(uint64_t)(IO_BLOCK - 1);
-        if (prng_chance(&m.random, 500000)) fake_flip(&m.g.f, s->name, at);
-        else memset(fake_find(&m.g.f, s->name)->data + page, 0, IO_BLOCK); /* never arrived */
+        if (prng_chance(&m.random, 500000))
+            fake_flip(&m.g.f, s->name, at);
+        else
+            memset(fake_find(&m.g.f, s->name)->data + page, 0, IO_BLOCK); /* never arrived */
         uint64_t reported = m.g.synced - 1; /* the beat itself is not proven, and nobody's */
         rig_crash(&m.g, 0);
         enum log_open_result e = rig_open(&m.g);

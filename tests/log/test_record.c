@@ -1,4 +1,5 @@
-/* The bytes of records, blocks and segment headers: what is written is read, and nothing else is taken for it. */
+/* The bytes of records, blocks and segment headers: what is written is read, and nothing else is
+ * taken for it. */
 #include "test.h"
 
 #include "base/hash.h"
@@ -11,25 +12,32 @@ enum { ID = 0x77 };
 static struct log_record random_record(struct prng *p, const uint8_t *value)
 {
     uint64_t shift = prng_below(p, 64);
-    struct log_record r = {.type = (uint8_t)(1 + prng_below(p, 5)), .group = (uint32_t)(prng_u64(p) >> (32 + shift / 2)),
+    struct log_record r = {.type = (uint8_t)(1 + prng_below(p, 5)),
+                           .group = (uint32_t)(prng_u64(p) >> (32 + shift / 2)),
                            .replica = (uint16_t)prng_u64(p)};
     if (r.type == LOG_PROMISE) r.promised = prng_u64(p) >> shift;
     if (r.type != LOG_BEAT && r.type != LOG_DROP) r.chosen = prng_u64(p) >> shift;
     if (r.type != LOG_ENTRY) return r;
     r.value = bytes_of(value, prng_below(p, 300));
-    r.entry = (struct paxos_entry){.position = (prng_u64(p) >> shift) | 1, .ballot = prng_u64(p) >> shift,
-                                   .born = prng_u64(p) >> shift, .base = {prng_u64(p) >> shift, prng_u64(p) >> shift}, .hash = prng_u64(p),
-                                   .size = (uint32_t)r.value.size, .kind = (uint8_t)prng_below(p, 2)};
+    r.entry = (struct paxos_entry){.position = (prng_u64(p) >> shift) | 1,
+                                   .ballot = prng_u64(p) >> shift,
+                                   .born = prng_u64(p) >> shift,
+                                   .base = {prng_u64(p) >> shift, prng_u64(p) >> shift},
+                                   .hash = prng_u64(p),
+                                   .size = (uint32_t)r.value.size,
+                                   .kind = (uint8_t)prng_below(p, 2)};
     return r;
 }
 
 static bool same(const struct log_record *a, const struct log_record *b)
 {
     const struct paxos_entry *x = &a->entry, *y = &b->entry;
-    return a->type == b->type && a->group == b->group && a->replica == b->replica && a->promised == b->promised &&
-           a->chosen == b->chosen && bytes_equal(a->value, b->value) && x->position == y->position && x->ballot == y->ballot &&
-           x->born == y->born && x->base.position == y->base.position && x->base.born == y->base.born && x->hash == y->hash &&
-           x->size == y->size && x->kind == y->kind;
+    return a->type == b->type && a->group == b->group && a->replica == b->replica &&
+           a->promised == b->promised && a->chosen == b->chosen &&
+           bytes_equal(a->value, b->value) && x->position == y->position &&
+           x->ballot == y->ballot && x->born == y->born && x->base.position == y->base.position &&
+           x->base.born == y->base.born && x->hash == y->hash && x->size == y->size &&
+           x->kind == y->kind;
 }
 
 TEST(a_record_is_read_as_it_was_written_and_no_prefix_or_flip_of_it_is)
@@ -75,16 +83,17 @@ static bool takes(const void *body, uint32_t size)
 
 TEST(a_malformed_body_is_refused_even_with_a_right_checksum)
 {
-    assert_true(takes("\x04\x01\x01", 3));                  /* a beat */
+    assert_true(takes("\x04\x01\x01", 3)); /* a beat */
     assert_false(takes("", 0));
-    assert_false(takes("\x00\x01\x01", 3));                 /* no such type */
+    assert_false(takes("\x00\x01\x01", 3)); /* no such type */
     assert_false(takes("\x06\x01\x01", 3));
-    assert_false(takes("\x04\x01\x01\x00", 4));             /* something behind it */
+    assert_false(takes("\x04\x01\x01\x00", 4)); /* something behind it */
     assert_false(takes("\x04\x01", 2));
     assert_false(takes("\x04\x01\x80\x80\x04", 5));         /* a replica beyond 16 bits */
     assert_false(takes("\x04\x80\x80\x80\x80\x10\x01", 7)); /* a group beyond 32 */
     assert_true(takes("\x03\x01\x01\x05", 4));
-    assert_false(takes("\x03\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 13)); /* a varint beyond 64 */
+    assert_false(
+        takes("\x03\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 13)); /* a varint beyond 64 */
     assert_true(takes("\x02\x01\x01\x01\x00\x01\x01\x01\x00\x00hhhhhhhh", 18));
     assert_false(takes("\x02\x01\x01\x01\x00\x00\x01\x01\x00\x00hhhhhhhh", 18)); /* position 0 */
     assert_false(takes("\x02\x01\x01\x02\x00\x01\x01\x01\x00\x00hhhhhhhh", 18)); /* no such kind */
@@ -94,21 +103,32 @@ TEST(a_malformed_body_is_refused_even_with_a_right_checksum)
 TEST(a_block_is_taken_only_whole_in_its_place_and_of_its_log)
 {
     static uint8_t page[2 * IO_BLOCK];
-    struct record_block h = {.log_id = ID, .sequence = 3, .epoch = 1, .lsn = 9, .synced = 8, .oldest = 1, .place = 5, .count = 1,
-                             .payload = 5000}, back;
+    struct record_block h = {.log_id = ID,
+                             .sequence = 3,
+                             .epoch = 1,
+                             .lsn = 9,
+                             .synced = 8,
+                             .oldest = 1,
+                             .place = 5,
+                             .count = 1,
+                             .payload = 5000},
+                        back;
     memset(page, 'v', sizeof page);
     record_block_put(&h, page);
-    assert_true(page[sizeof h + 4999] == 'v' && page[sizeof h + 5000] == 0 && page[sizeof page - 1] == 0);
+    assert_true(page[sizeof h + 4999] == 'v' && page[sizeof h + 5000] == 0 &&
+                page[sizeof page - 1] == 0);
     assert_int_equal(record_block_size(&h), sizeof page);
     struct bytes in = bytes_of(page, sizeof page);
-    assert_true(record_block_get(in, ID, 5 * IO_BLOCK, &back) && back.lsn == 9 && back.payload == 5000);
+    assert_true(record_block_get(in, ID, 5 * IO_BLOCK, &back) && back.lsn == 9 &&
+                back.payload == 5000);
     assert_false(record_block_get(in, ID, 4 * IO_BLOCK, &back));
     assert_false(record_block_get(in, ID + 1, 5 * IO_BLOCK, &back));
     assert_false(record_block_get(bytes_of(page, IO_BLOCK), ID, 5 * IO_BLOCK, &back));
     for (size_t at = 0; at < sizeof h + h.payload; at += at < sizeof h ? 1 : 97) {
         if (at >= offsetof(struct record_block, reserved) + 4 && at < sizeof h) continue;
         page[at] ^= 1;
-        if (record_block_get(in, ID, 5 * IO_BLOCK, &back)) fail_msg("a flip at %zu went unnoticed", at);
+        if (record_block_get(in, ID, 5 * IO_BLOCK, &back))
+            fail_msg("a flip at %zu went unnoticed", at);
         page[at] ^= 1;
     }
     assert_true(record_block_get(in, ID, 5 * IO_BLOCK, &back));
@@ -117,10 +137,17 @@ TEST(a_block_is_taken_only_whole_in_its_place_and_of_its_log)
 TEST(a_segment_header_covers_its_whole_block)
 {
     uint8_t page[IO_BLOCK];
-    struct record_segment h = {.log_id = ID, .sequence = 3, .epoch = 2, .lsn = 10, .synced = 4, .oldest = 1}, back;
+    struct record_segment h = {.log_id = ID,
+                               .sequence = 3,
+                               .epoch = 2,
+                               .lsn = 10,
+                               .synced = 4,
+                               .oldest = 1},
+                          back;
     record_segment_put(&h, page);
     assert_int_equal(record_segment_get(bytes_of(page, sizeof page), &back), RECORD_OK);
-    assert_true(back.sequence == 3 && back.epoch == 2 && back.lsn == 10 && back.synced == 4 && back.oldest == 1);
+    assert_true(back.sequence == 3 && back.epoch == 2 && back.lsn == 10 && back.synced == 4 &&
+                back.oldest == 1);
     for (size_t at = 0; at < sizeof page; at++) {
         page[at] ^= 8;
         assert_int_equal(record_segment_get(bytes_of(page, sizeof page), &back), RECORD_BAD);

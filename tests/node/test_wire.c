@@ -1,4 +1,5 @@
-/* wire: frames come out as they went in, and nothing that was cut, flipped or made up is taken for one. */
+/* wire: frames come out as they went in, and nothing that was cut, flipped or made up is taken for
+ * one. */
 #include "test.h"
 #include "base/prng.h"
 #include "node/wire.h"
@@ -16,12 +17,20 @@ static struct bytes open_one(const struct buf *b, uint8_t type)
 TEST(a_hello_arrives_as_it_was_said)
 {
     struct buf b = {0};
-    struct wire_hello h = {.cluster = 1, .node = 2, .disk = 3, .incarnation = 4, .knows = 5, .client = BYTES("c:1"), .http = BYTES("h:2"), .zone = BYTES("z")};
+    struct wire_hello h = {.cluster = 1,
+                           .node = 2,
+                           .disk = 3,
+                           .incarnation = 4,
+                           .knows = 5,
+                           .client = BYTES("c:1"),
+                           .http = BYTES("h:2"),
+                           .zone = BYTES("z")};
     struct wire_hello got;
 
     wire_put_hello(&b, &h);
     assert_true(wire_get_hello(open_one(&b, WIRE_HELLO), &got));
-    assert_true(got.cluster == 1 && got.node == 2 && got.disk == 3 && got.incarnation == 4 && got.knows == 5);
+    assert_true(got.cluster == 1 && got.node == 2 && got.disk == 3 && got.incarnation == 4 &&
+                got.knows == 5);
     EXPECT_BYTES(got.client, "c:1");
     EXPECT_BYTES(got.http, "h:2");
     EXPECT_BYTES(got.zone, "z");
@@ -35,9 +44,12 @@ TEST(a_command_and_its_reply_arrive_as_they_were_sent)
     struct wire_command got;
     struct wire_reply reply;
 
-    wire_put_command(&b, &(struct wire_command){.id = 7, .client = 8, .group = 9, .version = 3, .traced = true, .args = {argv, 3}});
+    wire_put_command(
+        &b, &(struct wire_command){
+                .id = 7, .client = 8, .group = 9, .version = 3, .traced = true, .args = {argv, 3}});
     assert_true(wire_get_command(open_one(&b, WIRE_COMMAND), &got, &storage));
-    assert_true(got.id == 7 && got.client == 8 && got.group == 9 && got.version == 3 && got.traced && got.args.count == 3);
+    assert_true(got.id == 7 && got.client == 8 && got.group == 9 && got.version == 3 &&
+                got.traced && got.args.count == 3);
     EXPECT_BYTES(got.args.v[0], "SET");
     EXPECT_BYTES(got.args.v[2], "");
 
@@ -56,7 +68,8 @@ TEST(a_frame_cut_anywhere_is_incomplete_and_a_flipped_bit_is_seen)
     struct bytes argv[] = {BYTES("GET"), BYTES("key")};
     wire_put_command(&b, &(struct wire_command){.id = 1, .version = 2, .args = {argv, 2}});
 
-    for (size_t cut = 0; cut < b.size; cut++) assert_int_equal(wire_frame_size(bytes_of(b.data, cut)), 0);
+    for (size_t cut = 0; cut < b.size; cut++)
+        assert_int_equal(wire_frame_size(bytes_of(b.data, cut)), 0);
     for (size_t bit = 0; bit < b.size * 8; bit++) {
         uint8_t type;
         struct bytes payload;
@@ -77,7 +90,8 @@ TEST(random_payloads_never_decode_into_anything_out_of_bounds)
     for (int i = 0; i < 20000; i++) {
         size_t size = prng_below(&r, 64);
         uint8_t *data = malloc(size ? size : 1); /* of exactly this size, for the sanitizer */
-        for (size_t k = 0; k < size; k++) data[k] = (uint8_t)(prng_chance(&r, 500000) ? prng_below(&r, 4) : prng_u64(&r));
+        for (size_t k = 0; k < size; k++)
+            data[k] = (uint8_t)(prng_chance(&r, 500000) ? prng_below(&r, 4) : prng_u64(&r));
         struct bytes payload = bytes_of(data, size);
         struct wire_hello hello;
         struct wire_command command;
@@ -91,7 +105,9 @@ TEST(random_payloads_never_decode_into_anything_out_of_bounds)
         if (wire_get_command(payload, &command, &storage)) {
             assert_true(command.args.count > 0 && command.args.count <= size);
             for (uint32_t a = 0; a < command.args.count; a++)
-                assert_true(command.args.v[a].size == 0 || (command.args.v[a].data >= data && command.args.v[a].data + command.args.v[a].size <= data + size));
+                assert_true(command.args.v[a].size == 0 ||
+                            (command.args.v[a].data >= data &&
+                             command.args.v[a].data + command.args.v[a].size <= data + size));
         }
         free(data);
     }

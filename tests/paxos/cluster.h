@@ -1,14 +1,15 @@
-/* A small world for tests of the consensus core alone: replicas with logs that lose what was not synced, clocks that drift, and a
- * network that drops, doubles, delays and reorders. One seed, one run. (The simulator in src/sim runs whole nodes; this runs only
- * paxos_step, and so is fast enough to run thousands of faults in a second.) */
+/* A small world for tests of the consensus core alone: replicas with logs that lose what was not
+ * synced, clocks that drift, and a network that drops, doubles, delays and reorders. One seed, one
+ * run. (The simulator in src/sim runs whole nodes; this runs only paxos_step, and so is fast enough
+ * to run thousands of faults in a second.) */
 #ifndef SYNOD_TEST_PAXOS_CLUSTER_H
 #define SYNOD_TEST_PAXOS_CLUSTER_H
 
 #include "base/prng.h"
 #include "paxos/internal.h"
 
-#define MS 1000000ull
-#define CLUSTER_MAX 5
+#define MS            1000000ull
+#define CLUSTER_MAX   5
 #define POSITIONS_MAX 65536
 
 struct record {
@@ -43,7 +44,7 @@ struct replica {
     uint32_t capacity;
     struct lease_table leases;
     uint32_t incarnation;
-    int64_t skew;     /* local = true * rate + skew */
+    int64_t skew; /* local = true * rate + skew */
     double rate;
     struct record *disk;
     size_t records, durable;
@@ -67,7 +68,7 @@ struct cluster_options {
     int count;
     uint32_t drop_ppm, dup_ppm;
     uint64_t delay_min, delay_max, sync_min, sync_max;
-    uint32_t drift_ppm;    /* how much clocks really differ in rate, up to */
+    uint32_t drift_ppm; /* how much clocks really differ in rate, up to */
     uint32_t window;
     uint32_t retain_bytes;
 };
@@ -75,19 +76,24 @@ struct cluster_options {
 struct cluster {
     struct cluster_options opt;
     struct prng prng;
-    uint64_t now; /* true time */
+    uint64_t now;                      /* true time */
     struct replica r[CLUSTER_MAX + 1]; /* index = replica id = node id */
     struct packet *net;
     size_t net_count, net_capacity;
     bool linked[CLUSTER_MAX + 1][CLUSTER_MAX + 1];
     uint64_t next_value;
     /* what is true for ever */
-    struct { uint64_t hash, state; paxos_ballot born; uint8_t kind; bool set, valid; } truth[POSITIONS_MAX];
-    uint64_t chosen_max;       /* highest position that some leader saw chosen */
-    uint64_t proposed, valid;  /* data entries: proposed, chosen and valid */
-    uint64_t handles;          /* values alive */
-    uint64_t leaders;          /* times somebody began to serve */
-    const char *violation;     /* first one, or NULL */
+    struct {
+        uint64_t hash, state;
+        paxos_ballot born;
+        uint8_t kind;
+        bool set, valid;
+    } truth[POSITIONS_MAX];
+    uint64_t chosen_max;      /* highest position that some leader saw chosen */
+    uint64_t proposed, valid; /* data entries: proposed, chosen and valid */
+    uint64_t handles;         /* values alive */
+    uint64_t leaders;         /* times somebody began to serve */
+    const char *violation;    /* first one, or NULL */
     void (*on_effect)(void *ctx, struct replica *r, const struct paxos_effect *fx);
     void *on_effect_ctx;
 };
@@ -95,7 +101,8 @@ struct cluster {
 struct cluster *cluster_new(const struct cluster_options *opt);
 void cluster_free(struct cluster *c);
 void cluster_start(struct cluster *c, uint16_t id);
-void cluster_crash(struct cluster *c, uint16_t id, bool lose); /* lose: of what is not synced, keep a random part */
+void cluster_crash(struct cluster *c, uint16_t id,
+                   bool lose); /* lose: of what is not synced, keep a random part */
 void cluster_step(struct cluster *c, uint16_t id, struct paxos_event ev);
 /* Runs `ns` of true time; every `propose_every` ns leaders propose (0: never). */
 void cluster_run(struct cluster *c, uint64_t ns, uint64_t propose_every);
@@ -103,7 +110,8 @@ uint64_t cluster_local(const struct cluster *c, const struct replica *r);
 bool cluster_propose(struct cluster *c, uint16_t id);
 void cluster_read(struct cluster *c, uint16_t id);
 uint16_t cluster_leader(const struct cluster *c); /* a serving one of the highest ballot, or 0 */
-bool cluster_converged(const struct cluster *c);  /* all that are up have applied all that is chosen, states equal */
+bool cluster_converged(
+    const struct cluster *c); /* all that are up have applied all that is chosen, states equal */
 void cluster_heal(struct cluster *c);
 void cluster_link(struct cluster *c, uint16_t a, uint16_t b, bool up);
 

@@ -1,4 +1,5 @@
-/* ring: slots are those of Redis Cluster. The expected numbers were printed by redis-server's CLUSTER KEYSLOT. */
+/* ring: slots are those of Redis Cluster. The expected numbers were printed by redis-server's
+ * CLUSTER KEYSLOT. */
 #include "test.h"
 #include "ring/slot.h"
 
