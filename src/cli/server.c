@@ -3,8 +3,10 @@
 
 #include "base/bytes.h"
 
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 static const char *const io_words[] = {"auto", "uring", "epoll", NULL};
 static const char *const read_mode_words[] = {"lease", "quorum", NULL};
@@ -43,6 +45,27 @@ static int found_parse(struct server_options *o, const char *command, const char
     }
 }
 
+/* The layers below take numbers only: a name ("localhost") becomes its first address. */
+static int address_resolve(const char *command, char *address)
+{
+    char host[256], number[128];
+    uint16_t port;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found;
+    if (!address_split(address, host, sizeof host, &port)) return EXIT_DONE;
+    int error = getaddrinfo(host, NULL, &hints, &found);
+    if (error)
+        return cli_usage(command, "'%s' is no address of a host: %s", host, gai_strerror(error));
+    struct addrinfo *best = found;
+    while (best && best->ai_family != AF_INET) best = best->ai_next;
+    if (!best) best = found;
+    error = getnameinfo(best->ai_addr, best->ai_addrlen, number, sizeof number, NULL, 0,
+                        NI_NUMERICHOST);
+    snprintf(address, OPTION_ADDRESS_MAX, best->ai_family == AF_INET6 ? "[%s]:%u" : "%s:%u", number,
+             port);
+    freeaddrinfo(found);
+    return error ? cli_usage(command, "'%s' is no address of a host", host) : EXIT_DONE;
+}
+
 /* A port derived from the client port, where none was given. */
 static int address_default(const char *command, const char *listen, const char *name,
                            unsigned offset, char *out)
@@ -69,6 +92,11 @@ static int server_options_finish(struct server_options *o, const char *command, 
     int status = address_default(command, o->listen, "peer", 10000, o->peer);
     if (status == EXIT_DONE) status = address_default(command, o->listen, "http", 1000, o->http);
     if (status == EXIT_DONE && found) status = found_parse(o, command, found);
+    char *const addresses[] = {o->listen, o->peer, o->http};
+    for (size_t i = 0; i < 3 && status == EXIT_DONE; i++)
+        status = address_resolve(command, addresses[i]);
+    for (unsigned i = 0; i < o->found_count && status == EXIT_DONE; i++)
+        status = address_resolve(command, o->found[i]);
     if (status != EXIT_DONE) return status;
 
     if (strcmp(o->listen, o->peer) == 0 || strcmp(o->listen, o->http) == 0 ||

@@ -67,6 +67,7 @@ static void adopt(struct turn *t, uint64_t position)
         s->pending = (struct paxos_entry){0};
     } else if (own) {
         e = s->entry;
+        s->entry.value = NULL; /* moves to the new acceptance */
     }
     ASSERT(e.ballot < px->ballot && e.position == position);
     e.ballot = px->ballot;

@@ -55,7 +55,7 @@ void lease_on_answer(struct lease_table *t, uint16_t peer, const struct lease_an
     uint64_t until = from + t->duration - slack;
     p->answered_at = now;
     /* Answers may overtake each other. The later end wins; with equal ends the later mark does. */
-    if (until >= p->supported_until) {
+    if (until > p->supported_until || (until == p->supported_until && a->mark > p->supported_mark)) {
         p->supported_until = until;
         p->supported_mark = a->mark;
     }

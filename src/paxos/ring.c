@@ -73,7 +73,7 @@ void ring_accept(struct turn *t, struct paxos_entry *e, uint64_t chosen)
     ASSERT(e->position > px->chosen);
     ASSERT(s->entry.position == 0 || s->entry.position == e->position);
 
-    void *old = s->entry.value != e->value ? s->entry.value : NULL;
+    void *old = s->entry.value;
     if (e->position <= px->last && s->entry.position) px->inflight_bytes -= s->entry.size;
     s->entry = *e;
     e->value = NULL;

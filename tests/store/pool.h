@@ -5,6 +5,8 @@
 
 #include "base/io.h"
 
+#include <stdlib.h>
+
 struct pool {
     struct io io;
     struct io_work *queue[64];
