@@ -5,8 +5,10 @@
 #include "host/host.h"
 #include "store/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void print_line(void *ctx, const char *text)
 {
@@ -24,6 +26,8 @@ int cmd_log(int argc, char **argv)
             "synod log: say 'synod log dump DIR' (one line a record) or 'synod log check DIR' (damage only)\n");
         return EXIT_USAGE;
     }
+    if (access(argv[2], R_OK | X_OK) != 0)
+        return cli_fail("cannot read directory '%s': %s", argv[2], strerror(errno));
     struct host *host = host_new(&(struct host_options){.data_dir = argv[2], .backend = HOST_EPOLL},
                                  error, sizeof error);
     if (!host) return cli_fail("%s", error);
