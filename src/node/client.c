@@ -7,6 +7,8 @@
 
 #define CLIENT_ANSWERS_MAX 4096 /* in flight on one connection, before its input waits */
 #define CLIENT_HELD_MAX    (4u << 20)
+#define CLIENT_ASYNC_MAX   (8u << 20)  /* bytes that its requests hold, or soon may */
+#define REPLY_EXPECTED     (64u << 10) /* a first guess, so that a pipeline begins with some 100 */
 
 /* ---- answers ---- */
 
@@ -72,10 +74,27 @@ static void held_drop(struct client *c)
     }
 }
 
+void client_hold_bytes(struct client *c, struct request *r, size_t bytes)
+{
+    c->async_bytes += bytes;
+    r->counted += bytes;
+}
+
+void client_wrote(struct client *c, uint32_t group)
+{
+    size_t words = c->node->group_count / 64 + 1;
+    if (!c->written) c->written = mem_zalloc(words * sizeof *c->written);
+    c->written[group / 64] |= 1ull << group % 64;
+}
+
 static void request_finish(struct client *c, struct request *r, struct buf *out, bool silent)
 {
+    size_t size = r->reply.size, less = c->reply_expected - c->reply_expected / 8;
     if (!silent) buf_append_bytes(out, buf_bytes(&r->reply));
+    c->reply_expected = size > less ? size : less;
+    ASSERT(c->async > 0 && c->async_bytes >= r->counted);
     c->async--;
+    c->async_bytes -= r->counted;
     request_free(r);
 }
 
@@ -110,7 +129,9 @@ static bool answer_send(struct client *c)
 static bool must_pause(const struct client *c)
 {
     return c->barrier || c->closing || c->answer_count >= CLIENT_ANSWERS_MAX ||
-           c->held.size - c->held_at > CLIENT_HELD_MAX || io_conn_backlog(c->conn) > IO_OUT_HIGH;
+           c->held.size - c->held_at > CLIENT_HELD_MAX ||
+           c->async_bytes + c->async * c->reply_expected > CLIENT_ASYNC_MAX ||
+           io_conn_backlog(c->conn) > IO_OUT_HIGH;
 }
 
 static void client_pause(struct client *c)
@@ -171,7 +192,7 @@ static void client_opened(void *ctx, struct io_conn *conn)
     c->created_at = c->active_at = n->now;
     c->created_ms = io_wall_ms(n->io);
     c->last_command = "NULL";
-    c->written_group = UINT32_MAX;
+    c->reply_expected = REPLY_EXPECTED;
     list_push(&n->clients, &c->link);
     list_init(&c->waiting);
     n->client_count++;
@@ -191,6 +212,7 @@ void client_end(struct client *c)
     resp_args_deinit(&c->args);
     buf_deinit(&c->held);
     mem_free(c->answers);
+    mem_free(c->written);
     mem_free(c);
 }
 

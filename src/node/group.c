@@ -63,7 +63,7 @@ static void era_end(struct group *g)
     p->end = g->shard->next; /* the open batch, at `next`, was never proposed */
     p->read_confirmed = g->read_confirmed;
     p->lost_at = g->node->now;
-    if (p->end > p->first + GROUP_FATES) p->end = p->first + GROUP_FATES;
+    ASSERT(p->end - p->first <= GROUP_FATES); /* the window is smaller (PAXOS_WINDOW_MAX) */
 
     mem_free(g->past[GROUP_PAST_ERAS - 1]);
     memmove(&g->past[1], &g->past[0], (GROUP_PAST_ERAS - 1) * sizeof g->past[0]);
@@ -83,14 +83,32 @@ static void era_begin(struct group *g)
     g->era++;
     g->leading = true;
     g->era_ballot = paxos_promised(g->px);
-    g->era_began = g->node->now;
+    g->era_began = g->time_at = g->node->now;
+    g->time_ms = 0;
     g->read_confirmed =
         g->read_open++; /* rounds rise for the machine's whole life, not from era to era */
     g->expire_at_ms = 0;
     g->node->stats.elections++;
     shard_lead(g->shard, paxos_next_position(g->px));
+    g->node->state_at = 0; /* nodes without a replica learn from states who leads */
     trace_line("group %u: serving from position %llu", g->id, (unsigned long long)g->shard->next);
     group_retry(g);
+}
+
+/* The time by which the group's keys expire. It is never less than what its entries say. Where this
+ * node's clock is behind that (it jumped back, or an earlier leader's was ahead), the group's time
+ * goes on all the same, a little slower than time does, until the clock has caught up: else keys
+ * would live longer by the whole jump. */
+int64_t group_time_ms(struct group *g)
+{
+    const struct node *n = g->node;
+    int64_t passed = (int64_t)((n->now - g->time_at) / MS);
+    int64_t t = g->time_ms + passed - passed / 16;
+    if (t >= n->wall_ms && t >= g->shard->now_ms) return t;
+    t = n->wall_ms > g->shard->now_ms ? n->wall_ms : g->shard->now_ms;
+    g->time_ms = t;
+    g->time_at = n->now;
+    return t;
 }
 
 static void fates_note(struct group *g, const struct paxos_entry *e, bool valid)
@@ -148,7 +166,7 @@ struct hold group_hold(struct group *g, uint64_t saw, bool wrote)
 
 bool group_can_write(struct group *g)
 {
-    if (g->shard->batch.size >= SHARD_BATCH_MAX) return false;
+    if (g->shard->batch.size >= g->shard->batch_max || g->node->memory_full) return false;
     return g->dirty || paxos_can_propose(g->px, 0) || g->shard->batch.size > 0;
 }
 
@@ -184,8 +202,22 @@ static void later_send(struct group *g)
     }
 }
 
+/* Entries are bounded far below a frame, and so is what a window may hold; only what several failed
+ * leaderships left behind, each with a huge entry, could add up to more. Not sent, it is a lost
+ * message. */
+static bool fits_frame(struct group *g, const struct paxos_message *m)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < m->entry_count; i++) bytes += m->entries[i].size + 128;
+    if (bytes + 1024 <= WIRE_FRAME_MAX) return true;
+    node_log(g->node, "group %u: a message of %llu bytes is too large to be sent", g->id,
+             (unsigned long long)bytes);
+    return false;
+}
+
 static void encode_message(struct group *g, const struct paxos_message *m, struct buf *out)
 {
+    if (!fits_frame(g, m)) return;
     size_t begun = wire_begin(out, WIRE_PAXOS);
     buf_u32(out, g->id);
     paxos_message_encode(m, value_bytes, out);
@@ -206,7 +238,7 @@ static void fx_send(struct group *g, const struct paxos_effect *fx)
     struct buf *frame = &g->node->scratch2;
     buf_clear(frame);
     encode_message(g, fx->message, frame);
-    later_push(g, fx->after_lsn, node, buf_bytes(frame));
+    if (frame->size) later_push(g, fx->after_lsn, node, buf_bytes(frame));
 }
 
 /* ---- the log ---- */
@@ -329,21 +361,22 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
 
     if (!node || node == n->identity.node || (g->fetch_busy >> node & 1)) return;
     if (!first || fx->position < first) {
-        if (n->now - g->behind_warned_at > 10000 * MS)
-            node_log(
-                n,
-                "group %u: node %u wants position %llu but the log begins at %llu; it needs a snapshot, which this version cannot send",
-                g->id, node, (unsigned long long)fx->position, (unsigned long long)first);
+        if (g->behind_warned_at && n->now - g->behind_warned_at < 10000 * MS) return;
+        node_log(
+            n,
+            "group %u: node %u wants position %llu but the log begins at %llu; it needs a snapshot, which this version cannot send",
+            g->id, node, (unsigned long long)fx->position, (unsigned long long)first);
         g->behind_warned_at = n->now;
         return;
     }
+    uint64_t last = fx->position + PAXOS_ENTRIES_MAX - 1; /* more in one message is refused */
     struct learn *l = mem_zalloc(sizeof *l);
     l->group = g;
     l->to = fx->to;
     l->node = node;
     l->read = (struct log_read){.group = g->id,
                                 .position = fx->position,
-                                .last = fx->chosen,
+                                .last = fx->chosen < last ? fx->chosen : last,
                                 .bytes_max = LEARN_BYTES,
                                 .done = learn_done,
                                 .ctx = l};
@@ -424,6 +457,7 @@ void group_message(struct group *g, struct bytes payload, uint16_t from)
         n->stats.bad_frames++;
         return;
     }
+    if (n->log_stuck && m.entry_count) return; /* what cannot be written is not accepted */
     for (uint32_t i = 0; i < m.entry_count; i++) {
         if (entries[i].size == values[i].size &&
             (!values[i].size || hash64(values[i], 0) == entries[i].hash))
@@ -451,7 +485,7 @@ void group_synced(struct group *g, uint64_t lsn)
 static void propose(struct group *g)
 {
     struct buf *batch = &g->shard->batch;
-    if (!paxos_can_propose(g->px, (uint32_t)batch->size))
+    if (g->node->dead || !paxos_can_propose(g->px, (uint32_t)batch->size))
         return; /* the window is full: the batch goes on growing */
 
     struct value *v = value_new(buf_bytes(batch));
@@ -501,14 +535,40 @@ static void touch(struct view *v, struct bytes key)
     (void)object_get(v, key, &o);
 }
 
-static void expire(struct group *g, int64_t wall_ms)
+static void expire_fetched(void *ctx, struct space_fetch *f)
+{
+    struct group *g = ctx;
+    g->expire_fetching = false;
+    if (f->result != ENGINE_E_IO) g->expire_at_ms = 0;
+}
+
+static void expire_fetch(struct group *g)
+{
+    struct space_fetch *f = &g->expire_fetch;
+    const struct view *v = &g->node->view;
+    buf_clear(&f->lo);
+    buf_clear(&f->hi);
+    buf_append_bytes(&f->lo, buf_bytes(&v->miss_lo));
+    buf_append_bytes(&f->hi, buf_bytes(&v->miss_hi));
+    f->limit = 1024;
+    f->reverse = v->miss_reverse;
+    f->done = expire_fetched;
+    f->ctx = g;
+    g->expire_fetching = true;
+    space_fetch(g->shard->space, f);
+}
+
+static void expire(struct group *g)
 {
     struct node *n = g->node;
-    if (!g->leading || wall_ms < g->expire_at_ms || !group_can_write(g)) return;
+    if (!g->leading || g->expire_fetching || !group_can_write(g)) return;
+    int64_t now_ms = group_time_ms(g);
+    if (now_ms < g->expire_at_ms) return;
     uint64_t before = g->shard->batch.size;
-    int64_t wait = shard_expire(g->shard, &n->view, touch, wall_ms, io_random(n->io));
-    if (wait < 0) wait = 1000; /* not in memory: whoever touches it later expires it */
-    g->expire_at_ms = wall_ms + wait;
+    int64_t wait = shard_expire(g->shard, &n->view, touch, now_ms, io_random(n->io));
+    if (wait == -1) expire_fetch(g);
+    if (wait < 0) wait = 1000;
+    g->expire_at_ms = now_ms + wait;
     if (g->shard->batch.size == before) return;
     g->dirty = true;
     group_wake(g);
@@ -528,7 +588,7 @@ void group_slow(struct group *g)
     struct node *n = g->node;
     if (!g->px || g->broken) return;
     tick(g);
-    expire(g, io_wall_ms(n->io));
+    expire(g);
     if (!list_empty(&g->waiting)) group_retry(g);
     if (g->shard->batch.size) group_wake(g); /* a full window, or a transfer, held it back */
     if (g->past[0]) n->advanced = true;      /* a fate may have become unknown by time */
@@ -616,6 +676,8 @@ bool group_open(struct group *g, char *error, size_t error_size)
                                                  .group = g->id,
                                                  .slot_lo = g->slot_lo,
                                                  .slot_hi = g->slot_hi,
+                                                 .batch_max = n->batch_max,
+                                                 .effects_max = n->effects_max,
                                                  .flushed = shard_flush_done,
                                                  .ctx = g},
                          error, error_size);
@@ -680,5 +742,7 @@ void group_free(struct group *g)
         buf_deinit(&g->later[(g->later_head + i) % g->later_capacity].frame);
     mem_free(g->later);
     for (int i = 0; i < GROUP_PAST_ERAS; i++) mem_free(g->past[i]);
+    buf_deinit(&g->expire_fetch.lo);
+    buf_deinit(&g->expire_fetch.hi);
     shard_free(g->shard);
 }

@@ -100,7 +100,11 @@ struct group {
     uint16_t leader_hint; /* node that leads, as last known; 0: unknown */
     struct list waiting;  /* requests that wait for a leader, or for room */
     uint64_t tick_at;     /* no earlier than this may paxos want a tick; 0: look */
+    int64_t time_ms; /* of the group, at time_at (group_time_ms) */
+    uint64_t time_at;
     int64_t expire_at_ms;
+    struct space_fetch expire_fetch;
+    bool expire_fetching;
     uint64_t fetch_busy; /* bit per node: a LEARN is being read for it */
     uint64_t flush_retry_at;
     uint64_t behind_warned_at;
@@ -165,6 +169,7 @@ struct request {
     uint32_t misses;
     struct hold hold; /* once evaluated here */
     struct buf reply;
+    size_t counted; /* in the client's async_bytes */
 
     /* who asked: one of these */
     struct client *client; /* a client of mine; `seq` is its answer */
@@ -182,7 +187,7 @@ struct request {
     struct space_fetch fetch;
 
     bool sleeping;          /* DEBUG SLEEP: done at the deadline */
-    uint32_t wait_replicas; /* WAIT: how many must have wait_position on disk */
+    uint32_t wait_replicas; /* WAIT: one more than must have wait_position on disk; 0: no WAIT */
     uint64_t wait_position;
     bool traced;               /* TRACE: the reply is wrapped (trace.c) */
     struct timeline *timeline; /* at the leader */
@@ -221,12 +226,14 @@ struct client {
     struct buf held;     /* replies of evaluated answers, in order, from held_at on */
     size_t held_at;
     uint32_t async;          /* answers with a request */
+    size_t async_bytes;      /* of arguments and replies that these requests hold */
+    size_t reply_expected;   /* bytes, of the next of their replies, by those that came */
     uint64_t async_epoch;    /* leader_epoch when the oldest of them was made */
     struct request *barrier; /* nothing is parsed before it is done */
     bool paused, closing;    /* closing: after the answers left */
     uint8_t reply_mode;
     bool readonly, no_evict, no_touch;
-    uint32_t written_group; /* of the last write, for WAIT; UINT32_MAX: none */
+    uint64_t *written; /* bit per group: written to since the last WAIT; NULL: none */
     char name[64], lib_name[64], lib_version[32];
     uint64_t created_at, active_at;
     int64_t created_ms;
@@ -280,7 +287,6 @@ struct node {
 
     struct peer *peers[NODE_NODES_MAX + 1]; /* [id]; own id: NULL */
     struct io_listener *client_listener, *peer_listener;
-    struct list incoming; /* peer connections before their HELLO */
 
     struct append_mark *marks; /* FIFO ring of appends not yet on disk */
     uint32_t mark_head, mark_count, mark_capacity;
@@ -300,7 +306,10 @@ struct node {
     struct prng random;
     uint64_t leader_epoch; /* rises whenever any group's leader changes, as far as known here */
     uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at, flush_at;
-    bool log_full; /* refuse writes that need room */
+    bool log_full;    /* refuse writes that need room */
+    bool log_stuck;   /* nothing can be written at all: accept nothing */
+    bool memory_full; /* flushing does not keep up: writes wait */
+    size_t batch_max, effects_max; /* of an entry; what a log segment holds with ease */
     bool advanced; /* something was applied or confirmed since replies were last released */
 
     struct node_stats stats;
@@ -349,6 +358,7 @@ void group_turn(struct group *g);         /* proposes the open batch, asks for r
 void group_slow(struct group *g);         /* every 10 ms or so: ticks, expiry */
 bool group_can_write(struct group *g);    /* an evaluation that writes may be started */
 bool group_serves(const struct group *g); /* evaluates commands */
+int64_t group_time_ms(struct group *g);
 struct hold group_hold(struct group *g, uint64_t saw, bool wrote);
 enum hold_state group_hold_state(struct node *n, const struct hold *h);
 uint16_t group_leader_node(const struct group *g); /* 0: unknown */
@@ -375,6 +385,8 @@ struct request *
 client_request(struct client *c); /* adds an answer that waits for the returned request */
 void client_answer(struct client *c, struct hold hold,
                    size_t held_before); /* the reply was appended to c->held */
+void client_hold_bytes(struct client *c, struct request *r, size_t bytes);
+void client_wrote(struct client *c, uint32_t group);
 struct client *client_by_id(struct node *n, uint64_t id);
 
 /* request.c */

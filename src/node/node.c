@@ -13,6 +13,8 @@
 
 #define SLOW_EVERY       (10 * MS) /* ticks, deadlines, flushing */
 #define FLUSH_LOOK_EVERY (50 * MS)
+#define SCRATCH_KEEP     (4u << 20)
+#define MEMORY_FULL      8 /* times memory_bytes: then writes wait for flushing */
 #define SPREAD_EVERY     (250 * MS)  /* at most one leadership is given back in that time */
 #define SPREAD_PATIENCE  (3000 * MS) /* after a node came up, or a leadership began */
 #define BEAT_EVERY       (1000 * MS) /* a write to an idle log, to know that the device lives */
@@ -72,6 +74,14 @@ static void config_defaults(struct node_config *c)
     default_u32(&c->heartbeat_ms, 50);
     default_u32(&c->election_ms, 300);
     default_u32(&c->clients_max, 10000);
+}
+
+/* An entry is a batch and the last command's effects: both together fit a log segment. */
+static void entry_bounds(struct node *n)
+{
+    size_t segment = (size_t)n->config.log_segment_bytes;
+    n->batch_max = segment / 8 < SHARD_BATCH_MAX ? segment / 8 : SHARD_BATCH_MAX;
+    n->effects_max = segment / 4 * 3 < SHARD_EFFECTS_MAX ? segment / 4 * 3 : SHARD_EFFECTS_MAX;
 }
 
 static int address_compare(const void *a, const void *b)
@@ -169,6 +179,28 @@ static bool identity_agrees(struct node *n, char *error, size_t error_size)
     return true;
 }
 
+/* Nothing that another node, or a client, was ever told depends on an identity under which no log
+ * was begun; everything does on one under which a log was. */
+static bool identity_has_its_log(struct node *n, enum identity_result *result, int logs,
+                                 char *error, size_t error_size)
+{
+    if (*result == IDENTITY_E_DAMAGED && !logs)
+        *result = IDENTITY_NONE; /* the very first save was cut short */
+    if (*result == IDENTITY_NONE && logs) {
+        snprintf(
+            error, error_size,
+            "the data directory has a log but no identity file; bring the file back, or use another directory");
+        return false;
+    }
+    if (*result == IDENTITY_FOUND && !logs && n->identity.founded && n->identity.node_count > 1) {
+        snprintf(
+            error, error_size,
+            "the log is missing in a data directory that took part in a cluster; bring it back, or rebuild the node from its peers");
+        return false;
+    }
+    return true;
+}
+
 static void count_file(void *ctx, const char *name)
 {
     (void)name;
@@ -179,6 +211,10 @@ static bool identity_open(struct node *n, bool *fresh, char *error, size_t error
 {
     int logs = 0;
     enum identity_result result = identity_load(n->io, &n->identity);
+    (void)io_file_list(n->io, "log-", count_file, &logs);
+    if (result != IDENTITY_E_IO &&
+        !identity_has_its_log(n, &result, logs, error, error_size))
+        return false;
     *fresh = result == IDENTITY_NONE;
     switch (result) {
     case IDENTITY_E_IO:
@@ -192,13 +228,6 @@ static bool identity_open(struct node *n, bool *fresh, char *error, size_t error
             "with an empty data directory under a new id");
         return false;
     case IDENTITY_NONE:
-        (void)io_file_list(n->io, "log-", count_file, &logs);
-        if (logs) {
-            snprintf(
-                error, error_size,
-                "the data directory has a log but no identity file; bring the file back, or use another directory");
-            return false;
-        }
         if (!identity_found(n, error, error_size)) return false;
         break;
     case IDENTITY_FOUND:
@@ -326,6 +355,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     n->io = io;
     n->config = *config;
     config_defaults(&n->config);
+    entry_bounds(n);
     snprintf(n->listen, sizeof n->listen, "%s", config->listen);
     snprintf(n->peer_address, sizeof n->peer_address, "%s", config->peer);
     snprintf(n->http, sizeof n->http, "%s", config->http ? config->http : "");
@@ -402,13 +432,14 @@ bool node_wants_stop(const struct node *n)
     return n->shutdown_asked;
 }
 
-/* Gives a leadership to the member that has most of the log. */
+/* Gives a leadership to the member that is there and has most of the log. */
 static void hand_over(struct group *g)
 {
     uint16_t best = 0;
     for (int i = 0; i < g->config.count; i++) {
         uint16_t replica = g->config.member[i].replica;
-        if (replica == g->replica) continue;
+        const struct peer *p = g->node->peers[g->config.member[i].node];
+        if (replica == g->replica || !p || !p->out_ready || !p->in) continue;
         if (!best || paxos_match(g->px, replica) > paxos_match(g->px, best)) best = replica;
     }
     if (best) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = best});
@@ -437,16 +468,19 @@ static void flush_some(struct node *n)
     size_t total = 0;
     struct group *largest = NULL;
     uint32_t oldest;
+    bool flushing = false;
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = &n->groups[i];
         if (!g->shard) continue;
-        if (space_flushing(g->shard->space)) return; /* one at a time */
+        flushing |= space_flushing(g->shard->space);
         total += space_memory(g->shard->space);
         if (n->now < g->flush_retry_at) continue;
         if (!largest ||
             space_recent_bytes(g->shard->space) > space_recent_bytes(largest->shard->space))
             largest = g;
     }
+    n->memory_full = total > MEMORY_FULL * n->config.memory_bytes;
+    if (flushing) return; /* one at a time */
     if (total > n->config.memory_bytes && largest) {
         (void)shard_flush(largest->shard);
     } else if (log_pressure(n->log, &oldest) && oldest < n->group_count &&
@@ -483,6 +517,7 @@ static void slow_part(struct node *n)
         node_log(n, full ? "the disk is nearly full: writes are refused until there is room"
                          : "there is room on the disk again: writes are accepted");
     n->log_full = full;
+    n->log_stuck = room == LOG_ROOM_NONE;
     for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_slow(&n->groups[i]);
     request_deadlines(n);
     if (n->now >= n->flush_at) {
@@ -525,6 +560,14 @@ static void groups_turn(struct node *n)
     }
 }
 
+/* One huge value should not keep its memory here for ever. */
+static void scratch_trim(struct node *n)
+{
+    struct buf *scratch[] = {&n->scratch, &n->scratch2, &n->view.effects};
+    for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++)
+        if (scratch[i]->capacity > SCRATCH_KEEP) buf_deinit(scratch[i]);
+}
+
 static uint64_t node_turn(void *ctx, uint64_t now)
 {
     struct node *n = ctx;
@@ -542,6 +585,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
     log_turn(n->log);
     release(n);
     space_cache_turn(n->cache);
+    scratch_trim(n);
     trace_use(NULL);
 
     uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at,

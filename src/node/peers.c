@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #define PEER_BACKLOG_MAX (64u << 20)
+#define HELLO_MAX        4096 /* bytes that a connection may make us keep before it said who it is */
 #define BACKOFF_FIRST    (20 * MS)
 #define BACKOFF_MAX      (500 * MS)
 
@@ -147,9 +148,17 @@ static void on_state(struct node *n, struct peer *p, struct bytes payload)
     struct wire_state s;
     wire_get_report(&r, &p->report);
     p->report_at = n->now;
-    while (reader_left(&r) && wire_get_state(&r, &s))
-        if (s.group < n->group_count && n->groups[s.group].replica)
-            group_peer_state(&n->groups[s.group], p->id, &s);
+    while (reader_left(&r) && wire_get_state(&r, &s)) {
+        if (s.group >= n->group_count) continue;
+        struct group *g = &n->groups[s.group];
+        if (g->replica) {
+            group_peer_state(g, p->id, &s);
+        } else if (s.leads && g->leader_hint != p->id) { /* no replica here: this is how to know */
+            g->leader_hint = p->id;
+            n->leader_epoch++;
+            group_retry(g);
+        }
+    }
 }
 
 static void on_paxos(struct node *n, struct peer *p, struct bytes payload)
@@ -201,7 +210,7 @@ static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t 
     case WIRE_STATE: on_state(n, p, payload); return true;
     case WIRE_PAXOS: on_paxos(n, p, payload); return true;
     case WIRE_COMMAND:
-        if (!wire_get_command(payload, &command, &n->scratch)) break;
+        if (c != p->in || !wire_get_command(payload, &command, &n->scratch)) break;
         request_remote(p, c, &command);
         return true;
     case WIRE_REPLY:
@@ -227,7 +236,7 @@ static size_t take_frames(struct node *n, struct io_conn *c, struct bytes in, st
         if (size == 0) break;
         bool good = size != SIZE_MAX && wire_open(bytes_of(rest.data, size), &type, &payload);
         if (!good) n->stats.bad_frames++;
-        if (good && type == WIRE_HELLO) {
+        if (good && type == WIRE_HELLO && !*peer) {
             struct wire_hello h;
             *peer = wire_get_hello(payload, &h) ? hello(n, c, &h) : NULL;
             good = *peer != NULL;
@@ -258,6 +267,7 @@ static struct peer *in_hello(struct node *n, struct io_conn *c, const struct wir
     }
     p->in = c;
     io_conn_set_user(c, p);
+    io_conn_set_limit(c, WIRE_HEAD + WIRE_FRAME_MAX);
     say_hello(n, c, p->id);
     found_if_complete(n);
     return p;
@@ -266,7 +276,7 @@ static struct peer *in_hello(struct node *n, struct io_conn *c, const struct wir
 static void in_opened(void *ctx, struct io_conn *c)
 {
     (void)ctx;
-    io_conn_set_limit(c, WIRE_HEAD + WIRE_FRAME_MAX);
+    io_conn_set_limit(c, HELLO_MAX);
 }
 
 static void in_closed(void *ctx, struct io_conn *c, int error)
@@ -378,7 +388,7 @@ static void send_states(struct node *n, struct buf *out)
         struct group *g = &n->groups[i];
         if (!g->px) continue;
         wire_put_state(out, &(struct wire_state){g->id, group_durable_chosen(g), g->shard->flushed,
-                                                 log_first(n->log, g->id)});
+                                                 log_first(n->log, g->id), group_serves(g)});
     }
     wire_end(out, begun);
 }

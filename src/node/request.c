@@ -12,10 +12,14 @@
 #include "base/mem.h"
 #include "redis/types.h"
 
+#include <stdio.h>
+
 #define REQUEST_DEADLINE (10000 * MS)
 #define MISSES_MAX                                                                                 \
     12 /* then the reactor itself reads: a value larger than every cache would miss for ever */
 #define FETCH_KEYS 1024u
+#define REPLY_MAX  (64u << 20) /* bytes of one command's reply in one group: it travels in one frame */
+#define WAIT_GRACE (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
 
 /* ---- making and ending ---- */
 
@@ -49,6 +53,7 @@ static void request_take(struct request *r, const struct command *cmd, const str
     r->version = version;
     r->writes = (cmd->flags & CMD_WRITE) != 0;
     r->deadline = r->node->now + REQUEST_DEADLINE;
+    if (r->client) client_hold_bytes(r->client, r, size);
 }
 
 void request_free(struct request *r)
@@ -66,10 +71,31 @@ void request_free(struct request *r)
 
 static void parent_child_done(struct request *parent, struct request *child);
 
-/* A group's waiting list may hold requests of the same asker behind this one. */
+/* A group's waiting list may hold requests of the same asker behind this one; a parent's children
+ * are in many. */
 static void nudge(struct request *r)
 {
-    if (r->group < r->node->group_count) group_retry(&r->node->groups[r->group]);
+    struct node *n = r->node;
+    if (r->group < n->group_count) group_retry(&n->groups[r->group]);
+    for (uint32_t g = 0; r->children && g < n->group_count; g++)
+        if (!list_empty(&n->groups[g].waiting)) group_retry(&n->groups[g]);
+}
+
+/* The client's barrier is gone: the next of its requests that waits becomes it, so that nothing new
+ * overtakes them. */
+static void barrier_next(struct client *c)
+{
+    struct request *next = NULL;
+    for (uint32_t i = 0; c->async > 1 && i < c->answer_count && !next; i++) {
+        struct request *o = c->answers[(c->answer_head + i) & (c->answer_capacity - 1)].request;
+        if (o && o->state == REQUEST_WAITING) next = o;
+    }
+    if (next) {
+        c->barrier = next;
+        nudge(next);
+    } else {
+        client_unblock(c);
+    }
 }
 
 /* A traced reply carries the leader's report in front (trace.c). */
@@ -109,8 +135,9 @@ static void request_done(struct request *r)
         request_free(r);
     } else if (r->client) {
         n->advanced = true;
+        client_hold_bytes(r->client, r, r->reply.size);
         if (r->client->barrier == r)
-            client_unblock(r->client);
+            barrier_next(r->client);
         else if (r->client->barrier)
             nudge(r->client->barrier);
     } else {
@@ -159,7 +186,30 @@ struct run {
 static void run_command(void *ctx, struct view *v)
 {
     struct run *r = ctx;
+    v->reply = r->reply.out;
+    v->reply_max = r->reply.out->size + REPLY_MAX;
     r->command->fn(v, r->args, &r->reply);
+    if (r->reply.out->size > v->reply_max && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
+}
+
+static void reply_refused(struct reply *out, const struct view *v, const struct shard *s)
+{
+    if (v->refused == VIEW_REPLY_TOO_LARGE)
+        reply_errorf(out,
+                     "ERR the reply is larger than %u MiB; read it in parts (HSCAN, HMGET, GETRANGE)",
+                     REPLY_MAX >> 20);
+    else if (v->refused == VIEW_EFFECTS_TOO_LARGE)
+        reply_errorf(
+            out,
+            "ERR the command would write more than %zu KiB at once; nothing was changed, do it in parts",
+            s->effects_max >> 10);
+    else
+        reply_error(out, "ERR the key is not of this group");
+}
+
+static void reply_failed(struct reply *out)
+{
+    reply_error(out, "IOERR the storage engine of the leader failed to read; see its log");
 }
 
 static enum shard_result evaluate(struct group *g, const struct command *cmd,
@@ -173,13 +223,16 @@ static enum shard_result evaluate(struct group *g, const struct command *cmd,
     uint64_t saw;
 
     enum shard_result result =
-        shard_evaluate(g->shard, &n->view, &task, n->wall_ms, prng_u64(&n->random), &saw);
+        shard_evaluate(g->shard, &n->view, &task, group_time_ms(g), prng_u64(&n->random), &saw);
+    if (result != SHARD_DONE) out->size = before; /* nothing happened */
     if (result == SHARD_MISS) {
-        out->size = before;
         n->stats.misses++;
         return result;
     }
-    *hold = group_hold(g, saw, view_wrote(&n->view));
+    if (result == SHARD_FAILED) reply_failed(&(struct reply){out, version});
+    if (result == SHARD_REFUSED)
+        reply_refused(&(struct reply){out, version}, &n->view, g->shard);
+    *hold = group_hold(g, saw, result == SHARD_DONE && view_wrote(&n->view));
     n->stats.evaluated++;
     return result;
 }
@@ -220,20 +273,38 @@ static void request_wait(struct request *r, struct group *g)
 
 enum attempt { ATTEMPT_OVER, ATTEMPT_WAITS };
 
-/* WAIT: counts the other replicas that have on disk all that was chosen when it was first looked
- * at. Tried again with every slow tick. */
-static enum attempt wait_evaluate(struct request *r, struct group *g)
+/* The number at the start of a reply of that type, and the size of its first line. */
+static bool reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *line)
+{
+    const uint8_t *cr = reply.size ? memchr(reply.data, '\r', reply.size) : NULL;
+    if (!cr || reply.data[0] != type) return false;
+    *line = (size_t)(cr - reply.data) + 2;
+    return bytes_to_i64(bytes_of(reply.data + 1, (size_t)(cr - reply.data) - 1), v);
+}
+
+static void wait_answer(struct request *r, uint32_t have)
+{
+    buf_clear(&r->reply);
+    reply_i64(&(struct reply){&r->reply, r->version}, have);
+    request_done(r);
+}
+
+/* WAIT: counts the other replicas that have on disk all that was evaluated when it was first looked
+ * at, which is what is proposed and the open batch. Tried again with every slow tick. */
+static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
 {
     uint32_t have = 0;
-    if (!r->wait_position) r->wait_position = paxos_chosen(g->px);
+    const struct shard *s = g->shard;
+    if (!r->wait_position || r->hold.era != g->era) {
+        r->wait_position = s->batch.size ? s->next : s->next - 1;
+        r->hold.era = g->era;
+    }
     for (int i = 0; i < g->config.count; i++)
         if (g->config.member[i].replica != g->replica &&
             paxos_match(g->px, g->config.member[i].replica) >= r->wait_position)
             have++;
-    if (have < r->wait_replicas - 1 && r->node->now < r->deadline) return ATTEMPT_WAITS;
-    buf_clear(&r->reply);
-    reply_i64(&(struct reply){&r->reply, r->version}, have);
-    request_done(r);
+    if (have < r->wait_replicas - 1 && !last) return ATTEMPT_WAITS;
+    wait_answer(r, have);
     return ATTEMPT_OVER;
 }
 
@@ -247,15 +318,11 @@ static enum attempt request_evaluate(struct request *r, struct group *g)
         return ATTEMPT_OVER;
     }
     if (r->writes && !group_can_write(g)) return ATTEMPT_WAITS;
-    if (r->wait_replicas) return wait_evaluate(r, g);
+    if (r->wait_replicas) return wait_evaluate(r, g, n->now >= r->deadline);
     if (r->traced && !r->timeline) r->timeline = trace_begin(n, g->id);
     buf_clear(&r->reply);
     if (evaluate(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply,
                  &r->hold) == SHARD_MISS) {
-        if (g->shard->failed) {
-            request_error(r, "IOERR the storage engine of the leader failed to read; see its log");
-            return ATTEMPT_OVER;
-        }
         r->misses++;
         request_fetch(r, g);
         return ATTEMPT_WAITS;
@@ -274,7 +341,10 @@ static void request_fetched(void *ctx, struct space_fetch *f)
     node_begin(n);
     r->state = REQUEST_WAITING;
     if (f->result == ENGINE_E_IO) {
-        request_error(r, "IOERR the storage engine of the leader failed to read; see its log");
+        buf_clear(&r->reply);
+        reply_failed(&(struct reply){&r->reply, r->version});
+        r->refused = true;
+        request_done(r);
         return;
     }
     if (r->gone) {
@@ -286,19 +356,45 @@ static void request_fetched(void *ctx, struct space_fetch *f)
 
 /* ---- forwarding ---- */
 
+/* A WAIT asks its leader for so long at most, then asks again: the leader keeps nothing for askers
+ * that are gone. */
+static void wait_arguments(const struct request *r, struct bytes v[3], char text[24])
+{
+    uint64_t left = r->deadline > r->node->now ? r->deadline - r->node->now : 1;
+    uint64_t ms = (left < REQUEST_DEADLINE ? left : REQUEST_DEADLINE) / MS;
+    for (uint32_t i = 0; i < 3; i++) v[i] = r->args.v[i];
+    v[2] = bytes_of(text, (size_t)snprintf(text, 24, "%llu", (unsigned long long)(ms ? ms : 1)));
+}
+
+static bool wait_asks_again(const struct request *r, struct bytes reply)
+{
+    int64_t have;
+    size_t line;
+    return r->wait_replicas && r->node->now < r->deadline && !r->gone &&
+           !(r->parent && r->parent->gone) && reply_number(reply, ':', &have, &line) &&
+           have < r->wait_replicas - 1;
+}
+
 static bool request_forward(struct request *r, struct group *g)
 {
     struct node *n = r->node;
+    struct bytes v[3];
+    char text[24];
     uint16_t leader = group_leader_node(g);
     struct buf *out = leader && leader != n->identity.node ? peer_out(n, leader) : NULL;
     if (!out) return false;
 
-    wire_put_command(out, &(struct wire_command){.id = r->id,
-                                                 .client = r->client ? r->client->id : 0,
-                                                 .group = g->id,
-                                                 .version = r->version,
-                                                 .traced = r->traced,
-                                                 .args = r->args});
+    struct wire_command w = {.id = r->id,
+                             .client = r->client ? r->client->id : 0,
+                             .group = g->id,
+                             .version = r->version,
+                             .traced = r->traced,
+                             .args = r->args};
+    if (r->wait_replicas) {
+        wait_arguments(r, v, text);
+        w.args = (struct cmd_args){v, 3};
+    }
+    wire_put_command(out, &w);
     list_remove(&r->link);
     list_push(&n->peers[leader]->forwarded, &r->link);
     map_put(&n->requests_by_id, r->id, r);
@@ -348,12 +444,18 @@ static void request_try(struct request *r, struct group *g)
         request_free(r);
         return;
     }
-    if (r->client && client_busy(r->client, r)) return;
+    if (r->wait_replicas && r->parent && r->parent->gone) {
+        wait_answer(r, 0);
+        return;
+    }
+    const struct request *asked = r->parent ? r->parent : r;
+    if (asked->client && client_busy(asked->client, asked)) return;
     if (r->client && r->sent && client_did_later(r->client, r)) {
         request_status(r, WIRE_NOT_DONE);
         return;
     }
     if (group_serves(g)) {
+        if (r->writes && !group_can_write(g)) return; /* cheaper than the next question */
         if (r->origin && earlier_of_asker(g, r)) return;
         (void)request_evaluate(r, g);
         return;
@@ -388,7 +490,7 @@ static void dispatch_later(struct client *c, const struct command *cmd, const st
     if (c->async == 1) c->async_epoch = n->leader_epoch;
     request_take(r, cmd, a, c->version);
     r->group = g->id;
-    if (r->writes) c->written_group = g->id;
+    if (r->writes) client_wrote(c, g->id);
     if (missed) {
         r->misses = 1;
         request_wait(r, g);
@@ -441,7 +543,7 @@ static void dispatch_group(struct client *c, const struct command *cmd, const st
         client_answer(c, HOLD_NONE, before);
         return;
     }
-    if (cmd->flags & CMD_WRITE) c->written_group = g->id;
+    if (cmd->flags & CMD_WRITE) client_wrote(c, g->id);
     if (evaluate(g, cmd, a, c->version, false, &c->held, &hold) == SHARD_MISS)
         dispatch_later(c, cmd, a, g, true);
     else
@@ -540,7 +642,7 @@ void request_dispatch(struct client *c)
 
 static void spread_next(struct request *parent);
 
-static void spread_child(struct request *parent, uint32_t group)
+static struct request *spread_child(struct request *parent, uint32_t group)
 {
     struct node *n = parent->node;
     struct group *g = &n->groups[group];
@@ -551,6 +653,7 @@ static void spread_child(struct request *parent, uint32_t group)
     parent->children++;
     request_wait(r, g);
     group_retry(g);
+    return r;
 }
 
 struct request *request_spread(struct client *c, const struct command *cmd,
@@ -567,7 +670,10 @@ struct request *request_spread(struct client *c, const struct command *cmd,
         r->next_group = (uint32_t)prng_below(&n->random, n->group_count);
         spread_next(r);
     } else {
-        for (uint32_t g = 0; g < n->group_count; g++) spread_child(r, g);
+        for (uint32_t g = 0; g < n->group_count; g++) {
+            if (r->writes) client_wrote(c, g);
+            (void)spread_child(r, g);
+        }
     }
     return r;
 }
@@ -577,15 +683,7 @@ static void spread_next(struct request *parent)
     uint32_t group = parent->next_group;
     parent->next_group = (group + 1) % parent->node->group_count;
     parent->items++;
-    spread_child(parent, group);
-}
-
-static bool reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *line)
-{
-    const uint8_t *cr = reply.size ? memchr(reply.data, '\r', reply.size) : NULL;
-    if (!cr || reply.data[0] != type) return false;
-    *line = (size_t)(cr - reply.data) + 2;
-    return bytes_to_i64(bytes_of(reply.data + 1, (size_t)(cr - reply.data) - 1), v);
+    (void)spread_child(parent, group);
 }
 
 static void parent_finish(struct request *p)
@@ -594,6 +692,10 @@ static void parent_finish(struct request *p)
     struct reply out = {&whole, p->version};
     if (p->failed) {
         request_done(p);
+        return;
+    }
+    if (p->wait_replicas) {
+        wait_answer(p, (uint32_t)p->sum);
         return;
     }
     switch (p->command->spread) {
@@ -617,7 +719,9 @@ static void parent_add(struct request *p, struct bytes reply)
     size_t line;
     bool error = reply.size && reply.data[0] == '-';
     if (p->failed) return;
-    if (!error && p->command->spread == CMD_SPREAD_SUM && reply_number(reply, ':', &v, &line)) {
+    if (!error && p->wait_replicas) { /* what the least replicated group has */
+        if (reply_number(reply, ':', &v, &line) && v < p->sum) p->sum = v;
+    } else if (!error && p->command->spread == CMD_SPREAD_SUM && reply_number(reply, ':', &v, &line)) {
         p->sum += v;
     } else if (!error && p->command->spread == CMD_SPREAD_CONCAT &&
                reply_number(reply, '*', &v, &line)) {
@@ -669,24 +773,54 @@ static uint32_t wait_count(const struct group *g, int64_t asked)
     return (uint32_t)asked + 1;
 }
 
-/* WAIT means what it says: how many replicas besides the leader have this connection's last write
- * on disk. A majority had it before the write was answered; WAIT asks for more. */
+static uint64_t wait_deadline(const struct node *n, int64_t timeout_ms)
+{
+    int64_t most = 1ll << 40; /* some decades, which cannot overflow */
+    return timeout_ms ? n->now + (uint64_t)(timeout_ms < most ? timeout_ms : most) * MS
+                      : UINT64_MAX;
+}
+
+/* Its time is over. Where the leader cannot be asked nobody is known to have it: 0. */
+static void wait_expired(struct request *r)
+{
+    struct group *g = r->group < r->node->group_count ? &r->node->groups[r->group] : NULL;
+    if (r->children) return; /* they have the same deadline */
+    if (r->state == REQUEST_FORWARDED && r->node->now <= r->deadline + WAIT_GRACE) return;
+    if (r->state == REQUEST_WAITING && g && group_serves(g))
+        (void)wait_evaluate(r, g, true);
+    else if (r->origin)
+        request_status(r, WIRE_NOT_DONE);
+    else
+        wait_answer(r, 0);
+}
+
+/* WAIT means what it says: how many replicas besides the leader have all that this connection wrote
+ * since its last WAIT on disk. A majority had it before the writes were answered; WAIT asks for
+ * more. Each group written to is asked. */
 void request_wait_replicas(struct client *c, const struct command *cmd, const struct cmd_args *a,
                            uint64_t timeout_ms)
 {
     struct node *n = c->node;
     int64_t asked = 0;
-    struct group *g = &n->groups[c->written_group < n->group_count ? c->written_group : 0];
     (void)bytes_to_i64(a->v[1], &asked);
     struct request *r = client_request(c);
     if (c->async == 1) c->async_epoch = n->leader_epoch;
     request_take(r, cmd, a, c->version);
-    r->group = g->id;
-    r->wait_replicas = wait_count(g, asked);
-    if (timeout_ms && timeout_ms < REQUEST_DEADLINE / MS) r->deadline = n->now + timeout_ms * MS;
-    request_wait(r, g);
+    r->group = UINT32_MAX;
+    r->state = REQUEST_RUNNING;
+    r->wait_replicas = wait_count(&n->groups[0], asked);
+    r->deadline = wait_deadline(n, (int64_t)timeout_ms);
+    r->sum = n->groups[0].config.count - 1;
     c->barrier = r;
-    group_retry(g);
+    for (uint32_t g = 0; g < n->group_count; g++) {
+        bool written = c->written && c->written[g / 64] >> g % 64 & 1;
+        if (!written && (g > 0 || c->written)) continue; /* nothing written: any group will do */
+        struct request *child = spread_child(r, g);
+        child->wait_replicas = r->wait_replicas;
+        child->deadline = r->deadline;
+    }
+    mem_free(c->written);
+    c->written = NULL;
 }
 
 void request_trace(struct client *c, const struct cmd_args *a, struct reply *out)
@@ -714,6 +848,7 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
     r->traced = true;
     r->began = io_now(n->io);
     r->slot = slot_of(inner.v[(uint32_t)cmd->first]);
+    if (r->writes) client_wrote(c, g->id);
     request_wait(r, g);
     c->barrier = r;
     group_retry(g);
@@ -730,9 +865,10 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
 
     n->stats.forwarded_in++;
     buf_clear(&n->scratch2);
-    int64_t wait = 0;
-    bool waits =
-        cmd && !cmd->parent && strcmp(cmd->name, "wait") == 0 && bytes_to_i64(w->args.v[1], &wait);
+    int64_t wait = 0, timeout = 0;
+    bool waits = cmd && !cmd->parent && strcmp(cmd->name, "wait") == 0 && w->args.count == 3 &&
+                 bytes_to_i64(w->args.v[1], &wait) && bytes_to_i64(w->args.v[2], &timeout) &&
+                 timeout >= 0;
     if (!g || !cmd || (!cmd->fn && !waits) || !command_check_arity(cmd, &w->args, &none) ||
         !group_serves(g)) {
         wire_put_reply(io_conn_out(conn), w->id, WIRE_NOT_DONE, (struct bytes){0});
@@ -751,10 +887,13 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
     r->deadline = n->now + REQUEST_DEADLINE;
     r->traced = w->traced;
     if (waits) r->wait_replicas = wait_count(g, wait);
+    if (waits) r->deadline = wait_deadline(n, timeout);
     request_wait(r, g);
     if (!earlier_of_asker(g, r) && request_evaluate(r, g) == ATTEMPT_OVER) return;
     struct cmd_args borrowed = r->args; /* it waits: the frame's bytes do not */
+    uint64_t deadline = r->deadline;
     request_take(r, cmd, &borrowed, w->version);
+    r->deadline = deadline;
 }
 
 static void remote_ready(struct request *r, enum hold_state state)
@@ -789,7 +928,7 @@ void request_replied(struct peer *p, const struct wire_reply *w)
     struct request *r = map_get(&n->requests_by_id, w->id);
     if (!r || r->state != REQUEST_FORWARDED) return; /* given up meanwhile */
     map_remove(&n->requests_by_id, r->id);
-    if (w->status == WIRE_DONE) {
+    if (w->status == WIRE_DONE && !wait_asks_again(r, w->reply)) {
         buf_clear(&r->reply);
         if (r->traced)
             trace_reply(r, w->reply);
@@ -832,9 +971,13 @@ void request_conn_lost(struct node *n, struct io_conn *conn)
 
 /* ---- time, and the end ---- */
 
-/* True: it was ended (and may be gone, its parent too). */
-static bool request_expired(struct request *r)
+/* It may be gone afterwards, and its parent, which stands before it in node->requests. */
+static void request_expired(struct request *r)
 {
+    if (r->wait_replicas && r->state != REQUEST_DONE) {
+        wait_expired(r);
+        return;
+    }
     switch (r->state) {
     case REQUEST_WAITING:
         if (r->origin)
@@ -843,20 +986,18 @@ static bool request_expired(struct request *r)
             request_error(
                 r,
                 "CLUSTERDOWN no leader could be reached for the keys of this command within 10 s; nothing was changed");
-        return true;
-    case REQUEST_FORWARDED:
-        request_status(r, r->writes ? WIRE_UNKNOWN : WIRE_NOT_DONE);
-        return true;
+        break;
     case REQUEST_RUNNING:
-        if (r->children) return false; /* they have deadlines of their own */
+        if (r->children) break; /* they have deadlines of their own */
         if (r->sleeping) {
             reply_ok(&(struct reply){&r->reply, r->version});
             request_done(r);
-            return true;
+            break;
         }
         request_status(r, r->writes ? WIRE_UNKNOWN : WIRE_NOT_DONE);
-        return true;
-    default: return false;
+        break;
+    case REQUEST_FORWARDED: request_status(r, r->writes ? WIRE_UNKNOWN : WIRE_NOT_DONE); break;
+    default: break;
     }
 }
 
@@ -866,7 +1007,7 @@ void request_deadlines(struct node *n)
     for (struct list *l = n->requests.next; l != &n->requests; l = next) {
         next = l->next;
         struct request *r = LIST_OF(l, struct request, all);
-        if (n->now > r->deadline && request_expired(r)) next = n->requests.next;
+        if (n->now > r->deadline) request_expired(r);
     }
 }
 

@@ -156,6 +156,7 @@ void wire_put_state(struct buf *out, const struct wire_state *s)
     buf_u64(out, s->chosen);
     buf_u64(out, s->flushed);
     buf_u64(out, s->log_first);
+    buf_u8(out, s->leads);
 }
 
 bool wire_get_state(struct reader *r, struct wire_state *s)
@@ -164,6 +165,7 @@ bool wire_get_state(struct reader *r, struct wire_state *s)
     s->chosen = reader_u64(r);
     s->flushed = reader_u64(r);
     s->log_first = reader_u64(r);
+    s->leads = reader_u8(r) != 0;
     return !r->bad;
 }
 

@@ -47,6 +47,7 @@ struct wire_report {
 struct wire_state {
     uint32_t group;
     uint64_t chosen, flushed, log_first;
+    bool leads; /* the sender serves the group */
 };
 
 struct wire_command {

@@ -146,7 +146,7 @@ static paxos_ballot next_ballot(const struct paxos *px)
 
 static bool votes_suffice(const struct paxos *px)
 {
-    return (uint32_t)__builtin_popcount(px->votes) >= paxos_quorum_prepare(&px->opt.config);
+    return paxos_count(px->votes) >= paxos_quorum_prepare(&px->opt.config);
 }
 
 /* "Would you promise?" Asks everybody, itself first, and changes nothing that lasts. */
@@ -162,7 +162,7 @@ void election_prevote(struct turn *t)
     px->trial = next_ballot(px);
     px->attempts += 1;
     /* Where a lease binds this replica itself, it asks all the same: the answers may say that the lease's holder gave up. */
-    px->votes = election_permits(px, px->opt.replica, 0, t->now) ? (uint8_t)(1u << px->self) : 0;
+    px->votes = (uint8_t)(election_permits(px, px->opt.replica, 0, t->now) << px->self);
     role_set(t, PAXOS_PRECANDIDATE, 0);
     px->candidate_until = t->now + px->opt.election_timeout_ns / 2 + turn_random(t, px->opt.election_timeout_ns / 2);
     ask_all(t);
@@ -204,7 +204,7 @@ void election_on_prevote_ok(struct turn *t, const struct paxos_message *m)
     px->votes |= (uint8_t)(1u << paxos_member_of(px, m->from));
     /* My own yes is asked again each time: a lease may have ended, been released, or been renewed meanwhile. */
     uint8_t mine = (uint8_t)(1u << px->self);
-    if (election_permits(px, px->opt.replica, 0, t->now)) px->votes |= mine;
+    if (election_permits(px, px->opt.replica, 0, t->now)) px->votes = (uint8_t)(px->votes | mine);
     else px->votes = (uint8_t)(px->votes & ~mine);
     if (votes_suffice(px) && px->votes & mine) election_prepare(t);
 }

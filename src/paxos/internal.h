@@ -116,6 +116,7 @@ int paxos_member_of(const struct paxos *px, uint16_t replica); /* index, or -1 *
 uint16_t paxos_node_of(const struct paxos *px, uint16_t replica); /* 0: not a member */
 uint32_t paxos_quorum_prepare(const struct paxos_config *c);
 uint32_t paxos_quorum_accept(const struct paxos_config *c);
+uint32_t paxos_count(uint8_t members); /* bits set */
 /* The highest value that at least `quorum` of the members' values reach. */
 uint64_t paxos_reached(const struct paxos *px, const uint64_t *value, uint32_t quorum);
 /* What a reply must wait for: every append so far, or nothing if all are on disk. */

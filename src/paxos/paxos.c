@@ -70,6 +70,13 @@ uint32_t paxos_quorum_accept(const struct paxos_config *c)
     return MUTANT(MUTANT_MAJORITY_MINUS_ONE) && majority > 1 ? majority - 1 : majority;
 }
 
+uint32_t paxos_count(uint8_t members)
+{
+    uint32_t count = 0;
+    for (; members; members &= (uint8_t)(members - 1)) count += 1;
+    return count;
+}
+
 uint64_t paxos_reached(const struct paxos *px, const uint64_t *value, uint32_t quorum)
 {
     uint64_t best = 0;

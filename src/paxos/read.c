@@ -32,7 +32,7 @@ static void confirm_ask(struct turn *t)
 static void round_close_if_confirmed(struct turn *t)
 {
     struct paxos *px = t->px;
-    if (!px->round_open || (uint32_t)__builtin_popcount(px->confirms) < paxos_quorum_prepare(&px->opt.config)) return;
+    if (!px->round_open || paxos_count(px->confirms) < paxos_quorum_prepare(&px->opt.config)) return;
 
     px->round_open = false;
     if (px->quorum_at < px->round_started) px->quorum_at = px->round_started;

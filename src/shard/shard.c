@@ -94,6 +94,8 @@ struct shard *shard_new(const struct shard_options *options, char *error, size_t
     s->group = options->group;
     s->slot_lo = options->slot_lo;
     s->slot_hi = options->slot_hi;
+    s->batch_max = options->batch_max ? options->batch_max : SHARD_BATCH_MAX;
+    s->effects_max = options->effects_max ? options->effects_max : SHARD_EFFECTS_MAX;
     s->slot_keys = mem_zalloc(slots * sizeof *s->slot_keys);
     s->expiry_hint = mem_zalloc(slots * sizeof *s->expiry_hint);
     keys_slot(&lo, s->slot_lo);
@@ -219,10 +221,22 @@ void shard_lead(struct shard *s, uint64_t next)
     s->objects = 0;
 }
 
+/* One large batch should not hold its memory for ever. */
+static void batch_empty(struct shard *s)
+{
+    if (s->batch.capacity > 2 * SHARD_BATCH_MAX)
+        buf_deinit(&s->batch);
+    else
+        buf_clear(&s->batch);
+}
+
 void shard_lost(struct shard *s)
 {
     if (!MUTANT(MUTANT_KEEP_PENDING)) space_drop_pending(s->space);
-    buf_clear(&s->batch);
+    batch_empty(s);
+    /* What was expired may be there again. */
+    if (s->written_high > s->applied)
+        memset(s->expiry_hint, 0, (size_t)(s->slot_hi - s->slot_lo) * sizeof *s->expiry_hint);
     s->written_high = s->applied;
     s->keys_pending = 0;
     s->next = 0;
@@ -230,16 +244,16 @@ void shard_lost(struct shard *s)
 
 struct source {
     struct shard *shard;
-    bool block;
+    bool block, failed;
     uint64_t saw;
 };
 
-static enum view_result view_result_of(struct shard *s, enum engine_result r)
+static enum view_result view_result_of(struct source *c, enum engine_result r)
 {
     switch (r) {
     case ENGINE_FOUND: return VIEW_FOUND;
     case ENGINE_ABSENT: return VIEW_ABSENT;
-    case ENGINE_E_IO: s->failed = true; return VIEW_MISS;
+    case ENGINE_E_IO: c->failed = true; return VIEW_MISS;
     case ENGINE_MISS: break;
     }
     return VIEW_MISS;
@@ -253,7 +267,7 @@ static enum view_result source_get(void *ctx, struct bytes key, struct bytes *va
     uint64_t at;
     enum engine_result result = space_get_at(s->space, key, c->block, value, &at);
     if (at > s->applied && at > c->saw) c->saw = at;
-    return view_result_of(s, result);
+    return view_result_of(c, result);
 }
 
 /* A range saw whatever is pending anywhere in the group: coarse, but a range rarely meets a busy
@@ -264,7 +278,7 @@ static enum view_result source_range(void *ctx, struct bytes lo, struct bytes hi
     struct source *c = ctx;
     struct shard *s = c->shard;
     if (s->written_high > s->applied) c->saw = s->written_high;
-    return view_result_of(s, space_range(s->space, lo, hi, reverse, c->block, each, each_ctx));
+    return view_result_of(c, space_range(s->space, lo, hi, reverse, c->block, each, each_ctx));
 }
 
 static void batch_add(struct shard *s, struct view *v)
@@ -297,15 +311,21 @@ static void evaluation_begin(struct shard *s, struct view *v, struct source *sou
     view_begin(v, &src, wall_ms > s->now_ms ? wall_ms : s->now_ms, random,
                s->next << 16 | s->objects, s->slot_lo, s->slot_hi);
     v->keys = s->keys + s->keys_pending;
+    v->effects_max = s->effects_max;
 }
 
 enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct shard_task *task,
                                  int64_t wall_ms, uint64_t random, uint64_t *saw)
 {
-    struct source source = {s, task->block, 0};
+    struct source source = {s, task->block, false, 0};
 
     evaluation_begin(s, v, &source, wall_ms, random);
     task->run(task->ctx, v);
+    if (v->objid_next - (s->next << 16) > SHARD_OBJECTS_MAX && !v->refused)
+        v->refused = VIEW_EFFECTS_TOO_LARGE;
+    *saw = source.saw;
+    if (source.failed) return SHARD_FAILED;
+    if (v->refused) return SHARD_REFUSED;
     if (v->missed) return SHARD_MISS;
     if (task->sees_all && s->written_high > s->applied) source.saw = s->written_high;
     if (view_wrote(v)) {
@@ -319,7 +339,7 @@ enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct s
 void shard_proposed(struct shard *s)
 {
     ASSERT(s->batch.size > 0);
-    buf_clear(&s->batch);
+    batch_empty(s);
     s->next++;
     s->objects = 0;
 }
@@ -329,8 +349,10 @@ void shard_proposed(struct shard *s)
 struct due {
     struct buf keys; /* blobs of engine keys */
     uint32_t count;
+    bool more; /* than these are due */
     uint64_t next_ms; /* of the first key that is not due */
     uint64_t now;
+    size_t bytes_max; /* of keys, before the last one */
 };
 
 static bool due_each(void *ctx, struct bytes key, struct bytes value)
@@ -338,8 +360,9 @@ static bool due_each(void *ctx, struct bytes key, struct bytes value)
     struct due *d = ctx;
     (void)value;
     uint64_t ms = be64_get(key.data + 3);
-    if (ms > d->now || d->count == EXPIRE_BATCH) {
+    if (ms >= d->now || d->count == EXPIRE_BATCH || d->keys.size > d->bytes_max) {
         d->next_ms = ms;
+        d->more = ms < d->now; /* a key lives through the millisecond that its expiry names */
         return false;
     }
     buf_blob(&d->keys, key);
@@ -347,12 +370,12 @@ static bool due_each(void *ctx, struct bytes key, struct bytes value)
     return true;
 }
 
-/* 1: more are due in the slot; 0: no more; -1: missed. */
+/* 1: more are due in the slot; 0: no more; -1: missed; -2: the engine failed. */
 static int expire_slot(struct shard *s, struct view *v, uint16_t slot,
                        void (*touch)(struct view *, struct bytes), int64_t wall_ms, uint64_t random)
 {
-    struct source source = {s, false, 0};
-    struct due d = {.next_ms = UINT64_MAX};
+    struct source source = {s, false, false, 0};
+    struct due d = {.next_ms = UINT64_MAX, .bytes_max = s->effects_max / 8};
     struct buf lo = {0}, hi = {0};
 
     evaluation_begin(s, v, &source, wall_ms, random);
@@ -366,10 +389,10 @@ static int expire_slot(struct shard *s, struct view *v, uint16_t slot,
     for (uint32_t i = 0; i < d.count && !v->missed; i++)
         touch(v, keys_user(reader_blob(&keys), KEYS_EXPIRY_HEAD));
     buf_deinit(&d.keys);
-    if (v->missed) return -1;
+    if (v->missed) return source.failed ? -2 : -1;
     s->expiry_hint[slot - s->slot_lo] = d.next_ms ? d.next_ms : 1;
     if (view_wrote(v)) batch_add(s, v);
-    return d.count == EXPIRE_BATCH;
+    return d.more;
 }
 
 int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view *, struct bytes),
@@ -379,9 +402,9 @@ int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view 
     for (uint16_t slot = s->slot_lo; slot < s->slot_hi; slot++) {
         uint64_t *hint = &s->expiry_hint[slot - s->slot_lo];
         if (*hint > (uint64_t)wall_ms) continue;
-        if (s->batch.size >= SHARD_BATCH_MAX || looked++ >= EXPIRE_SLOTS) return 1;
+        if (s->batch.size >= s->batch_max || looked++ >= EXPIRE_SLOTS) return 1;
         int more = expire_slot(s, v, slot, touch, wall_ms, random);
-        if (more < 0) return -1;
+        if (more < 0) return more;
         if (more > 0) return 1;
     }
     return 100;

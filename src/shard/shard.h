@@ -17,8 +17,9 @@
 #include "shard/view.h"
 #include "store/space.h"
 
-#define SHARD_BATCH_MAX   (1u << 20) /* effects of one entry, before the last command is added */
-#define SHARD_OBJECTS_MAX 0xffffu    /* collections one entry may create */
+#define SHARD_BATCH_MAX   (1u << 20)  /* effects of one entry, before the last command is added */
+#define SHARD_EFFECTS_MAX (48u << 20) /* effects of one command */
+#define SHARD_OBJECTS_MAX 0xffffu     /* collections one entry may create */
 
 struct shard {
     uint32_t group;
@@ -41,8 +42,7 @@ struct shard {
     uint64_t *expiry_hint; /* per slot: no key expires before this (ms); 0: not known */
 
     uint64_t flushed;        /* position up to which the engine has everything */
-    uint64_t flush_position; /* of the flush under way */
-    bool failed;             /* the engine failed: applies nothing any more */
+    size_t batch_max, effects_max; /* bytes: SHARD_BATCH_MAX and SHARD_EFFECTS_MAX, or less */
 };
 
 struct shard_options {
@@ -51,6 +51,7 @@ struct shard_options {
     struct space_cache *cache;
     uint32_t group;
     uint16_t slot_lo, slot_hi;
+    size_t batch_max, effects_max; /* 0: SHARD_BATCH_MAX and SHARD_EFFECTS_MAX */
     void (*flushed)(void *ctx, struct shard *s, int error);
     void *ctx;
 };
@@ -74,7 +75,9 @@ void shard_lost(struct shard *s);
 
 enum shard_result {
     SHARD_DONE,
-    SHARD_MISS, /* nothing happened; the view's miss_lo/miss_hi say what to fetch */
+    SHARD_MISS,    /* nothing happened; the view's miss_lo/miss_hi say what to fetch */
+    SHARD_FAILED,  /* nothing happened; the engine failed to read */
+    SHARD_REFUSED, /* nothing happened; the view's `refused` says why. *saw is set */
 };
 /* What is evaluated: `run` reads and writes the view (a command of redis/command.h, as the node
  * wraps it). sees_all: what it read cannot be told by keys (DBSIZE, KEYS), so it saw everything
@@ -96,7 +99,7 @@ void shard_proposed(struct shard *s);
 
 /* Deletes keys whose time has come, a bounded number, as effects in the batch. `touch` looks at one
  * key, which deletes it if it is expired. Returns ms until it is worth calling again; -1: the view
- * missed, fetch and call again. */
+ * missed, fetch and call again; -2: the engine failed to read. */
 int64_t shard_expire(struct shard *s, struct view *v,
                      void (*touch)(struct view *v, struct bytes key), int64_t wall_ms,
                      uint64_t random);

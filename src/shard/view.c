@@ -37,6 +37,34 @@ void view_begin(struct view *v, const struct view_source *source, int64_t now_ms
     buf_clear(&v->effects);
     v->write_count = v->order_count = 0; /* the index is made anew when it is needed */
     v->wiped = v->missed = false;
+    v->refused = VIEW_ALLOWED;
+    v->effects_max = SIZE_MAX;
+    v->reply = NULL;
+}
+
+/* ---- refusing ---- */
+
+static void refuse(struct view *v, enum view_refusal why)
+{
+    if (!v->refused) v->refused = (uint8_t)why;
+    v->missed = true;
+}
+
+static bool may_write(struct view *v, struct bytes key, size_t value_size)
+{
+    uint16_t slot = key.size >= 2 ? be16_get(key.data) : UINT16_MAX;
+    if (slot < v->slot_lo || slot >= v->slot_hi)
+        refuse(v, VIEW_FOREIGN);
+    else if (v->effects.size + key.size + value_size > v->effects_max)
+        refuse(v, VIEW_EFFECTS_TOO_LARGE);
+    return !v->refused;
+}
+
+/* Asked before each value that is read, since what is read is what makes replies grow. */
+static bool reply_full(struct view *v)
+{
+    if (v->reply && v->reply->size > v->reply_max) refuse(v, VIEW_REPLY_TOO_LARGE);
+    return v->refused;
 }
 
 static struct bytes write_key(const struct view *v, const struct view_write *w)
@@ -126,6 +154,7 @@ static uint32_t varint_size(uint64_t n)
 
 void view_put(struct view *v, struct bytes key, struct bytes value)
 {
+    if (!may_write(v, key, value.size)) return;
     effects_room(v, &key, &value);
     effects_put(&v->effects, key, value);
     ASSERT(v->effects.size <= UINT32_MAX);
@@ -139,6 +168,7 @@ void view_put(struct view *v, struct bytes key, struct bytes value)
 void view_del(struct view *v, struct bytes key)
 {
     struct bytes none = {0};
+    if (!may_write(v, key, 0)) return;
     effects_room(v, &key, &none);
     effects_del(&v->effects, key);
     ASSERT(v->effects.size <= UINT32_MAX);
@@ -150,7 +180,7 @@ void view_del(struct view *v, struct bytes key)
 
 void view_trash(struct view *v, struct bytes prefix)
 {
-    effects_trash(&v->effects, prefix);
+    if (may_write(v, prefix, 0)) effects_trash(&v->effects, prefix);
 }
 
 void view_wipe(struct view *v)
@@ -188,7 +218,7 @@ enum view_result view_get(struct view *v, struct bytes key, struct bytes *value)
 {
     const struct view_write *w = write_find(v, key);
     *value = (struct bytes){0};
-    if (v->missed) return VIEW_MISS;
+    if (v->missed || reply_full(v)) return VIEW_MISS;
     if (w) {
         if (w->deleted) return VIEW_ABSENT;
         *value = write_value(v, w);
@@ -239,7 +269,7 @@ static bool merge_own(struct merge *m, const struct view_write *w)
 {
     m->at += m->reverse ? -1 : 1;
     if (w->deleted) return true;
-    m->stopped = !m->each(m->ctx, write_key(m->v, w), write_value(m->v, w));
+    m->stopped = reply_full(m->v) || !m->each(m->ctx, write_key(m->v, w), write_value(m->v, w));
     return !m->stopped;
 }
 
@@ -253,7 +283,7 @@ static bool merge_source(void *ctx, struct bytes key, struct bytes value)
         if (m->reverse ? c < 0 : c > 0) break;
         if (!merge_own(m, w)) return false;
     }
-    m->stopped = !m->each(m->ctx, key, value);
+    m->stopped = reply_full(m->v) || !m->each(m->ctx, key, value);
     return !m->stopped;
 }
 
@@ -283,5 +313,6 @@ enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bo
     }
     const struct view_write *w;
     while (!m.stopped && (w = merge_peek(&m))) (void)merge_own(&m, w);
+    if (v->refused) return VIEW_MISS;
     return m.stopped ? VIEW_FOUND : VIEW_ABSENT;
 }

@@ -7,7 +7,11 @@
  * and runs the command again.
  *
  * Values and keys returned are borrowed until the next write to this view or the end of the
- * command. now_ms and random are fixed for the evaluation. */
+ * command. now_ms and random are fixed for the evaluation.
+ *
+ * A view also *refuses*: when a command's effects or its reply grow beyond what an entry or a frame
+ * may hold, or it writes outside the group's slots. It then is missed as well, so that the command
+ * returns at once; `refused` says why, and the runner answers an error instead of fetching. */
 #ifndef SYNOD_SHARD_VIEW_H
 #define SYNOD_SHARD_VIEW_H
 
@@ -15,6 +19,13 @@
 #include "base/prng.h"
 
 enum view_result { VIEW_FOUND, VIEW_ABSENT, VIEW_MISS };
+
+enum view_refusal {
+    VIEW_ALLOWED,
+    VIEW_EFFECTS_TOO_LARGE,
+    VIEW_REPLY_TOO_LARGE,
+    VIEW_FOREIGN, /* a key outside [slot_lo, slot_hi) */
+};
 
 typedef bool view_each(void *ctx, struct bytes key, struct bytes value);
 
@@ -40,6 +51,9 @@ struct view {
     struct prng random;
     uint64_t objid_next;       /* next free object id */
     uint16_t slot_lo, slot_hi; /* slots [lo, hi) that this view covers (the group's) */
+    size_t effects_max;        /* bytes; view_begin sets no bound (SIZE_MAX) */
+    const struct buf *reply;   /* watched while the command reads: refused beyond reply_max bytes. */
+    size_t reply_max;          /* NULL after view_begin: not watched */
 
     struct buf
         effects; /* encoded effects in order of calls (shard/effects.h): what the runner proposes */
@@ -52,6 +66,7 @@ struct view {
     bool wiped;           /* view_wipe was called: the source is hidden */
 
     bool missed, miss_reverse;
+    uint8_t refused;             /* enum view_refusal */
     struct buf miss_lo, miss_hi; /* what to fetch: one key (miss_hi empty), or a range */
 };
 

@@ -79,6 +79,7 @@ struct sim {
     char found[SIM_NODES_MAX * 32];
     struct node_config knobs;
     int32_t drift_ppm;
+    uint64_t latency_ns, write_ns; /* of links and disks, where no fault is */
     struct member member[SIM_NODES_MAX];
     struct agreement agreement;
     paxos_ballot serving[SIM_GROUPS_MAX]; /* the highest ballot seen serving */

@@ -16,6 +16,7 @@ enum fault {
     FAULT_PARTITION,
     FAULT_ONE_WAY,
     FAULT_ISOLATE_LEADER,
+    FAULT_BETRAYAL,
     FAULT_SWIZZLE,
     FAULT_CLIENT_CUT,
     FAULT_SLOW_LINK,
@@ -336,6 +337,11 @@ static void cut_for(struct nemesis *n, uint32_t from, uint32_t to, uint64_t time
     task_after(n, time, cut_ends, from, to, 0);
 }
 
+static void cut_later(struct task *t)
+{
+    if (!t->n->s->calm) cut_for(t->n, t->a, t->b, t->c * MICROSECOND);
+}
+
 /* Between two sets of nodes; one_way: 0 both ways, 1 from the first set, 2 to it. */
 static void partition(struct nemesis *n, uint32_t first, uint32_t one_way)
 {
@@ -385,6 +391,38 @@ static void strike_swizzle(struct nemesis *n)
             if (i != j && draw(n, 0, 1)) cut_for(n, i, j, draw(n, 1, span));
 }
 
+static void betray(struct task *t)
+{
+    struct nemesis *n = t->n;
+    struct member *m = &n->s->member[t->a];
+    if (n->s->calm || m->state != MEMBER_UP) return;
+    member_kill(m, WORLD_EXIT);
+    restart_soon(n, m, draw_ms(n, 0, 10));
+}
+
+/* The leader loses its followers but one, and that one forgets that it supports it. */
+static void strike_betrayal(struct nemesis *n)
+{
+    struct sim *s = n->s;
+    struct member *leader = any_leader(n);
+    if (!leader) return;
+    SIM_COUNT(s, betrayal);
+    uint32_t friend = (leader->host + 1 + (uint32_t)draw(n, 0, s->nodes - 2)) % s->nodes;
+    uint64_t time = draw_ms(n, 100, 4000);
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        if (i == friend || i == leader->host) continue;
+        cut_for(n, i, leader->host, time);
+        cut_for(n, leader->host, i, time);
+    }
+    uint64_t at = draw_ms(n, 1, s->knobs.election_ms * 2ull);
+    task_after(n, at, betray, friend, 0, 0);
+    if (draw(n, 0, 1)) { /* and is not there to remind it */
+        uint64_t rest = time > at ? time - at : 1;
+        task_after(n, at, cut_later, leader->host, friend, (uint32_t)(rest / MICROSECOND));
+        task_after(n, at, cut_later, friend, leader->host, (uint32_t)(rest / MICROSECOND));
+    }
+}
+
 static void strike_client_cut(struct nemesis *n)
 {
     uint32_t node = (uint32_t)draw(n, 0, n->s->nodes - 1), clients = n->s->clients_host;
@@ -394,12 +432,19 @@ static void strike_client_cut(struct nemesis *n)
     if (draw(n, 0, 2)) cut_for(n, clients, node, time);
 }
 
+/* As it is where no fault is; clients are near. */
+static void link_calm(struct sim *s, uint32_t from, uint32_t to)
+{
+    struct world_link *l = world_link(s->w, from, to);
+    bool far = from < s->nodes && to < s->nodes;
+    l->latency_ns = far ? s->latency_ns : 50 * MICROSECOND;
+    l->jitter_ns = 2 * l->latency_ns;
+    l->ns_per_kib = 1000;
+}
+
 static void link_ends(struct task *t)
 {
-    struct world_link *l = world_link(t->n->s->w, t->a, t->b);
-    l->latency_ns = 50 * MICROSECOND;
-    l->jitter_ns = 100 * MICROSECOND;
-    l->ns_per_kib = 1000;
+    link_calm(t->n->s, t->a, t->b);
 }
 
 static void strike_slow_link(struct nemesis *n)
@@ -460,11 +505,15 @@ static void strike_disk_stall(struct nemesis *n)
     task_after(n, duration(n), disk_resumes, m->host, 0, 0);
 }
 
+static void disk_calm(struct sim *s, uint32_t host)
+{
+    world_disk(s->w, host)->write_ns = s->write_ns;
+    world_disk(s->w, host)->write_jitter_ns = 2 * s->write_ns;
+}
+
 static void disk_fast(struct task *t)
 {
-    struct world_disk *d = world_disk(t->n->s->w, t->a);
-    d->write_ns = 80 * MICROSECOND;
-    d->write_jitter_ns = 200 * MICROSECOND;
+    disk_calm(t->n->s, t->a);
 }
 
 static void strike_disk_slow(struct nemesis *n)
@@ -559,19 +608,51 @@ static void strike_damage(struct nemesis *n)
 }
 
 /* The disk is replaced by an empty one, and nobody is told. */
-static void strike_format(struct nemesis *n)
+static void format(struct nemesis *n, struct member *m)
 {
-    struct member *m = victim(n);
-    if (!m) return;
     SIM_COUNT(n->s, format);
     n->lost++;
-    member_kill(m, WORLD_POWER);
+    if (m->state == MEMBER_UP) member_kill(m, WORLD_POWER);
     m->damaged = true;
     world_say(n->s->w, m->host, "formatted");
     world_format(n->s->w, m->host);
     engine_mem_disk_free(m->disk);
     m->disk = engine_mem_disk_new();
-    restart_soon(n, m, duration(n));
+}
+
+/* The end of strike_format: of those who know, one forgets and the others are away; those who lagged are back. b: who lagged. */
+static void amnesia(struct task *t)
+{
+    struct nemesis *n = t->n;
+    struct member *forgets = &n->s->member[t->a];
+    if (n->s->calm || n->lost || forgets->state != MEMBER_UP) return;
+    format(n, forgets);
+    restart_soon(n, forgets, draw_ms(n, 1, 50));
+    for (uint32_t i = 0; i < n->s->nodes; i++) {
+        struct member *m = &n->s->member[i];
+        if (i == t->a || (t->b >> i & 1) || m->state != MEMBER_UP) continue;
+        member_kill(m, WORLD_POWER);
+        restart_soon(n, m, draw_ms(n, 1000, 4000));
+    }
+}
+
+/* A minority lags behind, then one of those who do not forgets everything while the rest is away: with the minority it would be a majority,
+ * of which nobody knows what was chosen meanwhile. */
+static void strike_format(struct nemesis *n)
+{
+    struct sim *s = n->s;
+    struct member *m = victim(n);
+    uint32_t lag = 0, wanted = (s->nodes - 1) / 2;
+    if (!m) return;
+    while ((uint32_t)__builtin_popcount(lag) < wanted) {
+        uint32_t i = (uint32_t)draw(n, 0, s->nodes - 1);
+        if (i != m->host) lag |= 1u << i;
+    }
+    uint64_t time = draw_ms(n, 200, 1500);
+    for (uint32_t i = 0; i < s->nodes; i++)
+        for (uint32_t j = 0; j < s->nodes; j++)
+            if ((lag >> i & 1) != (lag >> j & 1)) cut_for(n, i, j, time);
+    task_after(n, time, amnesia, m->host, lag, 0);
 }
 
 /* ---- the swarm ---- */
@@ -587,6 +668,7 @@ static const struct fault_kind kinds[FAULTS] = {
     [FAULT_PARTITION] = {"partition", FAMILY_NET, 400000, 3000, 2, strike_partition},
     [FAULT_ONE_WAY] = {"one-way", FAMILY_NET, 350000, 3000, 2, strike_one_way},
     [FAULT_ISOLATE_LEADER] = {"isolate-leader", FAMILY_NET, 400000, 4000, 2, strike_isolate_leader},
+    [FAULT_BETRAYAL] = {"betrayal", FAMILY_NET, 250000, 3000, 3, strike_betrayal},
     [FAULT_SWIZZLE] = {"swizzle", FAMILY_NET, 200000, 5000, 2, strike_swizzle},
     [FAULT_CLIENT_CUT] = {"client-cut", FAMILY_NET, 250000, 4000, 1, strike_client_cut},
     [FAULT_SLOW_LINK] = {"slow-link", FAMILY_NET, 300000, 2500, 1, strike_slow_link},
@@ -647,6 +729,9 @@ struct nemesis *nemesis_new(struct sim *s)
 static void background(struct nemesis *n)
 {
     struct sim *s = n->s;
+    for (uint32_t i = 0; i < s->nodes; i++) disk_calm(s, i);
+    for (uint32_t i = 0; i <= s->clients_host; i++)
+        for (uint32_t j = 0; j <= s->clients_host; j++) link_calm(s, i, j);
     if (!mode_allows(s->options.mode, FAMILY_NET)) return;
     uint32_t split = draw(n, 0, 1) ? (uint32_t)draw(n, 0, 300000) : 0, refuse = draw(n, 0, 3) ? 0 : 200000;
     uint32_t reset = draw(n, 0, 3) ? 0 : (uint32_t)draw(n, 1, 500);
@@ -673,8 +758,8 @@ static void links_heal(struct sim *s, uint32_t keep_down)
     for (uint32_t i = 0; i <= s->clients_host; i++)
         for (uint32_t j = 0; j <= s->clients_host; j++) {
             struct world_link *l = world_link(s->w, i, j);
-            *l = (struct world_link){.blocked = l->blocked, .latency_ns = 50 * MICROSECOND, .jitter_ns = 100 * MICROSECOND,
-                                     .ns_per_kib = 1000};
+            *l = (struct world_link){.blocked = l->blocked};
+            link_calm(s, i, j);
             if (i != j && (i == keep_down || j == keep_down)) world_block(s->w, i, j, true);
         }
 }

@@ -49,16 +49,21 @@ static void draw_knobs(struct sim *s)
     s->groups = (uint32_t)PICK(s, 1, 1, 2, 3, 4, 8);
     s->clients_host = s->nodes;
     struct node_config *c = &s->knobs;
-    c->read_mode = draw(s, 0, 3) ? NODE_READ_LEASE : NODE_READ_QUORUM;
+    c->read_mode = draw(s, 0, 9) < 6 ? NODE_READ_LEASE : NODE_READ_QUORUM;
     c->log_segment_bytes = PICK(s, 256u << 10, 512u << 10, 1u << 20, 4u << 20);
     c->log_quota_bytes = c->log_segment_bytes * PICK(s, 4, 6, 16);
     c->memory_bytes = (size_t)PICK(s, 16u << 10, 64u << 10, 256u << 10, 4u << 20);
     c->cache_bytes = (size_t)PICK(s, 4u << 10, 64u << 10, 4u << 20);
-    c->lease_ms = (uint32_t)PICK(s, 100, 200, 400, 400);
-    c->heartbeat_ms = (uint32_t)(c->lease_ms / PICK(s, 4, 8, 10));
-    c->election_ms = (uint32_t)(c->lease_ms * PICK(s, 3, 4, 6) / 4);
-    c->drift_ppm = 5000;
+    /* Leases that outlast elections by far are what makes grants matter; badly wrong clocks (and nodes told so), what makes drift matter. */
+    c->lease_ms = (uint32_t)PICK(s, 100, 200, 400, 400, 1000, 2000);
+    c->election_ms = (uint32_t)(c->lease_ms * PICK(s, 1, 2, 3, 4, 6) / 4);
+    if (c->election_ms < 75) c->election_ms = 75;
+    uint32_t beat = c->lease_ms < c->election_ms ? c->lease_ms : c->election_ms;
+    c->heartbeat_ms = (uint32_t)(beat / PICK(s, 4, 8, 10));
+    c->drift_ppm = (uint32_t)PICK(s, 5000, 5000, 20000, 100000);
     s->drift_ppm = s->options.drift_ppm ? s->options.drift_ppm : (int32_t)c->drift_ppm;
+    s->latency_ns = draw(s, 0, 2) ? 50 * MICROSECOND : draw(s, 1, c->election_ms / 16) * MILLISECOND;
+    s->write_ns = PICK(s, 80 * MICROSECOND, 80 * MICROSECOND, MILLISECOND, 8 * MILLISECOND);
     s->result->cover.quorum_reads += c->read_mode == NODE_READ_QUORUM;
     s->result->cover.one_node += s->nodes == 1;
     s->result->cover.five_nodes += s->nodes == 5;
@@ -176,7 +181,6 @@ static void cover_world(struct sim *s)
     v->refused = c->refused;
     v->writes_torn = c->writes_torn;
     v->writes_failed = c->write_errors;
-    v->no_space = c->no_space;
     v->stalls = c->stalls;
     s->result->events = c->events;
     s->result->turns = c->turns;

@@ -40,6 +40,7 @@ struct client {
     uint32_t id, node;
     struct io_conn *conn;
     bool open, resp3;
+    bool reader;       /* only reads: a write to a leader that was cut off would wait, and keep it from asking what that leader still says */
     uint64_t next_at;  /* when to ask again, or to connect; the clients' clock */
     uint64_t asked_at; /* the oldest pending request */
     struct pending pending[PIPELINE_MAX + 1];
@@ -180,7 +181,7 @@ static uint8_t draw_kind(struct client *c, uint32_t object)
     struct workload *l = c->l;
     const struct object *o = &l->object[object];
     uint64_t dice = draw(l, 0, 99);
-    if (dice < 38) return HISTORY_READ;
+    if (dice < 38 || c->reader) return HISTORY_READ;
     if (o->counter) return dice < 94 ? HISTORY_ADD : HISTORY_DELETE;
     if (o->field[0]) return dice < 80 ? HISTORY_PUT : dice < 88 ? HISTORY_CREATE : HISTORY_DELETE;
     if (dice < 66) return HISTORY_WRITE;
@@ -390,6 +391,7 @@ static void client_answered(struct client *c, const struct pending *p, struct by
     } else if (refused) {
         history_return(&s->history, p->op, HISTORY_REFUSED, false, 0);
         SIM_COUNT(s, ops_refused);
+        s->result->cover.ops_no_room += v.text.size > 3 && memcmp(v.text.data, "OOM", 3) == 0;
     } else if (op_answer(c, &s->history.op[p->op], v, &nil, &answer)) {
         history_return(&s->history, p->op, HISTORY_DONE, nil, answer);
         SIM_COUNT(s, ops_done);
@@ -484,7 +486,7 @@ static void client_ask(struct client *c)
     uint32_t burst = prng_chance(&l->random, l->pipeline_ppm) ? (uint32_t)draw(l, 2, PIPELINE_MAX) : 1;
     if (burst > 1) SIM_COUNT(l->s, pipelined);
     for (uint32_t i = 0; i < burst; i++) {
-        if (prng_chance(&l->random, l->breadth_ppm)) {
+        if (!c->reader && prng_chance(&l->random, l->breadth_ppm)) {
             client_ask_breadth(c);
             continue;
         }
@@ -561,12 +563,12 @@ struct workload *workload_new(struct sim *s)
     l->io = world_io(s->w, s->clients_host);
     prng_init(&l->random, hash_mix(s->options.seed ^ 0x776f726b));
     objects_draw(l);
-    l->clients = (uint32_t)draw(l, 2, 8);
+    l->clients = (uint32_t)draw(l, 2, 9);
     l->think_ns = draw(l, 2, 40) * MILLISECOND;
     l->timeout_ns = draw(l, 300, 3000) * MILLISECOND;
     l->breadth_ppm = (uint32_t)draw(l, 0, 400000);
     l->pipeline_ppm = draw(l, 0, 1) ? (uint32_t)draw(l, 0, 400000) : 0;
-    for (uint32_t i = 0; i < l->clients; i++) l->client[i] = (struct client){.l = l, .id = i, .resp3 = draw(l, 0, 1)};
+    for (uint32_t i = 0; i < l->clients; i++) l->client[i] = (struct client){.l = l, .id = i, .resp3 = draw(l, 0, 1), .reader = i % 3 == 2};
     world_boot(s->w, s->clients_host);
     world_enter(s->w, s->clients_host);
     l->io->client = (struct io_client){workload_turn, l};

@@ -81,4 +81,135 @@ TEST(five_replicas_agree_under_random_faults_and_go_on_after_them)
     for (uint64_t seed = 1001; seed <= 1060; seed++) run_random(seed, 5);
 }
 
+/* ---- partial connectivity (PROTOCOLS 1.3): progress within some election timeouts, one change of leader a fault ---- */
+
+/* Connects only the given pairs. */
+static void only(struct cluster *c, const int (*pair)[2], int pairs)
+{
+    for (uint16_t a = 1; a <= c->opt.count; a++)
+        for (uint16_t b = 1; b < a; b++) cluster_link(c, a, b, false);
+    for (int i = 0; i < pairs; i++) cluster_link(c, (uint16_t)pair[i][0], (uint16_t)pair[i][1], true);
+}
+
+static void expect_progress(struct cluster *c, uint64_t leaders_max, uint64_t seed)
+{
+    uint64_t leaders = c->leaders;
+    cluster_run(c, 3000 * MS, 2 * MS);
+    uint64_t valid = c->valid;
+    cluster_run(c, 2000 * MS, 2 * MS);
+    check(c, seed);
+    if (c->valid < valid + 500) fail_msg("seed %llu: only %llu writes in 2 s", (unsigned long long)seed, (unsigned long long)(c->valid - valid));
+    if (c->leaders > leaders + leaders_max)
+        fail_msg("seed %llu: %llu leaders in 5 s", (unsigned long long)seed, (unsigned long long)(c->leaders - leaders));
+}
+
+TEST(a_chain_of_three_or_five_makes_progress_under_a_stable_leader)
+{
+    static const int chain[4][2] = {{1, 2}, {2, 3}, {3, 4}, {4, 5}};
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        for (int count = 3; count <= 5; count += 2) {
+            struct cluster_options o = calm(seed, count);
+            struct cluster *c = cluster_new(&o);
+            cluster_run(c, 300 * MS, 2 * MS);
+            only(c, chain, count - 1);
+            expect_progress(c, 3, seed);
+            cluster_free(c);
+        }
+}
+
+TEST(a_star_makes_progress_whoever_led_before)
+{
+    static const int star[4][2] = {{3, 1}, {3, 2}, {3, 4}, {3, 5}};
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct cluster_options o = calm(seed, 5);
+        struct cluster *c = cluster_new(&o);
+        cluster_run(c, 300 * MS, 2 * MS);
+        only(c, star, 4);
+        expect_progress(c, 3, seed);
+        cluster_free(c);
+    }
+}
+
+TEST(one_cut_link_costs_at_most_one_change_of_leader)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        for (uint16_t other = 2; other <= 3; other++) {
+            struct cluster_options o = calm(seed, 3);
+            struct cluster *c = cluster_new(&o);
+            cluster_run(c, 300 * MS, 2 * MS);
+            cluster_link(c, 1, other, false);
+            expect_progress(c, 1, seed);
+            cluster_free(c);
+        }
+}
+
+TEST(a_leader_that_only_sends_or_only_receives_is_replaced_once)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        for (int way = 0; way < 2; way++) {
+            struct cluster_options o = calm(seed, 3);
+            struct cluster *c = cluster_new(&o);
+            cluster_run(c, 300 * MS, 2 * MS);
+            assert_int_equal(cluster_leader(c), 1);
+            if (way) c->r[1].cut_in = true;
+            else c->r[1].cut_out = true;
+            expect_progress(c, 2, seed);
+            assert_int_not_equal(cluster_leader(c), 1);
+            cluster_free(c);
+        }
+}
+
+TEST(a_follower_that_only_sends_or_only_receives_changes_nothing)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        for (int way = 0; way < 2; way++) {
+            struct cluster_options o = calm(seed, 3);
+            struct cluster *c = cluster_new(&o);
+            cluster_run(c, 300 * MS, 2 * MS);
+            if (way) c->r[3].cut_in = true;
+            else c->r[3].cut_out = true;
+            expect_progress(c, 0, seed);
+            cluster_heal(c);
+            expect_progress(c, 1, seed);
+            assert_true(storm_settles(c, 2000 * MS));
+            cluster_free(c);
+        }
+}
+
+/* A follower that was away long returns under load and catches up, from the log first, then into the stream. */
+TEST(a_lagging_follower_converges_under_load)
+{
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct cluster_options o = calm(seed, 3);
+        struct cluster *c = cluster_new(&o);
+        cluster_run(c, 300 * MS, 2 * MS);
+        cluster_crash(c, 3, true);
+        cluster_run(c, 2000 * MS, 2 * MS);
+        cluster_start(c, 3);
+        cluster_run(c, 3000 * MS, MS);
+        check(c, seed);
+        uint16_t leader = cluster_leader(c);
+        assert_int_not_equal(leader, 0);
+        assert_true(paxos_match(c->r[leader].px, 3) + 20 > paxos_chosen(c->r[leader].px));
+        assert_true(c->r[3].applied + 40 > c->chosen_max);
+        cluster_free(c);
+    }
+}
+
+TEST(transfer_moves_leadership_without_waiting_for_a_lease)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct cluster_options o = calm(seed, 3);
+        struct cluster *c = cluster_new(&o);
+        cluster_run(c, 300 * MS, 2 * MS);
+        assert_int_equal(cluster_leader(c), 1);
+        cluster_step(c, 1, (struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = 3});
+        uint64_t begun = c->now;
+        while (cluster_leader(c) != 3 && c->now < begun + 500 * MS) cluster_run(c, 1 * MS, MS);
+        assert_true(c->now < begun + 50 * MS);
+        expect_progress(c, 0, seed);
+        cluster_free(c);
+    }
+}
+
 TEST_MAIN

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 
+sys.dont_write_bytecode = True  # the source tree stays as it is
 from harness import Conn, Err, Load, expect, free_ports, main, outcome, run, scenario, until
 
 LEASE = 0.4  # seconds; of node_config

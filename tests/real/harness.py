@@ -532,7 +532,9 @@ def options_parse(description):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("synod", help="the synod binary")
     parser.add_argument("--check", help="the synod-check binary, which judges histories")
-    parser.add_argument("--hiredis", help="the client program with hiredis")
+    parser.add_argument("--clock", help="the library that moves a process's clock (clock.c)")
+    parser.add_argument("--hiredis", help="the client program with hiredis (tests/clients)")
+    parser.add_argument("--node-modules", help="where ioredis and redis of npm are installed; default: they are, for this run")
     parser.add_argument("--io", choices=[*BACKENDS, "both"], default="both")
     parser.add_argument("--long", action="store_true", help="longer versions, for make soak")
     parser.add_argument("--only", help="scenarios whose name contains this")
@@ -563,10 +565,10 @@ def run_scenario(fn, limit, options, io):
         result, why = "skip", f": {reason}"
     except Late:
         result = "not ok"
-        why = f"\n    not over after {limit} s\n" + traceback.format_exc()
+        why = f"\n    not over after {limit} s\n" + traceback.format_exc(limit=-6, chain=False)
     except Exception as error:
         result = "not ok"
-        why = f"\n    {error}\n" + (traceback.format_exc() if not isinstance(error, AssertionError) else where(error))
+        why = f"\n    {error}\n" + (traceback.format_exc(limit=-4, chain=False) if not isinstance(error, AssertionError) else where(error))
     finally:
         signal.alarm(0)
     print(f"{result} {name}{why}", flush=True)
@@ -575,7 +577,8 @@ def run_scenario(fn, limit, options, io):
         print(f"    seed {options.seed}" + (f", kept in {env.dir}" if options.keep else ""))
         for cluster in env.clusters:
             for n in cluster.nodes:
-                print(f"    node {n.number} said: " + " | ".join(n.said().splitlines()[-6:]))
+                state = "runs" if n.alive() else f"ended with {n.process.returncode}" if n.process else "never ran"
+                print(f"    node {n.number} {state}; it said: " + " | ".join(n.said().splitlines()[-6:]))
     env.close(options.keep and result == "not ok")
     sys.stdout.flush()
     return result

@@ -18,6 +18,7 @@ import time
 
 import redis
 
+sys.dont_write_bytecode = True  # the source tree stays as it is
 from harness import Err, Skip, expect, main, options_parse, outcome, run, scenario, until
 
 INSIDE = "SYNOD_TEST_INSIDE"  # set in the environment of the test when it has moved into its namespace

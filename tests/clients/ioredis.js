@@ -1,0 +1,60 @@
+// ioredis against a cluster of three: node ioredis.js PORT PORT PORT
+'use strict';
+const Redis = require('ioredis');
+const { assert, ports, runAll } = require('./common.js');
+
+const options = { maxRetriesPerRequest: 2, commandTimeout: 15000 };
+
+runAll({
+  async 'ioredis sets and gets through different nodes'() {
+    const [a, b] = [new Redis(ports[0], '127.0.0.1', options), new Redis(ports[1], '127.0.0.1', options)];
+    assert.strictEqual(await a.set('io:k', 'v'), 'OK');
+    assert.strictEqual(await b.get('io:k'), 'v');
+    const binary = Buffer.from([0, 255, 13, 10, 128]);
+    await a.set('io:bin', binary);
+    assert.deepStrictEqual(await b.getBuffer('io:bin'), binary);
+    assert.strictEqual(await a.get('io:none'), null);
+    await assert.rejects(a.incr('io:k'), /not an integer/);
+    await assert.rejects(a.hget('io:k', 'f'), /WRONGTYPE/);
+    a.disconnect(), b.disconnect();
+  },
+
+  async 'ioredis reads hashes as objects'() {
+    const r = new Redis(ports[2], '127.0.0.1', options);
+    await r.del('io:h');
+    assert.strictEqual(await r.hset('io:h', { a: '1', b: 'two', c: '' }), 3);
+    assert.deepStrictEqual(await r.hgetall('io:h'), { a: '1', b: 'two', c: '' });
+    assert.strictEqual(await r.hincrby('io:h', 'a', 41), 42);
+    r.disconnect();
+  },
+
+  async 'ioredis pipelines a thousand commands in order'() {
+    const r = new Redis(ports[1], '127.0.0.1', options), p = r.pipeline();
+    await r.del('io:n');
+    for (let i = 0; i < 1000; i++) p.incr('io:n');
+    const replies = await p.exec();
+    assert.deepStrictEqual(replies, Array.from({ length: 1000 }, (_, i) => [null, i + 1]));
+    r.disconnect();
+  },
+
+  async 'ioredis scans the whole cluster through one node'() {
+    const r = new Redis(ports[0], '127.0.0.1', options), p = r.pipeline(), found = new Set();
+    for (let i = 0; i < 500; i++) p.set(`io:scan:${i}`, i);
+    await p.exec();
+    for await (const keys of r.scanStream({ match: 'io:scan:*', count: 50 })) keys.forEach(k => found.add(k));
+    assert.strictEqual(found.size, 500);
+    r.disconnect();
+  },
+
+  async 'the cluster client of ioredis finds every slot'() {
+    const c = new Redis.Cluster(ports.map(port => ({ host: '127.0.0.1', port })), { redisOptions: options });
+    await Promise.all(Array.from({ length: 300 }, (_, i) => c.set(`io:c:${i}`, i)));
+    const got = await Promise.all(Array.from({ length: 300 }, (_, i) => c.get(`io:c:${i}`)));
+    assert.deepStrictEqual(got, Array.from({ length: 300 }, (_, i) => String(i)));
+    const p = c.pipeline();
+    for (let i = 0; i < 100; i++) p.incr('io:{tag}:n').get('io:{tag}:n');
+    assert((await p.exec()).every(([error]) => error === null));
+    assert(c.nodes('all').length === 3);
+    c.disconnect();
+  },
+});

@@ -1,0 +1,69 @@
+// node-redis against a cluster of three, RESP2 and RESP3: node node-redis.js PORT PORT PORT
+'use strict';
+const { createClient, createCluster, RESP_TYPES } = require('redis');
+const { assert, ports, runAll } = require('./common.js');
+
+async function open(port, RESP) {
+  const client = createClient({ RESP, socket: { host: '127.0.0.1', port, connectTimeout: 5000 } });
+  client.on('error', error => console.log(`# ${error}`));
+  return client.connect();
+}
+
+const tests = {};
+for (const RESP of [2, 3]) {
+  tests[`node-redis sets and gets through different nodes (RESP${RESP})`] = async () => {
+    const [a, b] = [await open(ports[0], RESP), await open(ports[1], RESP)];
+    assert.strictEqual(await a.set('nr:k', 'v'), 'OK');
+    assert.strictEqual(await b.get('nr:k'), 'v');
+    assert.strictEqual(await a.get('nr:none'), null);
+    await assert.rejects(a.incr('nr:k'), /not an integer/);
+    await assert.rejects(a.hGet('nr:k', 'f'), /WRONGTYPE/);
+    const binary = Buffer.from([0, 255, 13, 10, 128]);
+    await a.set('nr:bin', binary);
+    assert.deepStrictEqual(await b.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer }).get('nr:bin'), binary);
+    a.destroy(), b.destroy();
+  };
+
+  tests[`node-redis reads hashes and typed replies (RESP${RESP})`] = async () => {
+    const c = await open(ports[2], RESP);
+    await c.del('nr:h');
+    assert.strictEqual(await c.hSet('nr:h', { a: '1', b: 'two', c: '' }), 3);
+    assert.deepStrictEqual({ ...await c.hGetAll('nr:h') }, { a: '1', b: 'two', c: '' });
+    assert.strictEqual(Number(await c.hIncrByFloat('nr:h', 'a', 0.5)), 1.5);
+    assert.deepStrictEqual([...await c.hmGet('nr:h', ['b', 'none'])], ['two', null]);
+    assert.strictEqual(await c.expire('nr:h', 100), 1);
+    assert(await c.ttl('nr:h') > 90);
+    const hello = await c.sendCommand(['HELLO']);
+    if (RESP === 3) assert.strictEqual(hello.proto, 3); // a map in RESP3
+    else assert.strictEqual(hello[hello.indexOf('proto') + 1], 2);
+    c.destroy();
+  };
+
+  tests[`node-redis pipelines what is asked in one tick (RESP${RESP})`] = async () => {
+    const c = await open(ports[1], RESP);
+    await c.del('nr:n');
+    const got = await Promise.all(Array.from({ length: 1000 }, () => c.incr('nr:n')));
+    assert.deepStrictEqual(got, Array.from({ length: 1000 }, (_, i) => i + 1));
+    c.destroy();
+  };
+
+  tests[`node-redis scans the whole cluster through one node (RESP${RESP})`] = async () => {
+    const c = await open(ports[0], RESP), found = new Set();
+    await Promise.all(Array.from({ length: 500 }, (_, i) => c.set(`nr:scan:${i}`, String(i))));
+    for await (const keys of c.scanIterator({ MATCH: 'nr:scan:*', COUNT: 50 })) for (const k of keys) found.add(k);
+    assert.strictEqual(found.size, 500);
+    c.destroy();
+  };
+
+  tests[`the cluster client of node-redis finds every slot (RESP${RESP})`] = async () => {
+    const c = createCluster({ RESP, rootNodes: ports.map(port => ({ socket: { host: '127.0.0.1', port } })) });
+    c.on('error', error => console.log(`# ${error}`));
+    await c.connect();
+    await Promise.all(Array.from({ length: 300 }, (_, i) => c.set(`nr:c:${i}`, String(i))));
+    const got = await Promise.all(Array.from({ length: 300 }, (_, i) => c.get(`nr:c:${i}`)));
+    assert.deepStrictEqual(got, Array.from({ length: 300 }, (_, i) => String(i)));
+    assert(c.slots.length === 16384 && c.slots.every(s => s.master));
+    c.destroy();
+  };
+}
+runAll(tests);
