@@ -243,7 +243,8 @@ static void fx_send(struct group *g, const struct paxos_effect *fx)
 
 /* ---- the log ---- */
 
-static void mark_push(struct node *n, uint64_t log_lsn, uint64_t lsn, struct group *g)
+static void mark_push(struct node *n, uint64_t log_lsn, uint64_t lsn, uint64_t position,
+                      struct group *g)
 {
     if (n->mark_count == n->mark_capacity) {
         uint32_t capacity = n->mark_capacity ? 2 * n->mark_capacity : 256;
@@ -256,7 +257,7 @@ static void mark_push(struct node *n, uint64_t log_lsn, uint64_t lsn, struct gro
         n->mark_capacity = capacity;
     }
     n->marks[(n->mark_head + n->mark_count++) % n->mark_capacity] =
-        (struct append_mark){log_lsn, lsn, g};
+        (struct append_mark){log_lsn, lsn, position, g};
 }
 
 static void hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn);
@@ -283,7 +284,8 @@ static void fx_append(struct group *g, const struct paxos_effect *fx)
         break;
     }
     uint64_t log_lsn = log_append(g->node->log, &r);
-    if (fx->lsn) mark_push(g->node, log_lsn, fx->lsn, g);
+    if (fx->lsn)
+        mark_push(g->node, log_lsn, fx->lsn, r.type == LOG_ENTRY ? r.entry.position : 0, g);
     hint_note(g, r.chosen, log_lsn);
 }
 
@@ -317,6 +319,7 @@ static void fx_chosen(struct group *g, const struct paxos_effect *fx)
 /* ---- catching peers up from the log ---- */
 
 struct learn {
+    struct list link; /* node->learns */
     struct log_read read;
     struct group *group;
     uint16_t to; /* replica */
@@ -350,7 +353,14 @@ static void learn_done(void *ctx, struct log_read *r, const struct log_record *r
         for (uint32_t i = 0; i < count; i++) value_release(entries[i].value);
         mem_free(entries);
     }
+    list_remove(&l->link);
     mem_free(l);
+}
+
+void group_free_learns(struct node *n)
+{
+    struct list *link;
+    while ((link = list_pop(&n->learns))) mem_free(LIST_OF(link, struct learn, link));
 }
 
 static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
@@ -382,6 +392,7 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
                                 .ctx = l};
     g->fetch_busy |= 1ull << node;
     n->stats.learned++;
+    list_push(&n->learns, &l->link);
     log_read(n->log, &l->read);
 }
 
@@ -644,6 +655,25 @@ void group_set_floor(struct group *g)
         if (g->peer_chosen[node] + 1 < floor) floor = g->peer_chosen[node] + 1;
     }
     log_set_floor(g->node->log, g->id, floor);
+}
+
+/* The engine may not know more than this node's own log: what was applied because others have it on disk,
+ * while our write of it is still under way, waits. Else a crash could leave, at a position that the
+ * engine covers, only an entry of an older ballot in the log, and it would be served to peers as chosen
+ * (docs/PAXOS.md, what the node owes). */
+static bool log_covers_applied(const struct group *g)
+{
+    const struct node *n = g->node;
+    for (uint32_t i = 0; i < n->mark_count; i++) {
+        const struct append_mark *m = &n->marks[(n->mark_head + i) % n->mark_capacity];
+        if (m->group == g && m->position && m->position <= g->shard->applied) return false;
+    }
+    return true;
+}
+
+bool group_flush(struct group *g)
+{
+    return log_covers_applied(g) && shard_flush(g->shard);
 }
 
 static void shard_flush_done(void *ctx, struct shard *s, int error)

@@ -245,6 +245,7 @@ struct client {
 
 struct append_mark { /* which of a group's appends a log record was */
     uint64_t log_lsn, lsn;
+    uint64_t position; /* of an entry; 0: something else */
     struct group *group;
 };
 
@@ -274,6 +275,7 @@ struct node {
     struct lease_table leases;
     bool taking_part; /* founded, and paxos started */
     bool dead;        /* fatal was called */
+    bool started;     /* node_new succeeded */
     bool stopping, shutdown_asked;
     uint64_t stop_at;
     uint64_t started_at;
@@ -298,6 +300,7 @@ struct node {
     uint64_t client_id, request_id;
     struct map requests_by_id; /* forwarded ones: id -> request */
     struct list requests;      /* all */
+    struct list learns;        /* reads of the log for peers that lag (group.c) */
     struct list remote;        /* evaluated for peers, hold not yet ready */
     struct buf scratch, scratch2;
 
@@ -338,6 +341,7 @@ bool group_open(struct group *g, char *error, size_t error_size);
 void group_restore(struct group *g, const struct log_record *r);
 void group_start(struct group *g);
 void group_free(struct group *g);
+void group_free_learns(struct node *n); /* after the log: it forgets its reads */
 void group_message(struct group *g, struct bytes payload, uint16_t from);
 void group_synced(struct group *g, uint64_t lsn);
 /* Makes group_turn look at the group at the end of this turn. */
@@ -364,6 +368,7 @@ enum hold_state group_hold_state(struct node *n, const struct hold *h);
 uint16_t group_leader_node(const struct group *g); /* 0: unknown */
 uint64_t group_durable_chosen(struct group *g);
 void group_set_floor(struct group *g);
+bool group_flush(struct group *g); /* starts one, if it may and there is something to flush */
 void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s);
 void group_step(struct group *g, struct paxos_event *ev);
 

@@ -364,6 +364,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->waiting);
     list_init(&n->requests);
     list_init(&n->remote);
+    list_init(&n->learns);
     list_init(&n->traces);
     view_init(&n->view);
     prng_init(&n->random, io_random(io));
@@ -391,6 +392,7 @@ struct node *node_new(struct io *io, const struct node_config *config, char *err
     peers_start(n);
     if (n->identity.founded) node_take_part(n);
     io->client = (struct io_client){node_turn, n};
+    n->started = true;
     return n;
 fail:
     node_free(n);
@@ -413,7 +415,11 @@ void node_free(struct node *n)
     }
     request_free_all(n);
     peers_free(n);
-    if (n->log) log_free(n->log);
+    if (n->log && n->started)
+        log_abandon(n->log);
+    else if (n->log)
+        log_free(n->log);
+    group_free_learns(n);
     for (uint32_t i = 0; i < n->group_count; i++) group_free(&n->groups[i]);
     mem_free(n->groups);
     mem_free(n->slot_group);
@@ -482,11 +488,11 @@ static void flush_some(struct node *n)
     n->memory_full = total > MEMORY_FULL * n->config.memory_bytes;
     if (flushing) return; /* one at a time */
     if (total > n->config.memory_bytes && largest) {
-        (void)shard_flush(largest->shard);
+        (void)group_flush(largest);
     } else if (log_pressure(n->log, &oldest) && oldest < n->group_count &&
                n->groups[oldest].shard && n->now >= n->groups[oldest].flush_retry_at) {
         struct group *g = &n->groups[oldest];
-        if (!shard_flush(g->shard)) group_set_floor(g);
+        if (!group_flush(g)) group_set_floor(g);
     }
 }
 

@@ -233,6 +233,7 @@ static void look_serving(struct sim *s, const struct member *m, uint32_t g, paxo
     s->serving[g] = ballot;
     s->serving_host[g] = m->host;
     SIM_COUNT(s, elections);
+    world_say(s->w, m->host, "serves group %u at ballot %" PRIx64, g, ballot);
 }
 
 static void look_group(struct sim *s, struct member *m, uint32_t g)
@@ -253,8 +254,22 @@ static void look_group(struct sim *s, struct member *m, uint32_t g)
     if (v.serving) look_serving(s, m, g, v.promised);
 }
 
+/* An old leader that does not know yet of the new one: where stale reads would come from. */
+static void look_rivals(struct sim *s)
+{
+    for (uint32_t g = 0; g < s->groups; g++) {
+        uint32_t serving = 0;
+        for (uint32_t i = 0; i < s->nodes; i++) {
+            struct node_group_view v;
+            serving += s->member[i].state == MEMBER_UP && node_group(s->member[i].node, g, &v) && v.serving;
+        }
+        if (serving > 1) SIM_COUNT(s, rivals);
+    }
+}
+
 void members_look(struct sim *s)
 {
+    look_rivals(s);
     for (uint32_t i = 0; i < s->nodes; i++) {
         struct member *m = &s->member[i];
         if (m->state != MEMBER_UP) continue;

@@ -337,21 +337,34 @@ static void cut_for(struct nemesis *n, uint32_t from, uint32_t to, uint64_t time
     task_after(n, time, cut_ends, from, to, 0);
 }
 
+/* Long enough, mostly, for the others to elect somebody, and often short enough for the old leader's lease to be of interest. */
+static uint64_t election_time(struct nemesis *n)
+{
+    uint64_t both = n->s->knobs.lease_ms + n->s->knobs.election_ms;
+    return draw_ms(n, both / 2, 3 * both);
+}
+
 static void cut_later(struct task *t)
 {
     if (!t->n->s->calm) cut_for(t->n, t->a, t->b, t->c * MICROSECOND);
 }
 
 /* Between two sets of nodes; one_way: 0 both ways, 1 from the first set, 2 to it. */
-static void partition(struct nemesis *n, uint32_t first, uint32_t one_way)
+static void partition_for(struct nemesis *n, uint32_t first, uint32_t one_way, uint64_t time)
 {
-    uint64_t time = duration(n);
+    world_say(n->s->w, n->s->clients_host, "partition of %x, %s, for %u ms", first,
+              one_way == 0 ? "both ways" : one_way == 1 ? "not heard" : "deaf", (unsigned)(time / MILLISECOND));
     for (uint32_t i = 0; i < n->s->nodes; i++)
         for (uint32_t j = 0; j < n->s->nodes; j++) {
             if (!(first >> i & 1) || (first >> j & 1)) continue;
             if (one_way != 2) cut_for(n, i, j, time);
             if (one_way != 1) cut_for(n, j, i, time);
         }
+}
+
+static void partition(struct nemesis *n, uint32_t first, uint32_t one_way)
+{
+    partition_for(n, first, one_way, draw(n, 0, 1) ? duration(n) : election_time(n));
 }
 
 static void strike_partition(struct nemesis *n)
@@ -378,7 +391,7 @@ static void strike_isolate_leader(struct nemesis *n)
     struct member *m = any_leader(n);
     if (!m) return;
     SIM_COUNT(n->s, isolate_leader);
-    partition(n, 1u << m->host, (uint32_t)draw(n, 0, 2));
+    partition_for(n, 1u << m->host, (uint32_t)draw(n, 0, 2), election_time(n));
 }
 
 /* Links go one by one and come back in another order. */
@@ -408,7 +421,7 @@ static void strike_betrayal(struct nemesis *n)
     if (!leader) return;
     SIM_COUNT(s, betrayal);
     uint32_t friend = (leader->host + 1 + (uint32_t)draw(n, 0, s->nodes - 2)) % s->nodes;
-    uint64_t time = draw_ms(n, 100, 4000);
+    uint64_t time = election_time(n);
     for (uint32_t i = 0; i < s->nodes; i++) {
         if (i == friend || i == leader->host) continue;
         cut_for(n, i, leader->host, time);
@@ -667,8 +680,8 @@ static const struct fault_kind kinds[FAULTS] = {
     [FAULT_PAUSE_LONG] = {"pause-long", FAMILY_CLOCK, 300000, 5000, 1, strike_pause_long},
     [FAULT_PARTITION] = {"partition", FAMILY_NET, 400000, 3000, 2, strike_partition},
     [FAULT_ONE_WAY] = {"one-way", FAMILY_NET, 350000, 3000, 2, strike_one_way},
-    [FAULT_ISOLATE_LEADER] = {"isolate-leader", FAMILY_NET, 400000, 4000, 2, strike_isolate_leader},
-    [FAULT_BETRAYAL] = {"betrayal", FAMILY_NET, 250000, 3000, 3, strike_betrayal},
+    [FAULT_ISOLATE_LEADER] = {"isolate-leader", FAMILY_NET, 500000, 2000, 2, strike_isolate_leader},
+    [FAULT_BETRAYAL] = {"betrayal", FAMILY_NET, 300000, 2500, 3, strike_betrayal},
     [FAULT_SWIZZLE] = {"swizzle", FAMILY_NET, 200000, 5000, 2, strike_swizzle},
     [FAULT_CLIENT_CUT] = {"client-cut", FAMILY_NET, 250000, 4000, 1, strike_client_cut},
     [FAULT_SLOW_LINK] = {"slow-link", FAMILY_NET, 300000, 2500, 1, strike_slow_link},

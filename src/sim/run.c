@@ -201,6 +201,9 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     s->workload = workload_new(s);
     for (uint32_t i = 0; i < s->nodes; i++) world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
     world_after(s->w, LOOK_EVERY, look, s);
+    world_say(s->w, s->clients_host, "%u nodes, %u groups, %s reads, lease %u ms, election %u ms, heartbeat %u ms, drift %u ppm",
+              s->nodes, s->groups, s->knobs.read_mode == NODE_READ_LEASE ? "lease" : "quorum", s->knobs.lease_ms,
+              s->knobs.election_ms, s->knobs.heartbeat_ms, s->knobs.drift_ppm);
     nemesis_start(s->nemesis);
     run_for(s, (options->ticks ? options->ticks : TICKS_DEFAULT) * MILLISECOND);
 

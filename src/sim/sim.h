@@ -44,7 +44,7 @@ struct sim_options {
     X(partition) X(one_way) X(isolate_leader) X(betrayal) X(swizzle) X(client_cut) X(slow_link) X(frame_storm) X(reset)              \
     X(wall_jump) X(rate_change) X(stall) X(disk_stall) X(disk_slow) X(disk_error) X(disk_full) X(ingest_full)            \
     X(miss_storm) X(damage) X(format) X(quorum_reads) X(one_node) X(five_nodes) X(core_only)                             \
-    X(applied) X(noops) X(reproposed) X(invalid) X(elections) X(flushes) X(ingests) X(misses)   \
+    X(applied) X(noops) X(reproposed) X(invalid) X(elections) X(rivals) X(flushes) X(ingests) X(misses)   \
     X(frames_lost) X(frames_doubled) X(frames_delayed) X(resets) X(timeouts) X(half_open) X(refused)                     \
     X(writes_torn) X(writes_failed) X(stalls)                                                                \
     X(ops_done) X(ops_refused) X(ops_no_room) X(ops_unknown) X(reads) X(writes) X(swaps) X(adds) X(breadth) X(pipelined) X(reconnects) X(undecided)

@@ -726,7 +726,7 @@ struct node {
 static struct node *nodes;
 static struct { uint64_t *data; } *blobs; /* of nodes not yet expanded */
 static struct hash128 *seen;
-static uint64_t seen_mask, states, states_max = 30000000, transitions;
+static uint64_t seen_mask, states, states_max = 12000000, transitions;
 
 static bool seen_add(struct hash128 h)
 {
@@ -877,7 +877,7 @@ int main(int argc, char **argv)
             continue;
         }
         if (!strcmp(a, "--soak")) {
-            bound.ballots = 3;
+            bound.ballots = 3, states_max = 60000000;
             continue;
         }
         if (i + 1 == argc) return fprintf(stderr, "explorer: %s needs a number\n", a), 2;

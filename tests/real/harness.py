@@ -568,7 +568,7 @@ def run_scenario(fn, limit, options, io):
         why = f"\n    not over after {limit} s\n" + traceback.format_exc(limit=-6, chain=False)
     except Exception as error:
         result = "not ok"
-        why = f"\n    {error}\n" + (traceback.format_exc(limit=-4, chain=False) if not isinstance(error, AssertionError) else where(error))
+        why = f"\n    {error}\n" + (traceback.format_exc(limit=-6, chain=False) if not isinstance(error, AssertionError) else where(error))
     finally:
         signal.alarm(0)
     print(f"{result} {name}{why}", flush=True)
