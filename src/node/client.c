@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #define CLIENT_ANSWERS_MAX 4096 /* in flight on one connection, before its input waits */
+#define ANSWER_DEADLINE    (10000 * MS)
 #define CLIENT_HELD_MAX    (4u << 20)
 #define CLIENT_ASYNC_MAX   (8u << 20)  /* bytes that its requests hold, or soon may */
 #define REPLY_EXPECTED     (64u << 10) /* a first guess, so that a pipeline begins with some 100 */
@@ -42,8 +43,10 @@ void client_answer(struct client *c, struct hold hold, size_t held_before)
     bool silent = reply_silent(c);
     if (silent) c->held.size = held_before;
     ASSERT(c->held.size - held_before <= UINT32_MAX);
-    *answer_add(c) = (struct answer){
-        .hold = hold, .size = (uint32_t)(c->held.size - held_before), .silent = silent};
+    *answer_add(c) = (struct answer){.hold = hold,
+                                     .size = (uint32_t)(c->held.size - held_before),
+                                     .silent = silent,
+                                     .deadline = c->node->now + ANSWER_DEADLINE};
 }
 
 struct request *client_request(struct client *c)
@@ -111,7 +114,9 @@ static bool answer_send(struct client *c)
         request_finish(c, a->request, out, a->silent);
     } else {
         state = group_hold_state(c->node, &a->hold);
-        if (state == HOLD_WAIT) return false;
+        if (state == HOLD_WAIT && c->node->now < a->deadline) return false;
+        /* Nobody waits for ever, not even where the log cannot be written and nobody else can. */
+        if (state == HOLD_WAIT) state = a->hold.read_seq ? HOLD_NOT_DONE : HOLD_UNKNOWN;
         if (state == HOLD_READY)
             buf_append(out, c->held.data + c->held_at, a->size);
         else if (!a->silent)

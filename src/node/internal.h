@@ -125,7 +125,7 @@ struct peer {
     char address[64];
     struct io_conn *out; /* dialled by me; carries what I say */
     bool out_ready;      /* its HELLO came back, at up_since */
-    uint64_t up_since;
+    uint64_t up_since, heard_at;
     struct io_conn *in; /* the one it dialled, after its HELLO */
     uint64_t dial_at, backoff;
     bool knows_me; /* it has recorded my disk */
@@ -201,6 +201,7 @@ struct answer { /* one a command, in order */
     struct hold hold;
     uint32_t size; /* of its reply, next in client->held; or request != NULL */
     bool silent;   /* CLIENT REPLY OFF or SKIP */
+    uint64_t deadline;
     struct request *request;
 };
 

@@ -16,7 +16,7 @@
 #define SCRATCH_KEEP     (4u << 20)
 #define MEMORY_FULL      8 /* times memory_bytes: then writes wait for flushing */
 #define SPREAD_EVERY     (250 * MS)  /* at most one leadership is given back in that time */
-#define SPREAD_PATIENCE  (3000 * MS) /* after a node came up, or a leadership began */
+#define SPREAD_PATIENCE  (1000 * MS) /* after a node came up, or a leadership began */
 #define BEAT_EVERY       (1000 * MS) /* a write to an idle log, to know that the device lives */
 
 /* ---- words for the operator ---- */
@@ -312,7 +312,10 @@ static bool open_state(struct node *n, char *error, size_t error_size)
     groups_make(n);
     for (uint32_t i = 0; i < n->group_count; i++)
         if (!group_open(&n->groups[i], error, error_size)) return false;
-    return log_open(n->io, &options, restore_record, n, &n->log, error, error_size) == LOG_OPENED;
+    if (log_open(n->io, &options, restore_record, n, &n->log, error, error_size) != LOG_OPENED)
+        return false;
+    if (error_size && error[0]) node_log(n, "%s", error);
+    return true;
 }
 
 void node_take_part(struct node *n)

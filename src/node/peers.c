@@ -12,6 +12,7 @@
 #define HELLO_MAX        4096 /* bytes that a connection may make us keep before it said who it is */
 #define BACKOFF_FIRST    (20 * MS)
 #define BACKOFF_MAX      (500 * MS)
+#define PEER_SILENCE     (1600 * MS)
 
 /* ---- sending ---- */
 
@@ -295,6 +296,7 @@ static size_t in_data(void *ctx, struct io_conn *c, struct bytes in)
     struct peer *p = c->user;
     node_begin(n);
     size_t done = take_frames(n, c, in, &p, in_hello);
+    if (p) p->heard_at = n->now;
     if (done != SIZE_MAX) return done;
     if (!n->dead) {
         in_closed(n, c, 0);
@@ -330,7 +332,7 @@ static struct peer *out_hello(struct node *n, struct io_conn *c, const struct wi
     struct peer *p = hello_check(n, c, h), *dialled = c->user;
     if (!p || p != dialled) return NULL;
     p->out_ready = true;
-    p->up_since = n->now;
+    p->up_since = p->heard_at = n->now;
     p->backoff = 0;
     found_if_complete(n);
     for (uint32_t i = 0; i < n->group_count; i++) group_retry(&n->groups[i]);
@@ -398,10 +400,26 @@ static bool may_beat(const struct node *n)
     return log_write_age(n->log, n->now) < n->config.lease_ms * MS;
 }
 
+/* A peer says something every half second. One that is silent for longer is paused, or cut off: TCP would
+ * keep its connections for minutes, and what is cut now would stay in retransmission back-off long after
+ * the cut has healed. */
+static void hang_up(struct peer *p)
+{
+    struct node *n = p->node;
+    if (p->in) {
+        struct io_conn *c = p->in;
+        in_closed(n, c, 0);
+        io_conn_set_user(c, NULL);
+        io_conn_close(c, false);
+    }
+    io_conn_close(p->out, false);
+    out_down(p);
+}
+
 void peers_turn(struct node *n)
 {
     bool beat = n->taking_part && n->now >= n->heartbeat_at && may_beat(n);
-    bool state = n->taking_part && n->now >= n->state_at;
+    bool state = n->now >= n->state_at;
     for (int i = 1; i <= n->identity.node_count; i++) {
         struct peer *p = n->peers[i];
         if (!p) continue;
@@ -409,6 +427,7 @@ void peers_turn(struct node *n)
             io_conn_close(p->out, false);
             out_down(p);
         }
+        if (p->out_ready && n->now > p->heard_at + PEER_SILENCE) hang_up(p);
         if (!p->out && n->now >= p->dial_at) dial(p);
         struct buf *out = beat || state ? peer_out(n, p->id) : NULL;
         if (!out) continue;

@@ -117,8 +117,12 @@ static void run_for(struct sim *s, uint64_t time)
 static uint32_t draw_core(struct sim *s)
 {
     uint32_t lost = 0, host = (uint32_t)draw(s, 0, s->nodes - 1);
-    for (uint32_t i = 0; i < s->nodes; i++) lost += s->member[i].damaged;
-    bool may = s->nodes >= 3 && s->nodes - lost - 1 > s->nodes / 2 && !s->member[host].damaged;
+    bool founded = true; /* founding needs every node */
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        lost += s->member[i].damaged;
+        founded = founded && s->member[i].applied_ever[0];
+    }
+    bool may = founded && s->nodes >= 3 && s->nodes - lost - 1 > s->nodes / 2 && !s->member[host].damaged;
     if (!may || s->options.mode == SIM_CALM || draw(s, 0, 1)) return UINT32_MAX;
     SIM_COUNT(s, core_only);
     return host;

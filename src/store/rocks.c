@@ -320,6 +320,7 @@ static void ingest_finish(struct ingest *g)
     if (g->open_bytes == 0) return;
     if (!g->error) rocksdb_sstfilewriter_finish(g->writer, &g->error); /* synced to disk */
     rocksdb_sstfilewriter_destroy(g->writer);
+    g->writer = NULL;
     g->open_bytes = 0;
 }
 
@@ -334,9 +335,9 @@ static void ingest_key(struct ingest *g, struct bytes key, struct bytes value, b
     if (g->open_bytes >= FILE_BYTES || (g->open_bytes && g->open_system != system))
         ingest_finish(g);
     if (g->open_bytes == 0 && !g->error) ingest_open(g);
+    if (g->error) return; /* nothing is open: the last finish, or this open, failed */
     g->open_system = system;
     g->open_bytes += key.size + value.size;
-    if (g->error) return;
     if (deleted)
         rocksdb_sstfilewriter_delete(g->writer, (const char *)key.data, key.size, &g->error);
     else
