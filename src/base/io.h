@@ -52,8 +52,9 @@ struct io_handler {
     void (*closed)(void *ctx, struct io_conn *c, int error);
 };
 
-#define IO_OUT_HIGH (1u << 20) /* a polite writer stops producing when this much waits to be sent  \
-                                */
+#define IO_OUT_HIGH                                                                                \
+    (1u << 20) /* a polite writer stops producing when this much waits to be sent                  \
+                */
 #define IO_OUT_LOW (1u << 18)
 
 struct io_write {

@@ -160,6 +160,7 @@ struct request {
     bool sent;    /* it was forwarded at least once */
     bool failed;  /* of a parent: the reply is settled */
     bool refused; /* its reply says that nothing was done */
+    bool mapped;  /* in node->requests_by_id */
     uint64_t id;
     uint32_t group;
     const struct command *command;
@@ -201,7 +202,8 @@ struct answer { /* one a command, in order */
     struct hold hold;
     uint32_t size; /* of its reply, next in client->held; or request != NULL */
     bool silent;   /* CLIENT REPLY OFF or SKIP */
-    uint64_t deadline;
+    uint64_t began;
+    const char *name; /* of the command */
     struct request *request;
 };
 
@@ -260,8 +262,9 @@ struct node_stats {
 
 struct slow_entry {
     uint64_t id;
-    int64_t at_ms, micros;
-    char *text;
+    int64_t at_ms, micros; /* from its arrival until its answer could leave */
+    const char *name;
+    char client[64];
 };
 
 struct node {

@@ -716,8 +716,8 @@ static void local_slowlog_get(struct local *l)
         reply_i64(l->out, e->at_ms / 1000);
         reply_i64(l->out, e->micros);
         reply_array(l->out, 1);
-        reply_bulk_str(l->out, e->text);
-        reply_bulk_str(l->out, "");
+        reply_bulk_str(l->out, e->name);
+        reply_bulk_str(l->out, e->client);
         reply_bulk_str(l->out, "");
     }
 }

@@ -431,7 +431,6 @@ void node_free(struct node *n)
     view_deinit(&n->view);
     buf_deinit(&n->scratch);
     buf_deinit(&n->scratch2);
-    for (size_t i = 0; i < sizeof n->slow / sizeof *n->slow; i++) mem_free(n->slow[i].text);
     trace_use(NULL);
     mem_free(n);
 }

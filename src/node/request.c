@@ -56,12 +56,19 @@ static void request_take(struct request *r, const struct command *cmd, const str
     if (r->client) client_hold_bytes(r->client, r, size);
 }
 
+/* Its answer, should one come, is for nobody. */
+static void unmap(struct request *r)
+{
+    if (r->mapped) map_remove(&r->node->requests_by_id, r->id);
+    r->mapped = false;
+}
+
 void request_free(struct request *r)
 {
     trace_end(r->timeline);
     list_remove(&r->all);
     list_remove(&r->link);
-    map_remove(&r->node->requests_by_id, r->id);
+    unmap(r);
     buf_deinit(&r->fetch.lo);
     buf_deinit(&r->fetch.hi);
     buf_deinit(&r->reply);
@@ -123,7 +130,7 @@ static void request_done(struct request *r)
     if (r->traced && r->state != REQUEST_FORWARDED) wrap_traced(r);
     r->state = REQUEST_DONE;
     list_remove(&r->link);
-    map_remove(&n->requests_by_id, r->id);
+    unmap(r);
     nudge(r);
     if (r->parent) {
         parent_child_done(r->parent, r);
@@ -398,6 +405,7 @@ static bool request_forward(struct request *r, struct group *g)
     list_remove(&r->link);
     list_push(&n->peers[leader]->forwarded, &r->link);
     map_put(&n->requests_by_id, r->id, r);
+    r->mapped = true;
     r->state = REQUEST_FORWARDED;
     n->stats.forwarded++;
     return true;
@@ -617,6 +625,7 @@ void request_dispatch(struct client *c)
 
     n->stats.commands++;
     c->commands++;
+    c->last_command = "NULL";
     if (!cmd) {
         command_unknown(&a, &out);
     } else if (command_check_arity(cmd, &a, &out)) {
@@ -927,7 +936,7 @@ void request_replied(struct peer *p, const struct wire_reply *w)
     struct node *n = p->node;
     struct request *r = map_get(&n->requests_by_id, w->id);
     if (!r || r->state != REQUEST_FORWARDED) return; /* given up meanwhile */
-    map_remove(&n->requests_by_id, r->id);
+    unmap(r);
     if (w->status == WIRE_DONE && !wait_asks_again(r, w->reply)) {
         buf_clear(&r->reply);
         if (r->traced)
@@ -950,7 +959,7 @@ void request_peer_lost(struct peer *p)
     struct list *l;
     while ((l = list_pop(&p->forwarded))) {
         struct request *r = LIST_OF(l, struct request, link);
-        map_remove(&p->node->requests_by_id, r->id);
+        unmap(r);
         r->state = REQUEST_WAITING;
         if (r->writes) {
             request_status(r, WIRE_UNKNOWN);

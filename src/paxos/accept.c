@@ -1,8 +1,10 @@
-/* Phase 2: the leader proposes, acceptors accept in position order, a majority on disk makes an entry chosen.
+/* Phase 2: the leader proposes, acceptors accept in position order, a majority on disk makes an
+ * entry chosen.
  *
- * Accepts are pipelined up to a window and sent while the leader's own log write is still under way, which counts as one acceptor
- * among the others once it is on disk (PROTOCOLS 1.2). Since a follower accepts the entries of one ballot without gaps, one number
- * says all it has, and "chosen" is the quorum-th highest of these numbers. */
+ * Accepts are pipelined up to a window and sent while the leader's own log write is still under
+ * way, which counts as one acceptor among the others once it is on disk (PROTOCOLS 1.2). Since a
+ * follower accepts the entries of one ballot without gaps, one number says all it has, and "chosen"
+ * is the quorum-th highest of these numbers. */
 #include "paxos/internal.h"
 
 /* ---- the leader ---- */
@@ -20,13 +22,17 @@ void leader_stream(struct turn *t, int i)
     ASSERT(px->role == PAXOS_LEADER && i != px->self);
     ASSERT(peer->next > px->chosen || peer->next > px->floor);
 
-    if (peer->match >= px->chosen && peer->next == peer->match + 1) { /* it was up to date: its clock starts now */
+    if (peer->match >= px->chosen &&
+        peer->next == peer->match + 1) { /* it was up to date: its clock starts now */
         peer->resend_wait = wait_min(px);
         peer->resend_at = t->now + peer->resend_wait;
     }
     struct paxos_entry entries[PAXOS_ENTRIES_MAX];
     while (peer->next <= px->last) {
-        struct paxos_message m = {.type = PAXOS_ACCEPT, .ballot = px->ballot, .position = peer->next - 1, .chosen = px->chosen,
+        struct paxos_message m = {.type = PAXOS_ACCEPT,
+                                  .ballot = px->ballot,
+                                  .position = peer->next - 1,
+                                  .chosen = px->chosen,
                                   .entries = entries};
         uint64_t bytes = 0;
         while (peer->next <= px->last && m.entry_count < PAXOS_ENTRIES_MAX && bytes < (1u << 20)) {
@@ -45,13 +51,15 @@ static void stream_all(struct turn *t)
         struct paxos_peer *peer = &px->peer[i];
         if (i == px->self || peer->paused) continue;
         leader_stream(t, i);
-        /* One that does not keep up gets no more until it answers; what it misses by then is repaired. */
+        /* One that does not keep up gets no more until it answers; what it misses by then is
+         * repaired. */
         if (peer->next - peer->match > 2ull * px->opt.window_entries + 8) peer->paused = true;
     }
 }
 
-/* The entry for a position of the new leadership: of what this replica and its promisers accepted there, that of the highest
- * ballot (P4); if nobody accepted anything, nothing can have been chosen, and a no-op fills the gap. */
+/* The entry for a position of the new leadership: of what this replica and its promisers accepted
+ * there, that of the highest ballot (P4); if nobody accepted anything, nothing can have been
+ * chosen, and a no-op fills the gap. */
 static void adopt(struct turn *t, uint64_t position)
 {
     struct paxos *px = t->px;
@@ -61,7 +69,8 @@ static void adopt(struct turn *t, uint64_t position)
     if (MUTANT(MUTANT_NOOP_OVER_ACCEPTED)) own = false;
 
     bool theirs = s->pending.position && (!own || s->pending.ballot > s->entry.ballot);
-    if (MUTANT(MUTANT_LOWEST_BALLOT_WINS)) theirs = s->pending.position && (!own || s->pending.ballot < s->entry.ballot);
+    if (MUTANT(MUTANT_LOWEST_BALLOT_WINS))
+        theirs = s->pending.position && (!own || s->pending.ballot < s->entry.ballot);
     if (theirs) {
         e = s->pending;
         s->pending = (struct paxos_entry){0};
@@ -82,7 +91,8 @@ static void barrier_place(struct turn *t)
 {
     struct paxos *px = t->px;
     const struct paxos_entry *top = px->last > px->chosen ? ring_entry(px, px->last) : NULL;
-    /* A no-op that an earlier leadership left on top does as well: it is of my ballot now, and all else is below it. */
+    /* A no-op that an earlier leadership left on top does as well: it is of my ballot now, and all
+     * else is below it. */
     if (!top || top->kind != PAXOS_NOOP) {
         bool room = ring_room(t, px->last + 1);
         ASSERT(room); /* paxos_ring_wanted keeps one slot for it */
@@ -92,8 +102,9 @@ static void barrier_place(struct turn *t)
     ASSERT(px->barrier > px->chosen);
 }
 
-/* Phase 1 is complete. Everything above the chosen watermark is proposed again at this ballot, position by position and with its
- * birth kept, then a barrier; once that is chosen the state is known, and evaluation may begin on it (P5, P7). */
+/* Phase 1 is complete. Everything above the chosen watermark is proposed again at this ballot,
+ * position by position and with its birth kept, then a barrier; once that is chosen the state is
+ * known, and evaluation may begin on it (P5, P7). */
 void leader_begin(struct turn *t)
 {
     struct paxos *px = t->px;
@@ -120,9 +131,14 @@ void leader_begin(struct turn *t)
         struct paxos_peer *peer = &px->peer[i];
         bool promised = px->votes >> i & 1;
         uint16_t node = px->opt.config.member[i].node;
-        *peer = (struct paxos_peer){.next = px->chosen + 1, .chosen = promised ? peer->chosen : 0, .mark = peer->mark,
-                                    .marked = promised, .resend_at = t->now + wait_min(px), .resend_wait = wait_min(px)};
-        peer->live = promised || !lease_suspects(px->opt.leases, node, px->opt.election_timeout_ns, t->now, t->now);
+        *peer = (struct paxos_peer){.next = px->chosen + 1,
+                                    .chosen = promised ? peer->chosen : 0,
+                                    .mark = peer->mark,
+                                    .marked = promised,
+                                    .resend_at = t->now + wait_min(px),
+                                    .resend_wait = wait_min(px)};
+        peer->live = promised || !lease_suspects(px->opt.leases, node, px->opt.election_timeout_ns,
+                                                 t->now, t->now);
     }
     turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_ROLE});
     stream_all(t);
@@ -134,8 +150,8 @@ void leader_begin(struct turn *t)
     leader_advance(t);
 }
 
-/* A proposal stands on the last valid entry below it; as the leader's own proposals are all valid if they are chosen at all in this
- * order, that is the one it proposed last (P7). */
+/* A proposal stands on the last valid entry below it; as the leader's own proposals are all valid
+ * if they are chosen at all in this order, that is the one it proposed last (P7). */
 void leader_propose(struct turn *t, const struct paxos_event *ev)
 {
     struct paxos *px = t->px;
@@ -144,8 +160,14 @@ void leader_propose(struct turn *t, const struct paxos_event *ev)
     bool room = ring_room(t, px->last + 1);
     ASSERT(room); /* the caller asked paxos_ring_wanted */
 
-    struct paxos_entry e = {.position = px->last + 1, .ballot = px->ballot, .born = px->ballot, .base = px->chain,
-                            .hash = ev->hash, .size = ev->size, .kind = PAXOS_DATA, .value = ev->value};
+    struct paxos_entry e = {.position = px->last + 1,
+                            .ballot = px->ballot,
+                            .born = px->ballot,
+                            .base = px->chain,
+                            .hash = ev->hash,
+                            .size = ev->size,
+                            .kind = PAXOS_DATA,
+                            .value = ev->value};
     px->chain = (struct paxos_id){e.position, e.born};
     ring_accept(t, &e, px->chosen);
     px->streamed = px->last;
@@ -177,7 +199,8 @@ void leader_advance(struct turn *t)
     if (px->role != PAXOS_LEADER) return;
 
     uint64_t match[PAXOS_MEMBERS_MAX];
-    for (int i = 0; i < px->opt.config.count; i++) match[i] = i == px->self ? own_match(px) : px->peer[i].match;
+    for (int i = 0; i < px->opt.config.count; i++)
+        match[i] = i == px->self ? own_match(px) : px->peer[i].match;
     uint64_t chosen = paxos_reached(px, match, paxos_quorum_accept(&px->opt.config));
     if (chosen <= px->chosen) return;
 
@@ -186,11 +209,13 @@ void leader_advance(struct turn *t)
     while (px->chosen < chosen) ring_choose(t);
     if (!px->serving && px->chosen >= px->barrier) serve(t);
     ring_trim(t);
-    /* With nothing more to carry the watermark, it goes by itself, at once: followers' reads and memory wait for it. */
+    /* With nothing more to carry the watermark, it goes by itself, at once: followers' reads and
+     * memory wait for it. */
     for (int i = 0; px->chosen == px->last && i < px->opt.config.count; i++)
         if (i != px->self && !px->peer[i].paused)
             turn_send(t, px->opt.config.member[i].replica, 0,
-                      (struct paxos_message){.type = PAXOS_COMMIT, .ballot = px->ballot, .chosen = px->chosen});
+                      (struct paxos_message){
+                          .type = PAXOS_COMMIT, .ballot = px->ballot, .chosen = px->chosen});
     election_transfer_ready(t);
 }
 
@@ -213,8 +238,10 @@ void leader_on_accepted(struct turn *t, const struct paxos_message *m)
     peer->mark = m->mark;
     peer->marked = peer->live = true;
     /* A peer that was paused and now has all it was sent goes on from there. */
-    if (peer->match == px->last) peer->paused = false;
-    else if (peer->paused && peer->match + 1 >= peer->next) catchup_on_gap(t, i, peer->match + 1);
+    if (peer->match == px->last)
+        peer->paused = false;
+    else if (peer->paused && peer->match + 1 >= peer->next)
+        catchup_on_gap(t, i, peer->match + 1);
     leader_advance(t);
     election_transfer_ready(t);
     ring_trim(t);
@@ -222,8 +249,9 @@ void leader_on_accepted(struct turn *t, const struct paxos_message *m)
 
 /* ---- the follower ---- */
 
-/* Emits what `chosen`, said by the leader of `follow`, covers of what was accepted at that very ballot (P6; PROTOCOLS 0.3: a value
- * of another ballot at the same position may be another value). */
+/* Emits what `chosen`, said by the leader of `follow`, covers of what was accepted at that very
+ * ballot (P6; PROTOCOLS 0.3: a value of another ballot at the same position may be another value).
+ */
 void follower_commit(struct turn *t, uint64_t chosen)
 {
     struct paxos *px = t->px;
@@ -266,7 +294,9 @@ void follower_take_held(struct turn *t)
     struct paxos *px = t->px;
     while (px->streamed < px->floor + px->capacity) {
         struct paxos_slot *s = ring_at(px, px->streamed + 1);
-        if (s->pending.position == 0 || s->pending.ballot != px->follow || px->promised != px->follow) return;
+        if (s->pending.position == 0 || s->pending.ballot != px->follow ||
+            px->promised != px->follow)
+            return;
         struct paxos_entry e = s->pending;
         s->pending = (struct paxos_entry){0};
         accept_next(t, &e, px->heard);
@@ -276,15 +306,19 @@ void follower_take_held(struct turn *t)
 static void accept_entry(struct turn *t, struct paxos_entry *e, uint64_t chosen)
 {
     struct paxos *px = t->px;
-    if (e->position <= px->streamed || e->position > ring_limit(px) || !ring_room(t, e->position)) return;
+    if (e->position <= px->streamed || e->position > ring_limit(px) || !ring_room(t, e->position))
+        return;
     if (MUTANT(MUTANT_GAP_ACCEPT) && e->position <= px->last + 1) px->streamed = e->position - 1;
-    if (e->position == px->streamed + 1) accept_next(t, e, chosen);
-    else ring_hold(t, e);
+    if (e->position == px->streamed + 1)
+        accept_next(t, e, chosen);
+    else
+        ring_hold(t, e);
 }
 
-/* ballot is that of a leader: a quorum has promised it. So no older leader has a lease any more, whatever this replica granted:
- * a lease needs a quorum's support too, the two quorums share a member, and that member promised only when its grant was over or
- * released (P8). Hence no lease is asked here. */
+/* ballot is that of a leader: a quorum has promised it. So no older leader has a lease any more,
+ * whatever this replica granted: a lease needs a quorum's support too, the two quorums share a
+ * member, and that member promised only when its grant was over or released (P8). Hence no lease is
+ * asked here. */
 static bool join(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
@@ -294,7 +328,10 @@ static bool join(struct turn *t, const struct paxos_message *m)
     }
     if (m->ballot < px->promised && !MUTANT(MUTANT_ACCEPT_BELOW_PROMISE)) {
         turn_send(t, m->from, paxos_after(px),
-                  (struct paxos_message){.type = PAXOS_NACK, .ballot = m->ballot, .promised = px->promised, .position = px->chosen,
+                  (struct paxos_message){.type = PAXOS_NACK,
+                                         .ballot = m->ballot,
+                                         .promised = px->promised,
+                                         .position = px->chosen,
                                          .chosen = px->chosen});
         return false;
     }
@@ -308,13 +345,14 @@ static bool join(struct turn *t, const struct paxos_message *m)
         px->follow = m->ballot;
         px->streamed = px->chosen;
         /* After a restart, some of this ballot is there already. */
-        while (px->streamed < px->last && ring_entry(px, px->streamed + 1)->ballot == m->ballot) px->streamed += 1;
+        while (px->streamed < px->last && ring_entry(px, px->streamed + 1)->ballot == m->ballot)
+            px->streamed += 1;
     }
     return true;
 }
 
-/* Phase 2a arrives. All or nothing of its entries must be of its ballot; they are accepted strictly in order, which keeps "all up
- * to here" a single number (P5). */
+/* Phase 2a arrives. All or nothing of its entries must be of its ballot; they are accepted strictly
+ * in order, which keeps "all up to here" a single number (P5). */
 void follower_on_accept(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
@@ -331,7 +369,10 @@ void follower_on_accept(struct turn *t, const struct paxos_message *m)
     follower_take_held(t);
 
     uint64_t end = m->position + m->entry_count;
-    struct paxos_message reply = {.type = PAXOS_ACCEPTED, .ballot = m->ballot, .position = px->streamed, .chosen = px->chosen,
+    struct paxos_message reply = {.type = PAXOS_ACCEPTED,
+                                  .ballot = m->ballot,
+                                  .position = px->streamed,
+                                  .chosen = px->chosen,
                                   .mark = lease_mark(px->opt.leases, paxos_node_of(px, m->from))};
     if (px->streamed < end) {
         reply.type = PAXOS_NACK;

@@ -1,8 +1,9 @@
 /* Who leads: pre-vote, phase 1, stepping down, transfer.
  *
- * Phase 1 runs once per leadership, over all positions above the candidate's chosen watermark (Lamport, "Paxos Made Simple",
- * section 3: one Prepare for infinitely many instances). A campaign begins only if the leader's node is silent, and first asks
- * without changing anything (PROTOCOLS 1.3: pre-vote and quorum check are both needed under partial connectivity). */
+ * Phase 1 runs once per leadership, over all positions above the candidate's chosen watermark
+ * (Lamport, "Paxos Made Simple", section 3: one Prepare for infinitely many instances). A campaign
+ * begins only if the leader's node is silent, and first asks without changing anything
+ * (PROTOCOLS 1.3: pre-vote and quorum check are both needed under partial connectivity). */
 #include "paxos/internal.h"
 
 #include <string.h>
@@ -18,21 +19,24 @@ static void role_set(struct turn *t, enum paxos_role role, uint16_t leader)
     if (!same) turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_ROLE});
 }
 
-/* A ballot of mine at which I neither lead nor may come to lead: whoever is bound to it is free (P9). */
+/* A ballot of mine at which I neither lead nor may come to lead: whoever is bound to it is free
+ * (P9). */
 static paxos_ballot dead_ballot(const struct paxos *px)
 {
     return px->role == PAXOS_LEADER || px->role == PAXOS_CANDIDATE ? 0 : px->ballot;
 }
 
-/* What is known to be led no more, and binds this replica; else my own dead ballot, which may bind others. */
+/* What is known to be led no more, and binds this replica; else my own dead ballot, which may bind
+ * others. */
 static paxos_ballot released_word(const struct paxos *px)
 {
     return px->released && px->released == px->promised ? px->released : dead_ballot(px);
 }
 
-/* May this replica promise the group to `candidate`? Only a promise to somebody else binds, and only while that somebody may lead
- * under a lease that counts on it (P8). */
-bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot released, uint64_t now)
+/* May this replica promise the group to `candidate`? Only a promise to somebody else binds, and
+ * only while that somebody may lead under a lease that counts on it (P8). */
+bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot released,
+                      uint64_t now)
 {
     uint16_t holder = paxos_ballot_replica(px->promised);
     uint16_t node = paxos_node_of(px, holder);
@@ -45,7 +49,8 @@ bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot r
 static bool leader_alive(const struct paxos *px, uint64_t now)
 {
     if (px->leader == 0) return false;
-    return !lease_suspects(px->opt.leases, paxos_node_of(px, px->leader), px->opt.election_timeout_ns, px->leader_since, now);
+    return !lease_suspects(px->opt.leases, paxos_node_of(px, px->leader),
+                           px->opt.election_timeout_ns, px->leader_since, now);
 }
 
 /* Somebody leads at `ballot`: stop thinking of campaigns. */
@@ -70,7 +75,8 @@ void election_leaderless(struct turn *t, uint64_t delay)
     px->campaign_at = t->now + delay;
 }
 
-/* The first attempt is spread by replica id, so that usually one candidate is alone; later ones back off at random. */
+/* The first attempt is spread by replica id, so that usually one candidate is alone; later ones
+ * back off at random. */
 static uint64_t first_delay(struct turn *t)
 {
     uint64_t unit = t->px->opt.election_timeout_ns / 8;
@@ -84,7 +90,8 @@ static uint64_t retry_delay(struct turn *t)
     return timeout / 8 + turn_random(t, spread);
 }
 
-/* Leaves CANDIDATE or LEADER (or PRECANDIDATE) for FOLLOWER. tell: the others should know that nobody leads this ballot. */
+/* Leaves CANDIDATE or LEADER (or PRECANDIDATE) for FOLLOWER. tell: the others should know that
+ * nobody leads this ballot. */
 void election_step_down(struct turn *t, bool tell)
 {
     struct paxos *px = t->px;
@@ -105,14 +112,17 @@ void election_step_down(struct turn *t, bool tell)
         for (int i = 0; i < px->opt.config.count; i++)
             if (i != px->self)
                 turn_send(t, px->opt.config.member[i].replica, 0,
-                          (struct paxos_message){.type = PAXOS_RESIGNED, .ballot = px->ballot, .chosen = px->chosen});
+                          (struct paxos_message){
+                              .type = PAXOS_RESIGNED, .ballot = px->ballot, .chosen = px->chosen});
     /* A leader that gave up lets the others go first. */
     uint64_t timeout = px->opt.election_timeout_ns;
-    px->campaign_at = t->now + (was == PAXOS_LEADER ? 2 * timeout + turn_random(t, timeout) : retry_delay(t));
+    px->campaign_at =
+        t->now + (was == PAXOS_LEADER ? 2 * timeout + turn_random(t, timeout) : retry_delay(t));
     ASSERT(px->role == PAXOS_FOLLOWER && px->floor == px->chosen);
 }
 
-/* Binds this replica to `ballot`. Durable before anybody hears of it: replies wait for paxos_after (P2). */
+/* Binds this replica to `ballot`. Durable before anybody hears of it: replies wait for paxos_after
+ * (P2). */
 void election_promise(struct turn *t, paxos_ballot ballot)
 {
     struct paxos *px = t->px;
@@ -129,11 +139,15 @@ static void ask_all(struct turn *t)
 {
     struct paxos *px = t->px;
     bool pre = px->role == PAXOS_PRECANDIDATE;
-    struct paxos_message m = {.type = pre ? PAXOS_PREVOTE : PAXOS_PREPARE, .ballot = pre ? px->trial : px->ballot,
-                              .promised = px->promised, .released = pre ? released_word(px) : px->released,
-                              .position = px->chosen, .chosen = px->chosen};
+    struct paxos_message m = {.type = pre ? PAXOS_PREVOTE : PAXOS_PREPARE,
+                              .ballot = pre ? px->trial : px->ballot,
+                              .promised = px->promised,
+                              .released = pre ? released_word(px) : px->released,
+                              .position = px->chosen,
+                              .chosen = px->chosen};
     for (int i = 0; i < px->opt.config.count; i++)
-        if (i != px->self && !(px->votes >> i & 1)) turn_send(t, px->opt.config.member[i].replica, pre ? 0 : paxos_after(px), m);
+        if (i != px->self && !(px->votes >> i & 1))
+            turn_send(t, px->opt.config.member[i].replica, pre ? 0 : paxos_after(px), m);
     px->ask_at = t->now + px->opt.election_timeout_ns / 8;
 }
 
@@ -161,14 +175,17 @@ void election_prevote(struct turn *t)
     }
     px->trial = next_ballot(px);
     px->attempts += 1;
-    /* Where a lease binds this replica itself, it asks all the same: the answers may say that the lease's holder gave up. */
+    /* Where a lease binds this replica itself, it asks all the same: the answers may say that the
+     * lease's holder gave up. */
     px->votes = (uint8_t)(election_permits(px, px->opt.replica, 0, t->now) << px->self);
     role_set(t, PAXOS_PRECANDIDATE, 0);
-    px->candidate_until = t->now + px->opt.election_timeout_ns / 2 + turn_random(t, px->opt.election_timeout_ns / 2);
+    px->candidate_until =
+        t->now + px->opt.election_timeout_ns / 2 + turn_random(t, px->opt.election_timeout_ns / 2);
     ask_all(t);
 }
 
-/* Phase 1a. PREPARE leaves only once the own promise is on disk, so a restart never uses this ballot again (P3). */
+/* Phase 1a. PREPARE leaves only once the own promise is on disk, so a restart never uses this
+ * ballot again (P3). */
 void election_prepare(struct turn *t)
 {
     struct paxos *px = t->px;
@@ -178,11 +195,14 @@ void election_prepare(struct turn *t)
     px->votes = 0;
     px->stats.campaigns += 1;
     ring_clear_pending(t);
-    if (MUTANT(MUTANT_REUSE_BALLOT)) px->promised = px->seen = px->ballot;
-    else election_promise(t, px->ballot);
+    if (MUTANT(MUTANT_REUSE_BALLOT))
+        px->promised = px->seen = px->ballot;
+    else
+        election_promise(t, px->ballot);
     px->promise_lsn = px->lsn;
     role_set(t, PAXOS_CANDIDATE, 0);
-    px->candidate_until = t->now + px->opt.election_timeout_ns / 2 + turn_random(t, px->opt.election_timeout_ns / 2);
+    px->candidate_until =
+        t->now + px->opt.election_timeout_ns / 2 + turn_random(t, px->opt.election_timeout_ns / 2);
     ask_all(t);
     election_on_synced(t);
 }
@@ -202,15 +222,19 @@ void election_on_prevote_ok(struct turn *t, const struct paxos_message *m)
     if (px->role != PAXOS_PRECANDIDATE || m->ballot != px->trial) return;
 
     px->votes |= (uint8_t)(1u << paxos_member_of(px, m->from));
-    /* My own yes is asked again each time: a lease may have ended, been released, or been renewed meanwhile. */
+    /* My own yes is asked again each time: a lease may have ended, been released, or been renewed
+     * meanwhile. */
     uint8_t mine = (uint8_t)(1u << px->self);
-    if (election_permits(px, px->opt.replica, 0, t->now)) px->votes = (uint8_t)(px->votes | mine);
-    else px->votes = (uint8_t)(px->votes & ~mine);
+    if (election_permits(px, px->opt.replica, 0, t->now))
+        px->votes = (uint8_t)(px->votes | mine);
+    else
+        px->votes = (uint8_t)(px->votes & ~mine);
     if (votes_suffice(px) && px->votes & mine) election_prepare(t);
 }
 
-/* Phase 1b arrives. Of the entries that a position was accepted with anywhere in the quorum, the one of the highest ballot is
- * adopted (P4); they wait as `pending`, for this replica has not accepted them. */
+/* Phase 1b arrives. Of the entries that a position was accepted with anywhere in the quorum, the
+ * one of the highest ballot is adopted (P4); they wait as `pending`, for this replica has not
+ * accepted them. */
 void election_on_promise(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
@@ -225,7 +249,8 @@ void election_on_promise(struct turn *t, const struct paxos_message *m)
             px->stats.hostile += 1;
             return;
         }
-        if (e->position > px->chosen && !ring_room(t, e->position)) return; /* a vote counts with all it says, or not at all */
+        if (e->position > px->chosen && !ring_room(t, e->position))
+            return; /* a vote counts with all it says, or not at all */
     }
     for (uint32_t k = 0; k < m->entry_count && !MUTANT(MUTANT_NOOP_OVER_ACCEPTED); k++)
         if (m->entries[k].position > px->chosen) ring_hold(t, &m->entries[k]);
@@ -245,10 +270,12 @@ static void candidate_refused(struct turn *t, const struct paxos_message *m)
     if (m->ballot != (pre ? px->trial : px->ballot)) return;
 
     if (m->flags & PAXOS_F_BEHIND) {
-        /* In a chain of members the one that can win may lack what its neighbour has: it learns that first, then asks again. */
+        /* In a chain of members the one that can win may lack what its neighbour has: it learns
+         * that first, then asks again. */
         catchup_heard(t, m->from, m->position, true);
         if (px->heard > px->chosen) election_step_down(t, false);
-    } else if (m->flags & PAXOS_F_LEADER && pre && m->promised >= px->promised && paxos_ballot_replica(m->promised) == m->from) {
+    } else if (m->flags & PAXOS_F_LEADER && pre && m->promised >= px->promised &&
+               paxos_ballot_replica(m->promised) == m->from) {
         catchup_heard(t, m->from, m->position, true);
         election_follow(t, m->from, m->promised);
     } else if (m->promised > m->ballot) {
@@ -257,8 +284,8 @@ static void candidate_refused(struct turn *t, const struct paxos_message *m)
     /* A lease: others may still make the quorum; candidate_until ends it otherwise. */
 }
 
-/* A member is bound above my ballot, perhaps by a campaign that failed: it can accept nothing of mine any more. Lead it from
- * above, at once, for nobody else is known to want to. */
+/* A member is bound above my ballot, perhaps by a campaign that failed: it can accept nothing of
+ * mine any more. Lead it from above, at once, for nobody else is known to want to. */
 static void lead_from_above(struct turn *t)
 {
     election_step_down(t, false);
@@ -287,24 +314,38 @@ static void refuse(struct turn *t, const struct paxos_message *m, uint8_t flags)
     const struct paxos *px = t->px;
     if (px->role == PAXOS_LEADER) flags |= PAXOS_F_LEADER;
     turn_send(t, m->from, paxos_after(px),
-              (struct paxos_message){.type = PAXOS_NACK, .flags = flags, .ballot = m->ballot, .promised = px->promised,
-                                     .position = px->chosen, .chosen = px->chosen, .released = released_word(px)});
+              (struct paxos_message){.type = PAXOS_NACK,
+                                     .flags = flags,
+                                     .ballot = m->ballot,
+                                     .promised = px->promised,
+                                     .position = px->chosen,
+                                     .chosen = px->chosen,
+                                     .released = released_word(px)});
 }
 
 void election_on_prevote(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
-    if (px->leader == m->from && px->role == PAXOS_FOLLOWER) election_leaderless(t, px->opt.election_timeout_ns);
+    if (px->leader == m->from && px->role == PAXOS_FOLLOWER)
+        election_leaderless(t, px->opt.election_timeout_ns);
 
-    if (px->role == PAXOS_LEADER && m->promised > px->ballot) lead_from_above(t);
-    else if (px->role == PAXOS_LEADER) refuse(t, m, PAXOS_F_LEASE);
-    else if (m->position < px->chosen) refuse(t, m, PAXOS_F_BEHIND);
-    else if (leader_alive(px, t->now) || !election_permits(px, m->from, 0, t->now)) refuse(t, m, PAXOS_F_LEASE);
-    else if (m->ballot <= px->promised) refuse(t, m, 0);
+    if (px->role == PAXOS_LEADER && m->promised > px->ballot)
+        lead_from_above(t);
+    else if (px->role == PAXOS_LEADER)
+        refuse(t, m, PAXOS_F_LEASE);
+    else if (m->position < px->chosen)
+        refuse(t, m, PAXOS_F_BEHIND);
+    else if (leader_alive(px, t->now) || !election_permits(px, m->from, 0, t->now))
+        refuse(t, m, PAXOS_F_LEASE);
+    else if (m->ballot <= px->promised)
+        refuse(t, m, 0);
     else
         turn_send(t, m->from, 0,
-                  (struct paxos_message){.type = PAXOS_PREVOTE_OK, .ballot = m->ballot, .promised = px->promised,
-                                         .chosen = px->chosen, .released = released_word(px)});
+                  (struct paxos_message){.type = PAXOS_PREVOTE_OK,
+                                         .ballot = m->ballot,
+                                         .promised = px->promised,
+                                         .chosen = px->chosen,
+                                         .released = released_word(px)});
 }
 
 static void promise_send(struct turn *t, const struct paxos_message *m)
@@ -318,13 +359,17 @@ static void promise_send(struct turn *t, const struct paxos_message *m)
         entries[count++] = *ring_entry(px, p);
     }
     turn_send(t, m->from, paxos_after(px),
-              (struct paxos_message){.type = PAXOS_PROMISE, .ballot = m->ballot, .chosen = px->chosen,
+              (struct paxos_message){.type = PAXOS_PROMISE,
+                                     .ballot = m->ballot,
+                                     .chosen = px->chosen,
                                      .mark = lease_mark(px->opt.leases, paxos_node_of(px, m->from)),
-                                     .entry_count = count, .entries = entries});
+                                     .entry_count = count,
+                                     .entries = entries});
 }
 
-/* Phase 1a arrives: an acceptor promises to accept nothing below `ballot` any more (P1), unless a lease that counts on it may
- * still be in use (P8), or the candidate lacks what is chosen: it would ask for positions whose values are gone from here. */
+/* Phase 1a arrives: an acceptor promises to accept nothing below `ballot` any more (P1), unless a
+ * lease that counts on it may still be in use (P8), or the candidate lacks what is chosen: it would
+ * ask for positions whose values are gone from here. */
 void election_on_prepare(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
@@ -333,25 +378,33 @@ void election_on_prepare(struct turn *t, const struct paxos_message *m)
         return;
     }
     if (m->ballot > px->seen) px->seen = m->ballot;
-    if (m->ballot < px->promised) refuse(t, m, 0);
-    else if (m->position < px->chosen) refuse(t, m, PAXOS_F_BEHIND);
-    else if (m->ballot == px->promised) promise_send(t, m);
-    else if (!election_permits(px, m->from, m->released, t->now)) refuse(t, m, PAXOS_F_LEASE);
+    if (m->ballot < px->promised)
+        refuse(t, m, 0);
+    else if (m->position < px->chosen)
+        refuse(t, m, PAXOS_F_BEHIND);
+    else if (m->ballot == px->promised)
+        promise_send(t, m);
+    else if (!election_permits(px, m->from, m->released, t->now))
+        refuse(t, m, PAXOS_F_LEASE);
     else {
         if (px->role != PAXOS_FOLLOWER) election_step_down(t, false);
         election_promise(t, m->ballot);
-        election_leaderless(t, px->opt.election_timeout_ns + turn_random(t, px->opt.election_timeout_ns));
+        election_leaderless(t, px->opt.election_timeout_ns +
+                                   turn_random(t, px->opt.election_timeout_ns));
         promise_send(t, m);
     }
 }
 
 /* ---- leaving ---- */
 
-/* Transfer (PROTOCOLS 1.3): drain, then hand over the lease and the word to campaign, in this order. */
+/* Transfer (PROTOCOLS 1.3): drain, then hand over the lease and the word to campaign, in this
+ * order. */
 void election_on_transfer(struct turn *t, uint16_t to)
 {
     struct paxos *px = t->px;
-    if (!paxos_serving(px) || px->transfer_to || to == px->opt.replica || paxos_member_of(px, to) < 0) return;
+    if (!paxos_serving(px) || px->transfer_to || to == px->opt.replica ||
+        paxos_member_of(px, to) < 0)
+        return;
     px->transfer_to = to;
     px->transfer_until = t->now + px->opt.election_timeout_ns;
     election_transfer_ready(t);
@@ -367,13 +420,17 @@ void election_transfer_ready(struct turn *t)
     px->lease_given = true;
     px->transfer_until = t->now + px->opt.election_timeout_ns;
     turn_send(t, px->transfer_to, 0,
-              (struct paxos_message){.type = PAXOS_TIMEOUT_NOW, .ballot = px->ballot, .released = px->ballot, .chosen = px->chosen});
+              (struct paxos_message){.type = PAXOS_TIMEOUT_NOW,
+                                     .ballot = px->ballot,
+                                     .released = px->ballot,
+                                     .chosen = px->chosen});
 }
 
 void election_on_timeout_now(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
-    if (paxos_ballot_replica(m->ballot) != m->from || m->ballot != px->promised || px->role != PAXOS_FOLLOWER) {
+    if (paxos_ballot_replica(m->ballot) != m->from || m->ballot != px->promised ||
+        px->role != PAXOS_FOLLOWER) {
         px->stats.stale += 1;
         return;
     }
@@ -393,12 +450,13 @@ void election_on_resigned(struct turn *t, const struct paxos_message *m)
     }
     if (m->ballot == px->promised) px->released = m->ballot;
     if (px->follow == m->ballot) follower_commit(t, m->chosen);
-    if (px->role == PAXOS_FOLLOWER && (px->leader == m->from || px->leader == 0) && m->ballot >= px->promised)
+    if (px->role == PAXOS_FOLLOWER && (px->leader == m->from || px->leader == 0) &&
+        m->ballot >= px->promised)
         election_leaderless(t, first_delay(t));
 }
 
-/* A leader that gave its lease away and was not replaced wants it back. Nothing less than a new ballot does: the word that the
- * old one is released is out. */
+/* A leader that gave its lease away and was not replaced wants it back. Nothing less than a new
+ * ballot does: the word that the old one is released is out. */
 static void transfer_tick(struct turn *t)
 {
     struct paxos *px = t->px;
@@ -413,23 +471,24 @@ void election_tick(struct turn *t)
 {
     struct paxos *px = t->px;
     switch (px->role) {
-    case PAXOS_LEADER:
-        transfer_tick(t);
-        break;
+    case PAXOS_LEADER: transfer_tick(t); break;
     case PAXOS_FOLLOWER:
         if (px->leader && !leader_alive(px, t->now)) election_leaderless(t, first_delay(t));
         if (px->leader == 0 && t->now >= px->campaign_at) election_prevote(t);
         break;
     default:
-        if (t->now >= px->candidate_until) election_step_down(t, true);
-        else if (t->now >= px->ask_at) ask_all(t);
+        if (t->now >= px->candidate_until)
+            election_step_down(t, true);
+        else if (t->now >= px->ask_at)
+            ask_all(t);
     }
 }
 
 uint64_t election_deadline(const struct paxos *px)
 {
     if (px->role == PAXOS_LEADER) return px->transfer_to ? px->transfer_until : UINT64_MAX;
-    if (px->role != PAXOS_FOLLOWER) return px->ask_at < px->candidate_until ? px->ask_at : px->candidate_until;
+    if (px->role != PAXOS_FOLLOWER)
+        return px->ask_at < px->candidate_until ? px->ask_at : px->candidate_until;
     if (px->leader == 0) return px->campaign_at;
     uint64_t heard = px->opt.leases->peer[paxos_node_of(px, px->leader)].heard_at;
     if (heard == 0) heard = px->leader_since;

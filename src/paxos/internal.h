@@ -6,9 +6,10 @@
  *        |  retained      |  accepted at    |  accepted at older  |
  *        |  for laggards  |  `follow`       |  ballots            |
  *
- * Positions in (floor, chosen] are chosen and were emitted; the leader alone keeps any (a follower's floor is its chosen). Those
- * in (chosen, streamed] were accepted at ballot `follow` in position order, so a commit notice of that ballot covers them; those in
- * (streamed, last] are what older ballots left, kept until overwritten (docs/PAXOS.md, P6). There is no hole up to `last`. */
+ * Positions in (floor, chosen] are chosen and were emitted; the leader alone keeps any (a
+ * follower's floor is its chosen). Those in (chosen, streamed] were accepted at ballot `follow` in
+ * position order, so a commit notice of that ballot covers them; those in (streamed, last] are what
+ * older ballots left, kept until overwritten (docs/PAXOS.md, P6). There is no hole up to `last`. */
 #ifndef SYNOD_PAXOS_INTERNAL_H
 #define SYNOD_PAXOS_INTERNAL_H
 
@@ -20,7 +21,8 @@
 
 struct paxos_slot {
     struct paxos_entry entry;   /* accepted here (position 0: nothing) */
-    struct paxos_entry pending; /* not accepted: held for its turn (follower), or adopted from a promise (candidate) */
+    struct paxos_entry pending; /* not accepted: held for its turn (follower), or adopted from a
+                                   promise (candidate) */
     uint64_t lsn;               /* append number of `entry`; 0: restored from disk */
 };
 
@@ -52,46 +54,48 @@ struct paxos {
     paxos_ballot follow;
     struct paxos_id last_valid;
     uint64_t lsn, synced;
-    uint64_t hint;        /* restore: positions known chosen. Later: the last chosen watermark written to the log */
-    uint64_t heard;       /* highest position known chosen, by anybody's word */
-    uint64_t fetch_at;    /* when to ask for what heard > chosen says is missing; 0: nothing asked */
+    uint64_t hint;  /* restore: positions known chosen. Later: the last chosen watermark written to
+                       the log */
+    uint64_t heard; /* highest position known chosen, by anybody's word */
+    uint64_t fetch_at; /* when to ask for what heard > chosen says is missing; 0: nothing asked */
     uint16_t fetch_from;
-    uint16_t leader;      /* as far as known; 0: nobody */
+    uint16_t leader; /* as far as known; 0: nobody */
     uint64_t leader_since;
 
     /* candidate */
-    paxos_ballot trial;    /* of the pre-vote */
-    paxos_ballot ballot;   /* the last one I asked promises for; mine to lead only in roles CANDIDATE and LEADER */
-    paxos_ballot seen;     /* highest heard of */
+    paxos_ballot trial;  /* of the pre-vote */
+    paxos_ballot ballot; /* the last one I asked promises for; mine to lead only in roles CANDIDATE
+                            and LEADER */
+    paxos_ballot seen;   /* highest heard of */
     paxos_ballot released; /* somebody's, known to be led no more */
     uint64_t promise_lsn;  /* append number of my promise to myself */
     uint64_t campaign_at;  /* when to campaign if there is still no leader; UINT64_MAX: never */
     uint64_t candidate_until;
-    uint64_t ask_at;       /* when to repeat PREVOTE or PREPARE */
+    uint64_t ask_at; /* when to repeat PREVOTE or PREPARE */
     uint32_t attempts;
-    uint8_t votes;         /* members (bit: index) that said yes */
+    uint8_t votes; /* members (bit: index) that said yes */
 
     /* leader */
     bool serving;
-    uint64_t barrier;          /* serving once this position is chosen */
-    struct paxos_id chain;     /* the valid entry on which the next proposal stands */
-    uint64_t inflight_bytes;   /* of values in (chosen, last] */
-    uint64_t retained_bytes;   /* of values in (floor, chosen] */
-    uint64_t quorum_at;        /* when a quorum last was known to support me */
-    uint64_t checked_at;       /* when that was last looked at */
-    uint64_t busy_at;          /* when something was last chosen */
-    uint16_t transfer_to;      /* 0: no transfer under way */
-    bool lease_given;          /* this ballot's lease was handed over */
+    uint64_t barrier;        /* serving once this position is chosen */
+    struct paxos_id chain;   /* the valid entry on which the next proposal stands */
+    uint64_t inflight_bytes; /* of values in (chosen, last] */
+    uint64_t retained_bytes; /* of values in (floor, chosen] */
+    uint64_t quorum_at;      /* when a quorum last was known to support me */
+    uint64_t checked_at;     /* when that was last looked at */
+    uint64_t busy_at;        /* when something was last chosen */
+    uint16_t transfer_to;    /* 0: no transfer under way */
+    bool lease_given;        /* this ballot's lease was handed over */
     uint64_t transfer_until;
 
     /* reads: one confirmation round at a time */
-    uint64_t round;            /* number of the round; answers to another do not count */
+    uint64_t round; /* number of the round; answers to another do not count */
     bool round_open;
-    uint64_t round_seq;        /* reads it answers */
+    uint64_t round_seq; /* reads it answers */
     uint64_t round_position;
     uint64_t round_started;
     uint64_t round_ask_at;
-    uint64_t read_wanted;      /* highest read asked for */
+    uint64_t read_wanted; /* highest read asked for */
     uint64_t read_done;
     uint8_t confirms;
 
@@ -112,7 +116,7 @@ void turn_emit(struct turn *t, struct paxos_effect fx);
 void turn_send(struct turn *t, uint16_t to, uint64_t after_lsn, struct paxos_message m);
 uint64_t turn_random(struct turn *t, uint64_t bound);
 void turn_append_promise(struct turn *t, paxos_ballot ballot);
-int paxos_member_of(const struct paxos *px, uint16_t replica); /* index, or -1 */
+int paxos_member_of(const struct paxos *px, uint16_t replica);    /* index, or -1 */
 uint16_t paxos_node_of(const struct paxos *px, uint16_t replica); /* 0: not a member */
 uint32_t paxos_quorum_prepare(const struct paxos_config *c);
 uint32_t paxos_quorum_accept(const struct paxos_config *c);
@@ -124,10 +128,12 @@ uint64_t paxos_after(const struct paxos *px);
 
 /* ring.c */
 struct paxos_slot *ring_at(const struct paxos *px, uint64_t position);
-struct paxos_entry *ring_entry(const struct paxos *px, uint64_t position); /* accepted there, or NULL */
+struct paxos_entry *ring_entry(const struct paxos *px,
+                               uint64_t position); /* accepted there, or NULL */
 bool ring_room(struct turn *t, uint64_t position); /* may let go of retained entries */
 void ring_release(struct turn *t, void *value);
-/* Accepts `e` (taking its value) at its ballot: replaces what is there, appends. `chosen` goes into the record. */
+/* Accepts `e` (taking its value) at its ballot: replaces what is there, appends. `chosen` goes into
+ * the record. */
 void ring_accept(struct turn *t, struct paxos_entry *e, uint64_t chosen);
 void ring_hold(struct turn *t, struct paxos_entry *e); /* as pending; keeps the higher ballot */
 void ring_clear_pending(struct turn *t);
@@ -137,7 +143,8 @@ uint64_t ring_limit(const struct paxos *px); /* highest position that may be acc
 bool entry_plausible(const struct paxos_entry *e);
 
 /* election.c */
-bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot released, uint64_t now);
+bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot released,
+                      uint64_t now);
 void election_follow(struct turn *t, uint16_t leader, paxos_ballot ballot);
 void election_promise(struct turn *t, paxos_ballot ballot);
 void election_leaderless(struct turn *t, uint64_t delay);

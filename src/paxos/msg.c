@@ -3,13 +3,15 @@
  *   u8  type | u8 flags | u16 from | u16 to
  *   v   ballot | v promised | v released | v position | v chosen | v seq | v mark
  *   v   number of entries, then each:
- *       v position | v ballot | v born | v base.position | v base.born | u64 hash | u8 kind | v size | size bytes of value
+ *       v position | v ballot | v born | v base.position | v base.born | u64 hash | u8 kind | v
+ * size | size bytes of value
  *
- * Valid: type and kind are known, size is 0 for a no-op, nothing is left over. Whether the content makes sense is for
- * paxos_step to say. */
+ * Valid: type and kind are known, size is 0 for a no-op, nothing is left over. Whether the content
+ * makes sense is for paxos_step to say. */
 #include "paxos/msg.h"
 
-static void entry_encode(const struct paxos_entry *e, struct bytes (*value_of)(void *handle), struct buf *out)
+static void entry_encode(const struct paxos_entry *e, struct bytes (*value_of)(void *handle),
+                         struct buf *out)
 {
     struct bytes value = e->value ? value_of(e->value) : (struct bytes){0};
     buf_varint(out, e->position);
@@ -22,7 +24,8 @@ static void entry_encode(const struct paxos_entry *e, struct bytes (*value_of)(v
     buf_blob(out, value);
 }
 
-void paxos_message_encode(const struct paxos_message *m, struct bytes (*value_of)(void *handle), struct buf *out)
+void paxos_message_encode(const struct paxos_message *m, struct bytes (*value_of)(void *handle),
+                          struct buf *out)
 {
     buf_u8(out, m->type);
     buf_u8(out, m->flags);
@@ -55,7 +58,8 @@ static bool entry_decode(struct reader *r, struct paxos_entry *e, struct bytes *
     return e->kind == PAXOS_DATA || e->size == 0;
 }
 
-bool paxos_message_decode(struct bytes in, struct paxos_message *m, struct paxos_entry *entries, struct bytes *values, uint32_t max)
+bool paxos_message_decode(struct bytes in, struct paxos_message *m, struct paxos_entry *entries,
+                          struct bytes *values, uint32_t max)
 {
     struct reader r = reader_of(in);
     struct paxos_message read = {0};

@@ -1,8 +1,10 @@
-/* The machine's outside: birth, recovery, the one entrance, views, invariants. The protocol's parts are in
+/* The machine's outside: birth, recovery, the one entrance, views, invariants. The protocol's parts
+ * are in
  *
  *   election.c  pre-vote, phase 1, stepping down, transfer          accept.c  phase 2, both sides
- *   catchup.c   followers that lack something                       read.c    confirmation rounds, what a lease is worth
- *   ring.c      the log in memory, and the moment of choice         lease.c   grants between nodes */
+ *   catchup.c   followers that lack something                       read.c    confirmation rounds,
+ * what a lease is worth ring.c      the log in memory, and the moment of choice         lease.c
+ * grants between nodes */
 #include "paxos/internal.h"
 
 #include <string.h>
@@ -20,7 +22,8 @@ void turn_send(struct turn *t, uint16_t to, uint64_t after_lsn, struct paxos_mes
     m.from = t->px->opt.replica;
     m.to = to;
     if (MUTANT(MUTANT_SKIP_SYNC_WAIT)) after_lsn = 0;
-    turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_SEND, .to = to, .after_lsn = after_lsn, .message = &m});
+    turn_emit(t, (struct paxos_effect){
+                     .type = PAXOS_FX_SEND, .to = to, .after_lsn = after_lsn, .message = &m});
 }
 
 /* In [0, bound]. Each use draws on from the event's bits, so that two uses in one step differ. */
@@ -36,7 +39,8 @@ void turn_append_promise(struct turn *t, paxos_ballot ballot)
     ASSERT(ballot > px->promised);
     px->promised = ballot;
     if (px->seen < ballot) px->seen = ballot;
-    turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_APPEND_PROMISE, .lsn = ++px->lsn, .promised = ballot});
+    turn_emit(t, (struct paxos_effect){
+                     .type = PAXOS_FX_APPEND_PROMISE, .lsn = ++px->lsn, .promised = ballot});
 }
 
 uint64_t paxos_after(const struct paxos *px)
@@ -57,8 +61,9 @@ uint16_t paxos_node_of(const struct paxos *px, uint16_t replica)
     return i < 0 ? 0 : px->opt.config.member[i].node;
 }
 
-/* The two quorums need only meet each other (Howard, Malkhi and Spiegelman, "Flexible Paxos", 2016); both are majorities here,
- * and kept apart so that a configuration may come to say otherwise. */
+/* The two quorums need only meet each other (Howard, Malkhi and Spiegelman, "Flexible Paxos",
+ * 2016); both are majorities here, and kept apart so that a configuration may come to say
+ * otherwise. */
 uint32_t paxos_quorum_prepare(const struct paxos_config *c)
 {
     return c->count / 2u + 1;
@@ -100,7 +105,8 @@ size_t paxos_slot_size(void)
     return sizeof(struct paxos_slot);
 }
 
-void paxos_init(struct paxos *px, const struct paxos_options *options, struct paxos_slot *ring, uint32_t capacity)
+void paxos_init(struct paxos *px, const struct paxos_options *options, struct paxos_slot *ring,
+                uint32_t capacity)
 {
     ASSERT(options->config.count >= 1 && options->config.count <= PAXOS_MEMBERS_MAX);
     ASSERT(options->window_entries >= 1 && options->window_entries <= PAXOS_WINDOW_MAX);
@@ -177,24 +183,29 @@ void paxos_restore_promise(struct paxos *px, paxos_ballot promised)
     if (MUTANT(MUTANT_FORGET_PROMISE)) return;
     if (promised > px->promised) px->promised = promised;
     /* A ballot of my own that was ever written down may have been used: never again (P3). */
-    if (paxos_ballot_replica(promised) == px->opt.replica && promised > px->ballot) px->ballot = promised;
+    if (paxos_ballot_replica(promised) == px->opt.replica && promised > px->ballot)
+        px->ballot = promised;
 }
 
 static void restore_emit(struct turn *t)
 {
     struct paxos *px = t->px;
-    while (px->chosen < px->hint && px->chosen < px->last && ring_entry(px, px->chosen + 1)) ring_choose(t);
+    while (px->chosen < px->hint && px->chosen < px->last && ring_entry(px, px->chosen + 1))
+        ring_choose(t);
 }
 
 uint32_t paxos_restore_ring_wanted(const struct paxos *px, uint64_t position)
 {
     uint64_t floor = px->chosen; /* what may be emitted makes room */
     while (floor < px->hint && floor < px->last && ring_entry(px, floor + 1)) floor++;
-    /* Where the log brings young entries before old ones, more than paxos_ring_max may have to wait for the old. */
-    return position <= floor ? px->capacity : capacity_for(px, px->floor + (position - floor), 1u << 30);
+    /* Where the log brings young entries before old ones, more than paxos_ring_max may have to wait
+     * for the old. */
+    return position <= floor ? px->capacity
+                             : capacity_for(px, px->floor + (position - floor), 1u << 30);
 }
 
-void paxos_restore_entry(struct paxos *px, const struct paxos_entry *entry, const struct paxos_sink *sink)
+void paxos_restore_entry(struct paxos *px, const struct paxos_entry *entry,
+                         const struct paxos_sink *sink)
 {
     ASSERT(!px->started && entry_plausible(entry));
     struct turn t = {px, sink, 0, 0};
@@ -205,7 +216,8 @@ void paxos_restore_entry(struct paxos *px, const struct paxos_entry *entry, cons
         ring_release(&t, entry->value);
         return;
     }
-    /* A log may move old entries behind younger ones, so a hole may be filled later; by the start it is (paxos_start). */
+    /* A log may move old entries behind younger ones, so a hole may be filled later; by the start
+     * it is (paxos_start). */
     ASSERT(entry->position - px->floor <= px->capacity);
 
     struct paxos_slot *s = ring_at(px, entry->position);
@@ -232,12 +244,14 @@ void paxos_restore_emit(struct paxos *px, const struct paxos_sink *sink)
     restore_emit(&t);
 }
 
-void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_base, const struct paxos_sink *sink)
+void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_base,
+                 const struct paxos_sink *sink)
 {
     ASSERT(!px->started);
     struct turn t = {px, sink, now, random};
     restore_emit(&t);
-    /* Entries were accepted without holes, so a hole here is a log that lost records: not ours to paper over. */
+    /* Entries were accepted without holes, so a hole here is a log that lost records: not ours to
+     * paper over. */
     for (uint64_t p = px->chosen + 1; p <= px->last; p++) ASSERT(ring_entry(px, p));
     px->started = true;
     px->lsn = px->synced = lsn_base;
@@ -250,11 +264,14 @@ void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_b
     if (px->opt.config.count == 1) {
         election_prepare(&t); /* nobody else to ask */
     } else if (fresh) {
-        /* Founding: the preferred replica first, the others spread behind it, all well before an election timeout. */
+        /* Founding: the preferred replica first, the others spread behind it, all well before an
+         * election timeout. */
         bool first = px->opt.preferred ? px->opt.preferred == px->opt.replica : rank == 0;
-        px->campaign_at = now + (first ? 0 : timeout / 4 + rank * timeout / 8) + turn_random(&t, timeout / 32);
+        px->campaign_at =
+            now + (first ? 0 : timeout / 4 + rank * timeout / 8) + turn_random(&t, timeout / 32);
     } else if (paxos_ballot_replica(px->promised) == px->opt.replica) {
-        /* My own last promise was to myself: nobody I know of leads, and no lease but mine is in the way. */
+        /* My own last promise was to myself: nobody I know of leads, and no lease but mine is in
+         * the way. */
         px->campaign_at = now + turn_random(&t, timeout / 8);
     } else {
         px->campaign_at = now + timeout + turn_random(&t, timeout);
@@ -262,7 +279,8 @@ void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_b
     paxos_check(px);
 }
 
-void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_valid, const struct paxos_sink *sink)
+void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_valid,
+                     const struct paxos_sink *sink)
 {
     struct turn t = {px, sink, 0, 0};
     if (position <= px->chosen || px->role == PAXOS_LEADER) return;
@@ -299,10 +317,12 @@ void paxos_deinit(struct paxos *px, const struct paxos_sink *sink)
 
 /* ---- the one entrance ---- */
 
-/* Nothing an honest member sends fails here; what does is counted and dropped (never asserted: it came over a wire). */
+/* Nothing an honest member sends fails here; what does is counted and dropped (never asserted: it
+ * came over a wire). */
 static bool message_plausible(const struct paxos *px, const struct paxos_message *m)
 {
-    if (paxos_member_of(px, m->from) < 0 || m->from == px->opt.replica || m->to != px->opt.replica) return false;
+    if (paxos_member_of(px, m->from) < 0 || m->from == px->opt.replica || m->to != px->opt.replica)
+        return false;
     if (m->type >= PAXOS_MESSAGE_TYPES || m->entry_count > PAXOS_ENTRIES_MAX) return false;
     if (m->position >= UINT64_MAX / 2 || m->chosen >= UINT64_MAX / 2) return false;
     /* Rounds near the end of their 48 bits would leave no ballot to the next candidate. */
@@ -310,7 +330,8 @@ static bool message_plausible(const struct paxos *px, const struct paxos_message
     bool carries = m->type == PAXOS_PROMISE || m->type == PAXOS_ACCEPT || m->type == PAXOS_LEARN;
     if (m->entry_count && !carries) return false;
     for (uint32_t i = 0; i < m->entry_count; i++) {
-        if (!entry_plausible(&m->entries[i]) || paxos_ballot_round(m->entries[i].ballot) >> 47) return false;
+        if (!entry_plausible(&m->entries[i]) || paxos_ballot_round(m->entries[i].ballot) >> 47)
+            return false;
         if (i && m->entries[i].position != m->entries[i - 1].position + 1) return false;
     }
     return true;
@@ -321,31 +342,34 @@ static void step_message(struct turn *t, const struct paxos_message *m)
     struct paxos *px = t->px;
     if (m->promised > px->seen) px->seen = m->promised;
     /* Word that the ballot which binds me is led no more. About my own ballots I know better. */
-    if (m->released && m->released == px->promised && paxos_ballot_replica(m->released) != px->opt.replica)
+    if (m->released && m->released == px->promised &&
+        paxos_ballot_replica(m->released) != px->opt.replica)
         px->released = m->released;
     switch (m->type) {
-    case PAXOS_PREVOTE:     election_on_prevote(t, m); break;
-    case PAXOS_PREVOTE_OK:  election_on_prevote_ok(t, m); break;
-    case PAXOS_PREPARE:     election_on_prepare(t, m); break;
-    case PAXOS_PROMISE:     election_on_promise(t, m); break;
-    case PAXOS_ACCEPT:      follower_on_accept(t, m); break;
-    case PAXOS_ACCEPTED:    leader_on_accepted(t, m); break;
-    case PAXOS_NACK:        election_on_nack(t, m); break;
-    case PAXOS_COMMIT:      follower_on_commit(t, m); break;
-    case PAXOS_FETCH:       catchup_on_fetch(t, m); break;
-    case PAXOS_LEARN:       catchup_on_learn(t, m); break;
-    case PAXOS_CONFIRM:     read_on_confirm(t, m); break;
-    case PAXOS_CONFIRMED:   read_on_confirmed(t, m); break;
+    case PAXOS_PREVOTE: election_on_prevote(t, m); break;
+    case PAXOS_PREVOTE_OK: election_on_prevote_ok(t, m); break;
+    case PAXOS_PREPARE: election_on_prepare(t, m); break;
+    case PAXOS_PROMISE: election_on_promise(t, m); break;
+    case PAXOS_ACCEPT: follower_on_accept(t, m); break;
+    case PAXOS_ACCEPTED: leader_on_accepted(t, m); break;
+    case PAXOS_NACK: election_on_nack(t, m); break;
+    case PAXOS_COMMIT: follower_on_commit(t, m); break;
+    case PAXOS_FETCH: catchup_on_fetch(t, m); break;
+    case PAXOS_LEARN: catchup_on_learn(t, m); break;
+    case PAXOS_CONFIRM: read_on_confirm(t, m); break;
+    case PAXOS_CONFIRMED: read_on_confirmed(t, m); break;
     case PAXOS_TIMEOUT_NOW: election_on_timeout_now(t, m); break;
-    case PAXOS_RESIGNED:    election_on_resigned(t, m); break;
-    default:                ASSERT(!"message_plausible lets no other type pass");
+    case PAXOS_RESIGNED: election_on_resigned(t, m); break;
+    default: ASSERT(!"message_plausible lets no other type pass");
     }
 }
 
 static void step_event_message(struct turn *t, const struct paxos_message *m)
 {
-    if (message_plausible(t->px, m)) step_message(t, m);
-    else t->px->stats.hostile += 1;
+    if (message_plausible(t->px, m))
+        step_message(t, m);
+    else
+        t->px->stats.hostile += 1;
     /* What no rule took is given back. */
     for (uint32_t i = 0; i < m->entry_count; i++) {
         ring_release(t, m->entries[i].value);
@@ -376,15 +400,19 @@ void paxos_step(struct paxos *px, const struct paxos_event *ev, const struct pax
     ASSERT(px->started);
     struct turn t = {px, sink, ev->now, ev->random};
     switch (ev->type) {
-    case PAXOS_EV_TICK:     step_tick(&t); break;
-    case PAXOS_EV_MESSAGE:  step_event_message(&t, ev->message); break;
-    case PAXOS_EV_SYNCED:   step_synced(&t, ev->lsn); break;
-    case PAXOS_EV_PROPOSE:  leader_propose(&t, ev); break;
-    case PAXOS_EV_READ:     read_ask(&t, ev->seq); break;
-    case PAXOS_EV_CAMPAIGN: if (px->role == PAXOS_FOLLOWER) election_prevote(&t); break;
+    case PAXOS_EV_TICK: step_tick(&t); break;
+    case PAXOS_EV_MESSAGE: step_event_message(&t, ev->message); break;
+    case PAXOS_EV_SYNCED: step_synced(&t, ev->lsn); break;
+    case PAXOS_EV_PROPOSE: leader_propose(&t, ev); break;
+    case PAXOS_EV_READ: read_ask(&t, ev->seq); break;
+    case PAXOS_EV_CAMPAIGN:
+        if (px->role == PAXOS_FOLLOWER) election_prevote(&t);
+        break;
     case PAXOS_EV_TRANSFER: election_on_transfer(&t, ev->to); break;
-    case PAXOS_EV_RESIGN:   if (px->role == PAXOS_LEADER) election_step_down(&t, true); break;
-    default:                ASSERT(!"an event has one of the types above");
+    case PAXOS_EV_RESIGN:
+        if (px->role == PAXOS_LEADER) election_step_down(&t, true);
+        break;
+    default: ASSERT(!"an event has one of the types above");
     }
 }
 
@@ -404,7 +432,8 @@ bool paxos_can_propose(const struct paxos *px, uint32_t size)
 {
     if (!paxos_serving(px) || px->transfer_to) return false;
     if (px->last == px->chosen) return true; /* one entry is always allowed */
-    return px->last - px->chosen < px->opt.window_entries && px->inflight_bytes + size <= px->opt.window_bytes;
+    return px->last - px->chosen < px->opt.window_entries &&
+           px->inflight_bytes + size <= px->opt.window_bytes;
 }
 
 uint64_t paxos_next_position(const struct paxos *px)
@@ -470,17 +499,22 @@ static void check_ring(const struct paxos *px)
         ASSERT(s->pending.position == 0 || (s->pending.position == p && p > px->chosen));
         ASSERT(s->lsn <= px->lsn);
         if (p > px->last) continue;
-        ASSERT(s->entry.ballot <= px->promised || p <= px->chosen || !px->started || MUTANT(MUTANT_FORGET_PROMISE)); /* I2 */
-        if (p > px->chosen && p <= px->streamed) ASSERT(s->entry.ballot == px->follow || MUTANT(MUTANT_GAP_ACCEPT)); /* I3 */
-        if (p <= px->chosen) retained += s->entry.size;
-        else inflight += s->entry.size;
+        ASSERT(s->entry.ballot <= px->promised || p <= px->chosen || !px->started ||
+               MUTANT(MUTANT_FORGET_PROMISE)); /* I2 */
+        if (p > px->chosen && p <= px->streamed)
+            ASSERT(s->entry.ballot == px->follow || MUTANT(MUTANT_GAP_ACCEPT)); /* I3 */
+        if (p <= px->chosen)
+            retained += s->entry.size;
+        else
+            inflight += s->entry.size;
     }
     ASSERT(retained == px->retained_bytes && inflight == px->inflight_bytes); /* I4 */
 }
 
 void paxos_check(const struct paxos *px)
 {
-    ASSERT(px->floor <= px->chosen && px->chosen <= px->streamed && px->streamed <= px->last); /* I5 */
+    ASSERT(px->floor <= px->chosen && px->chosen <= px->streamed &&
+           px->streamed <= px->last); /* I5 */
     ASSERT(px->synced <= px->lsn && px->last_valid.position <= px->chosen);
     ASSERT(px->last - px->floor <= px->capacity);
     ASSERT(px->role == PAXOS_LEADER || px->floor == px->chosen); /* I6: only a leader retains */
@@ -488,10 +522,13 @@ void paxos_check(const struct paxos *px)
     if (px->role == PAXOS_LEADER) {
         ASSERT(px->promised == px->ballot && px->leader == px->opt.replica); /* I7 */
         ASSERT(px->follow == px->ballot && px->streamed == px->last);
-        ASSERT(px->serving == (px->chosen >= px->barrier) || MUTANT(MUTANT_SERVE_BEFORE_BARRIER)); /* I8 */
+        ASSERT(px->serving == (px->chosen >= px->barrier) ||
+               MUTANT(MUTANT_SERVE_BEFORE_BARRIER)); /* I8 */
         for (int i = 0; i < px->opt.config.count; i++)
-            ASSERT(i == px->self || (px->peer[i].match <= px->last && px->peer[i].next <= px->last + 1));
+            ASSERT(i == px->self ||
+                   (px->peer[i].match <= px->last && px->peer[i].next <= px->last + 1));
     }
-    if (px->role == PAXOS_CANDIDATE) ASSERT(px->promised == px->ballot || MUTANT(MUTANT_REUSE_BALLOT));
+    if (px->role == PAXOS_CANDIDATE)
+        ASSERT(px->promised == px->ballot || MUTANT(MUTANT_REUSE_BALLOT));
     check_ring(px);
 }

@@ -1,15 +1,18 @@
 /* Multi-Paxos for one group, as a pure machine: an event goes in, effects come out.
  *
- * The machine sees no clock, file, thread, allocator or random source. Time, randomness and "it is on disk now" arrive in events;
- * what must be written, sent or applied leaves as effects, in the order in which they were emitted. The same code therefore runs in
- * the server, in the simulator and in the explorer. (docs/PAXOS.md has the rules P1.. that the code and the tests cite;
- * Lamport, "Paxos Made Simple", 2001; van Renesse and Altinbuken, "Paxos Made Moderately Complex", 2015.)
+ * The machine sees no clock, file, thread, allocator or random source. Time, randomness and "it is
+ * on disk now" arrive in events; what must be written, sent or applied leaves as effects, in the
+ * order in which they were emitted. The same code therefore runs in the server, in the simulator
+ * and in the explorer. (docs/PAXOS.md has the rules P1.. that the code and the tests cite; Lamport,
+ * "Paxos Made Simple", 2001; van Renesse and Altinbuken, "Paxos Made Moderately Complex", 2015.)
  *
- * Words: position (index in the group's log, from 1), ballot, promise, accepted, chosen (a majority accepted it at one ballot),
- * valid (its base is the state it was evaluated on), leader, follower. See docs/GLOSSARY.md.
+ * Words: position (index in the group's log, from 1), ballot, promise, accepted, chosen (a majority
+ * accepted it at one ballot), valid (its base is the state it was evaluated on), leader, follower.
+ * See docs/GLOSSARY.md.
  *
- * Values are opaque handles. A handle given to the machine in an event is the machine's from then on; it gives each one back
- * exactly once, by a RELEASE effect, or by a CHOSEN effect whose `take_value` is true. NULL handles are never given back.
+ * Values are opaque handles. A handle given to the machine in an event is the machine's from then
+ * on; it gives each one back exactly once, by a RELEASE effect, or by a CHOSEN effect whose
+ * `take_value` is true. NULL handles are never given back.
  *
  * Threading: none; one machine belongs to one thread. Nothing here is global. */
 #ifndef SYNOD_PAXOS_H
@@ -21,7 +24,8 @@ struct lease_table;
 
 #define PAXOS_MEMBERS_MAX 7
 
-/* (round << 16 | replica id of the proposer); 0 is "none". Replica ids are issued once and never used again. */
+/* (round << 16 | replica id of the proposer); 0 is "none". Replica ids are issued once and never
+ * used again. */
 typedef uint64_t paxos_ballot;
 
 static inline paxos_ballot paxos_ballot_make(uint64_t round, uint16_t replica)
@@ -37,28 +41,31 @@ static inline uint16_t paxos_ballot_replica(paxos_ballot b)
     return (uint16_t)b;
 }
 
-/* Which entry: its position and the ballot that first evaluated it. {0, 0} is the empty state before the first entry. */
+/* Which entry: its position and the ballot that first evaluated it. {0, 0} is the empty state
+ * before the first entry. */
 struct paxos_id {
     uint64_t position;
     paxos_ballot born;
 };
 
 enum paxos_kind {
-    PAXOS_NOOP, /* fills a gap, or opens a leadership; never valid nor invalid: it leaves the effect chain alone */
+    PAXOS_NOOP, /* fills a gap, or opens a leadership; never valid nor invalid: it leaves the effect
+                   chain alone */
     PAXOS_DATA, /* effects evaluated on the state `base` */
 };
 
-/* One log entry. The effect chain (PROTOCOLS 0.1, 1.1): a DATA entry is valid, and applied, exactly if `base` is the identity of
- * the last valid entry below it; else every replica skips it. `born` and `base` survive re-proposal, `ballot` does not. */
+/* One log entry. The effect chain (PROTOCOLS 0.1, 1.1): a DATA entry is valid, and applied, exactly
+ * if `base` is the identity of the last valid entry below it; else every replica skips it. `born`
+ * and `base` survive re-proposal, `ballot` does not. */
 struct paxos_entry {
     uint64_t position;
     paxos_ballot ballot; /* the ballot at which it was proposed or accepted (vbal) */
     paxos_ballot born;   /* b0 */
     struct paxos_id base;
-    uint64_t hash;       /* of the value; compared where two entries must be the same */
-    uint32_t size;       /* of the value in bytes; counts against the window */
-    uint8_t kind;        /* enum paxos_kind */
-    void *value;         /* opaque; NULL iff size is 0 */
+    uint64_t hash; /* of the value; compared where two entries must be the same */
+    uint32_t size; /* of the value in bytes; counts against the window */
+    uint8_t kind;  /* enum paxos_kind */
+    void *value;   /* opaque; NULL iff size is 0 */
 };
 
 struct paxos_member {
@@ -72,23 +79,27 @@ struct paxos_config {
 };
 
 enum paxos_message_type {
-    PAXOS_PREVOTE,      /* would you promise `ballot`? position: my chosen. Changes nothing */
+    PAXOS_PREVOTE, /* would you promise `ballot`? position: my chosen. Changes nothing */
     PAXOS_PREVOTE_OK,
-    PAXOS_PREPARE,      /* phase 1a. position: my chosen */
-    PAXOS_PROMISE,      /* phase 1b. chosen: mine; entries: all I accepted above the candidate's chosen */
-    PAXOS_ACCEPT,       /* phase 2a. entries in position order, position: the one before the first; chosen: the leader's
-                         * watermark at this ballot. Without entries: a probe, "have you all up to `position`?" */
-    PAXOS_ACCEPTED,     /* phase 2b. position: all up to here accepted at `ballot` (or chosen); chosen: mine */
-    PAXOS_NACK,         /* ballot: the refused one; promised: what binds me; position: my chosen, or with PAXOS_F_GAP the first
-                         * position I miss; flags say why */
-    PAXOS_COMMIT,       /* commit notice: (ballot, chosen). Apply only what was accepted at this ballot */
-    PAXOS_FETCH,        /* send me chosen entries from `position` on */
-    PAXOS_LEARN,        /* entries, each known chosen by the sender, in order; chosen: the sender's watermark (of the answer to
-                         * a SERVE_FETCH: as in that effect) */
-    PAXOS_CONFIRM,      /* is `ballot` still your promise? seq: the round (ReadIndex) */
+    PAXOS_PREPARE,  /* phase 1a. position: my chosen */
+    PAXOS_PROMISE,  /* phase 1b. chosen: mine; entries: all I accepted above the candidate's chosen
+                     */
+    PAXOS_ACCEPT,   /* phase 2a. entries in position order, position: the one before the first;
+                     * chosen: the leader's   watermark at this ballot. Without entries: a probe, "have
+                     * you all up to `position`?" */
+    PAXOS_ACCEPTED, /* phase 2b. position: all up to here accepted at `ballot` (or chosen); chosen:
+                       mine */
+    PAXOS_NACK,   /* ballot: the refused one; promised: what binds me; position: my chosen, or with
+                   * PAXOS_F_GAP the first   position I miss; flags say why */
+    PAXOS_COMMIT, /* commit notice: (ballot, chosen). Apply only what was accepted at this ballot */
+    PAXOS_FETCH,  /* send me chosen entries from `position` on */
+    PAXOS_LEARN,  /* entries, each known chosen by the sender, in order; chosen: the sender's
+                   * watermark (of the answer to  a SERVE_FETCH: as in that effect) */
+    PAXOS_CONFIRM, /* is `ballot` still your promise? seq: the round (ReadIndex) */
     PAXOS_CONFIRMED,
-    PAXOS_TIMEOUT_NOW,  /* leadership transfer: campaign now; ballot: mine, whose lease I have given up */
-    PAXOS_RESIGNED,     /* nobody leads, or will ever lead again, at `ballot`, which is mine */
+    PAXOS_TIMEOUT_NOW, /* leadership transfer: campaign now; ballot: mine, whose lease I have given
+                          up */
+    PAXOS_RESIGNED,    /* nobody leads, or will ever lead again, at `ballot`, which is mine */
 };
 #define PAXOS_MESSAGE_TYPES (PAXOS_RESIGNED + 1)
 
@@ -98,36 +109,42 @@ enum paxos_message_type {
 
 enum {
     PAXOS_F_LEADER = 1, /* NACK: I lead, at ballot `promised` */
-    PAXOS_F_LEASE  = 2, /* NACK: bound by a lease or by a leader that is alive, ask again later */
+    PAXOS_F_LEASE = 2,  /* NACK: bound by a lease or by a leader that is alive, ask again later */
     PAXOS_F_BEHIND = 4, /* NACK: you are behind my chosen watermark: fetch first */
-    PAXOS_F_GAP    = 8, /* NACK: accepts must come in order; position is the first I miss */
-    PAXOS_F_STREAM = 16, /* LEARN: the accepts that follow it are on their way, so do not ask for them */
+    PAXOS_F_GAP = 8,    /* NACK: accepts must come in order; position is the first I miss */
+    PAXOS_F_STREAM =
+        16, /* LEARN: the accepts that follow it are on their way, so do not ask for them */
 };
 
 struct paxos_message {
-    uint8_t type;          /* enum paxos_message_type */
+    uint8_t type; /* enum paxos_message_type */
     uint8_t flags;
-    uint16_t from, to;     /* replica ids */
+    uint16_t from, to; /* replica ids */
     paxos_ballot ballot;
     paxos_ballot promised;
-    paxos_ballot released; /* known to lead no more, nor ever again: no lease protects it (PREVOTE.., PREPARE, NACK); or 0 */
+    paxos_ballot released; /* known to lead no more, nor ever again: no lease protects it
+                              (PREVOTE.., PREPARE, NACK); or 0 */
     uint64_t position;
     uint64_t chosen;
     uint64_t seq;
-    uint64_t mark;         /* lease mark of the sender towards the receiver (lease.h); PROMISE, ACCEPTED, CONFIRMED */
+    uint64_t mark; /* lease mark of the sender towards the receiver (lease.h); PROMISE, ACCEPTED,
+                      CONFIRMED */
     uint32_t entry_count;
-    /* Borrowed for the call. In an effect the handles are lent for the call. In an event they pass to the machine, which sets each
-     * to NULL in this array as it takes it, or releases it. */
+    /* Borrowed for the call. In an effect the handles are lent for the call. In an event they pass
+     * to the machine, which sets each to NULL in this array as it takes it, or releases it. */
     struct paxos_entry *entries;
 };
 
 enum paxos_event_type {
-    PAXOS_EV_TICK,     /* time passed; every 10 to 50 ms while anything is going on in the group, else rarely */
-    PAXOS_EV_MESSAGE,  /* message: from a peer; the handles of its entries pass to the machine */
-    PAXOS_EV_SYNCED,   /* lsn: all appends up to this one are on disk */
-    PAXOS_EV_PROPOSE,  /* only while paxos_can_propose: value, size, hash; becomes one DATA entry at paxos_next_position */
-    PAXOS_EV_READ,     /* serving leader only (else ignored): seq, rising; answered by READ_READY once a quorum confirmed this
-                        * ballot after now. A lost leadership (ROLE) answers no more reads */
+    PAXOS_EV_TICK, /* time passed; every 10 to 50 ms while anything is going on in the group, else
+                      rarely */
+    PAXOS_EV_MESSAGE, /* message: from a peer; the handles of its entries pass to the machine */
+    PAXOS_EV_SYNCED,  /* lsn: all appends up to this one are on disk */
+    PAXOS_EV_PROPOSE, /* only while paxos_can_propose: value, size, hash; becomes one DATA entry at
+                         paxos_next_position */
+    PAXOS_EV_READ, /* serving leader only (else ignored): seq, rising; answered by READ_READY once a
+                    * quorum confirmed this ballot after now. A lost leadership (ROLE) answers no
+                    * more reads */
     PAXOS_EV_CAMPAIGN, /* try to become leader now (start of a single node, operator, tests) */
     PAXOS_EV_TRANSFER, /* leader only: to = replica that should lead */
     PAXOS_EV_RESIGN,   /* leader only: step down (slow disk, shut-down) */
@@ -148,24 +165,32 @@ struct paxos_event {
 
 enum paxos_effect_type {
     PAXOS_FX_APPEND_PROMISE, /* write {promised ballot}; it is append number lsn */
-    PAXOS_FX_APPEND_ENTRY,   /* write {entry, chosen}, one record; it is append number lsn; the value is lent until RELEASE or
-                              * CHOSEN. chosen may be the entry's own position (it was learned). On recovery: restore_entry, then
-                              * restore_chosen(chosen) */
-    PAXOS_FX_APPEND_CHOSEN,  /* write {chosen}: a hint, has no lsn, needs no sync (rare: when a group goes idle) */
-    PAXOS_FX_SEND,           /* send message to message->to once all appends up to after_lsn are on disk (0: now) */
-    PAXOS_FX_CHOSEN,         /* entry is chosen and next in order; apply it if valid. take_value: the handle is yours now */
-    PAXOS_FX_RELEASE,        /* value: the machine is done with this handle */
-    PAXOS_FX_ROLE,           /* role changed: see paxos_role(), paxos_leader() */
-    PAXOS_FX_SERVING,        /* this leadership may serve: an entry of its own ballot is chosen and all below was emitted */
-    PAXOS_FX_READ_READY,     /* all reads up to seq are confirmed; serve them once applied >= position */
-    PAXOS_FX_SERVE_FETCH,    /* peer `to` wants chosen entries from `position` to `chosen`: read them from the log, send LEARN */
-    PAXOS_FX_DROPPED,        /* leadership lost: entries proposed by me at or above position may never be chosen */
+    PAXOS_FX_APPEND_ENTRY,  /* write {entry, chosen}, one record; it is append number lsn; the value
+                             * is lent until RELEASE or  CHOSEN. chosen may be the entry's own
+                             * position (it was learned). On recovery: restore_entry, then
+                             * restore_chosen(chosen) */
+    PAXOS_FX_APPEND_CHOSEN, /* write {chosen}: a hint, has no lsn, needs no sync (rare: when a group
+                               goes idle) */
+    PAXOS_FX_SEND,   /* send message to message->to once all appends up to after_lsn are on disk (0:
+                        now) */
+    PAXOS_FX_CHOSEN, /* entry is chosen and next in order; apply it if valid. take_value: the handle
+                        is yours now */
+    PAXOS_FX_RELEASE,     /* value: the machine is done with this handle */
+    PAXOS_FX_ROLE,        /* role changed: see paxos_role(), paxos_leader() */
+    PAXOS_FX_SERVING,     /* this leadership may serve: an entry of its own ballot is chosen and all
+                             below was emitted */
+    PAXOS_FX_READ_READY,  /* all reads up to seq are confirmed; serve them once applied >= position
+                           */
+    PAXOS_FX_SERVE_FETCH, /* peer `to` wants chosen entries from `position` to `chosen`: read them
+                             from the log, send LEARN */
+    PAXOS_FX_DROPPED, /* leadership lost: entries proposed by me at or above position may never be
+                         chosen */
 };
 
 struct paxos_effect {
     uint8_t type;
-    bool valid;       /* CHOSEN: DATA on its base; a NOOP is never valid */
-    bool take_value;  /* CHOSEN */
+    bool valid;      /* CHOSEN: DATA on its base; a NOOP is never valid */
+    bool take_value; /* CHOSEN */
     uint16_t to;
     uint64_t lsn;
     uint64_t after_lsn;
@@ -187,51 +212,62 @@ struct paxos_sink {
 enum paxos_role { PAXOS_FOLLOWER, PAXOS_PRECANDIDATE, PAXOS_CANDIDATE, PAXOS_LEADER };
 
 struct paxos_options {
-    uint16_t replica;                /* mine, in config */
+    uint16_t replica; /* mine, in config */
     struct paxos_config config;
-    struct lease_table *leases;      /* of this node, shared by all its groups; borrowed for the machine's life */
-    uint64_t election_timeout_ns;    /* how long without a leader's support before campaigning, plus up to as much at random */
-    uint16_t preferred;              /* replica that campaigns first in a group that never promised anything; 0: the lowest */
-    uint32_t window_entries;         /* unchosen entries in flight at most (1 to PAXOS_WINDOW_MAX) */
-    uint32_t window_bytes;           /* and their bytes (8 MiB); one entry is always allowed */
-    uint32_t retain_bytes;           /* chosen entries kept for peers that are slightly behind (4 MiB) */
+    struct lease_table
+        *leases; /* of this node, shared by all its groups; borrowed for the machine's life */
+    uint64_t election_timeout_ns; /* how long without a leader's support before campaigning, plus up
+                                     to as much at random */
+    uint16_t preferred; /* replica that campaigns first in a group that never promised anything; 0:
+                           the lowest */
+    uint32_t window_entries; /* unchosen entries in flight at most (1 to PAXOS_WINDOW_MAX) */
+    uint32_t window_bytes;   /* and their bytes (8 MiB); one entry is always allowed */
+    uint32_t retain_bytes;   /* chosen entries kept for peers that are slightly behind (4 MiB) */
 };
 
-/* The machine. The fields are private to src/paxos (the explorer copies it whole, so it holds no pointers into itself; `ring` is
- * the caller's memory). */
+/* The machine. The fields are private to src/paxos (the explorer copies it whole, so it holds no
+ * pointers into itself; `ring` is the caller's memory). */
 struct paxos;
 
-/* Memory is the caller's: paxos_size() bytes for the machine, and a ring of slots that can be replaced by a larger one at any
- * time between steps. Before each step, while paxos_ring_wanted(px) > the present capacity, give a larger one (power of two). */
+/* Memory is the caller's: paxos_size() bytes for the machine, and a ring of slots that can be
+ * replaced by a larger one at any time between steps. Before each step, while paxos_ring_wanted(px)
+ * > the present capacity, give a larger one (power of two). */
 size_t paxos_size(void);
 struct paxos_slot;
 size_t paxos_slot_size(void);
-void paxos_init(struct paxos *px, const struct paxos_options *options, struct paxos_slot *ring, uint32_t capacity);
-/* Capacity (a power of two) with which the next event fits; ev NULL: what is held now. At most paxos_ring_max. A ring smaller
- * than that is never unsafe: what finds no room is refused, and repeated by its sender. */
+void paxos_init(struct paxos *px, const struct paxos_options *options, struct paxos_slot *ring,
+                uint32_t capacity);
+/* Capacity (a power of two) with which the next event fits; ev NULL: what is held now. At most
+ * paxos_ring_max. A ring smaller than that is never unsafe: what finds no room is refused, and
+ * repeated by its sender. */
 uint32_t paxos_ring_wanted(const struct paxos *px, const struct paxos_event *ev);
 uint32_t paxos_ring_max(const struct paxos_options *options);
 /* Moves to a larger ring; returns the old one, for the caller to free. */
 struct paxos_slot *paxos_ring_replace(struct paxos *px, struct paxos_slot *ring, uint32_t capacity);
 
-/* Recovery, between paxos_init and paxos_start, in log order. `restore_applied` first: what the engine has on disk. An entry at or
- * below the applied position is ignored (its handle is released through `sink`). restore_chosen: a hint from the log, true of the
- * entries restored before it; the machine emits CHOSEN for what it covers during paxos_start. */
+/* Recovery, between paxos_init and paxos_start, in log order. `restore_applied` first: what the
+ * engine has on disk. An entry at or below the applied position is ignored (its handle is released
+ * through `sink`). restore_chosen: a hint from the log, true of the entries restored before it; the
+ * machine emits CHOSEN for what it covers during paxos_start. */
 void paxos_restore_applied(struct paxos *px, uint64_t position, struct paxos_id last_valid);
 void paxos_restore_promise(struct paxos *px, paxos_ballot promised);
-/* Takes the entry's handle. Emits CHOSEN for what hints cover already if room is short; before it, while
- * paxos_restore_ring_wanted > the present capacity, give a larger ring. */
-void paxos_restore_entry(struct paxos *px, const struct paxos_entry *entry, const struct paxos_sink *sink);
+/* Takes the entry's handle. Emits CHOSEN for what hints cover already if room is short; before it,
+ * while paxos_restore_ring_wanted > the present capacity, give a larger ring. */
+void paxos_restore_entry(struct paxos *px, const struct paxos_entry *entry,
+                         const struct paxos_sink *sink);
 uint32_t paxos_restore_ring_wanted(const struct paxos *px, uint64_t position);
 void paxos_restore_chosen(struct paxos *px, uint64_t chosen);
-/* May be called repeatedly during recovery too, to emit CHOSEN for a restored prefix so that the ring stays small. */
+/* May be called repeatedly during recovery too, to emit CHOSEN for a restored prefix so that the
+ * ring stays small. */
 void paxos_restore_emit(struct paxos *px, const struct paxos_sink *sink);
 /* After it the machine takes part. lsn_base: appends are numbered from lsn_base + 1. */
-void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_base, const struct paxos_sink *sink);
+void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_base,
+                 const struct paxos_sink *sink);
 
-/* The node installed a snapshot of the group's state at `position` (chosen): jump there, releasing what is below. Ignored if that is
- * not ahead. Only outside paxos_step. */
-void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_valid, const struct paxos_sink *sink);
+/* The node installed a snapshot of the group's state at `position` (chosen): jump there, releasing
+ * what is below. Ignored if that is not ahead. Only outside paxos_step. */
+void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_valid,
+                     const struct paxos_sink *sink);
 
 /* The one entrance. Hostile or stale messages are ignored or nacked; they never assert. */
 void paxos_step(struct paxos *px, const struct paxos_event *ev, const struct paxos_sink *sink);
@@ -241,14 +277,17 @@ void paxos_deinit(struct paxos *px, const struct paxos_sink *sink);
 
 /* Views of the state. */
 enum paxos_role paxos_role(const struct paxos *px);
-bool paxos_serving(const struct paxos *px);             /* leader, and SERVING was emitted */
-bool paxos_can_propose(const struct paxos *px, uint32_t size); /* serving, window not full, no transfer under way */
-uint64_t paxos_next_position(const struct paxos *px);   /* where the next PROPOSE will go */
-uint16_t paxos_leader(const struct paxos *px);          /* replica id of the leader as far as known; 0: unknown */
+bool paxos_serving(const struct paxos *px); /* leader, and SERVING was emitted */
+bool paxos_can_propose(const struct paxos *px,
+                       uint32_t size); /* serving, window not full, no transfer under way */
+uint64_t paxos_next_position(const struct paxos *px); /* where the next PROPOSE will go */
+uint16_t
+paxos_leader(const struct paxos *px); /* replica id of the leader as far as known; 0: unknown */
 paxos_ballot paxos_promised(const struct paxos *px);
 uint64_t paxos_chosen(const struct paxos *px);
 struct paxos_id paxos_last_valid(const struct paxos *px); /* at paxos_chosen */
-/* Until when (lease clock) this leader may answer reads alone; 0: not. Compare with a clock read AFTER the read (PROTOCOLS 1.4). */
+/* Until when (lease clock) this leader may answer reads alone; 0: not. Compare with a clock read
+ * AFTER the read (PROTOCOLS 1.4). */
 uint64_t paxos_lease_end(const struct paxos *px);
 /* Highest position peer `replica` is known to have accepted (leader only; for status). */
 uint64_t paxos_match(const struct paxos *px, uint16_t replica);

@@ -1,18 +1,25 @@
-/* Reads that need no log entry: a round of confirmations (ReadIndex; Ongaro 2014, section 6.4), or a lease.
+/* Reads that need no log entry: a round of confirmations (ReadIndex; Ongaro 2014, section 6.4), or
+ * a lease.
  *
- * One round serves all reads that arrived before it began; those that come later wait for the next (PROTOCOLS 1.4). A lease's end
- * is only computed here: whoever uses it compares it with a clock read after the read. */
+ * One round serves all reads that arrived before it began; those that come later wait for the next
+ * (PROTOCOLS 1.4). A lease's end is only computed here: whoever uses it compares it with a clock
+ * read after the read. */
 #include "paxos/internal.h"
 
-/* The time up to which a quorum supports me: each member's support ends sometime, mine never (P8, L3). */
+/* The time up to which a quorum supports me: each member's support ends sometime, mine never (P8,
+ * L3). */
 uint64_t read_support_end(const struct paxos *px)
 {
     uint64_t end[PAXOS_MEMBERS_MAX];
     ASSERT(px->role == PAXOS_LEADER);
     for (int i = 0; i < px->opt.config.count; i++) {
         const struct paxos_peer *peer = &px->peer[i];
-        if (i == px->self) end[i] = UINT64_MAX;
-        else end[i] = peer->marked ? lease_supported_until(px->opt.leases, px->opt.config.member[i].node, peer->mark) : 0;
+        if (i == px->self)
+            end[i] = UINT64_MAX;
+        else
+            end[i] = peer->marked ? lease_supported_until(px->opt.leases,
+                                                          px->opt.config.member[i].node, peer->mark)
+                                  : 0;
     }
     uint32_t quorum = paxos_quorum_accept(&px->opt.config);
     if (MUTANT(MUTANT_LEASE_MINORITY)) quorum -= 1;
@@ -25,25 +32,32 @@ static void confirm_ask(struct turn *t)
     for (int i = 0; i < px->opt.config.count; i++)
         if (i != px->self && !(px->confirms >> i & 1))
             turn_send(t, px->opt.config.member[i].replica, 0,
-                      (struct paxos_message){.type = PAXOS_CONFIRM, .ballot = px->ballot, .seq = px->round, .chosen = px->chosen});
+                      (struct paxos_message){.type = PAXOS_CONFIRM,
+                                             .ballot = px->ballot,
+                                             .seq = px->round,
+                                             .chosen = px->chosen});
     px->round_ask_at = t->now + px->opt.election_timeout_ns / 8;
 }
 
 static void round_close_if_confirmed(struct turn *t)
 {
     struct paxos *px = t->px;
-    if (!px->round_open || paxos_count(px->confirms) < paxos_quorum_prepare(&px->opt.config)) return;
+    if (!px->round_open || paxos_count(px->confirms) < paxos_quorum_prepare(&px->opt.config))
+        return;
 
     px->round_open = false;
     if (px->quorum_at < px->round_started) px->quorum_at = px->round_started;
     if (px->round_seq > px->read_done) {
         px->read_done = px->round_seq;
-        turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_READ_READY, .seq = px->round_seq, .position = px->round_position});
+        turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_READ_READY,
+                                           .seq = px->round_seq,
+                                           .position = px->round_position});
     }
     if (px->read_wanted > px->read_done) read_start(t);
 }
 
-/* Opens a round for all reads that wait. The position is taken now: all that was answered before these reads came is below it. */
+/* Opens a round for all reads that wait. The position is taken now: all that was answered before
+ * these reads came is below it. */
 void read_start(struct turn *t)
 {
     struct paxos *px = t->px;
@@ -77,14 +91,21 @@ void read_on_confirm(struct turn *t, const struct paxos_message *m)
     if (m->ballot != px->promised) {
         if (m->ballot < px->promised)
             turn_send(t, m->from, paxos_after(px),
-                      (struct paxos_message){.type = PAXOS_NACK, .ballot = m->ballot, .promised = px->promised,
-                                             .position = px->chosen, .chosen = px->chosen});
+                      (struct paxos_message){.type = PAXOS_NACK,
+                                             .ballot = m->ballot,
+                                             .promised = px->promised,
+                                             .position = px->chosen,
+                                             .chosen = px->chosen});
         return;
     }
     election_follow(t, m->from, m->ballot);
-    turn_send(t, m->from, paxos_after(px),
-              (struct paxos_message){.type = PAXOS_CONFIRMED, .ballot = m->ballot, .seq = m->seq, .chosen = px->chosen,
-                                     .mark = lease_mark(px->opt.leases, paxos_node_of(px, m->from))});
+    turn_send(
+        t, m->from, paxos_after(px),
+        (struct paxos_message){.type = PAXOS_CONFIRMED,
+                               .ballot = m->ballot,
+                               .seq = m->seq,
+                               .chosen = px->chosen,
+                               .mark = lease_mark(px->opt.leases, paxos_node_of(px, m->from))});
     catchup_heard(t, m->from, m->chosen, false);
 }
 
@@ -103,8 +124,9 @@ void read_on_confirmed(struct turn *t, const struct paxos_message *m)
     round_close_if_confirmed(t);
 }
 
-/* Quorum check: a leader that has had no quorum's support for a lease and an election timeout gives up, for it cannot know how
- * long others have been waiting. Support lost because a peer promised other groups away comes back by asking. */
+/* Quorum check: a leader that has had no quorum's support for a lease and an election timeout gives
+ * up, for it cannot know how long others have been waiting. Support lost because a peer promised
+ * other groups away comes back by asking. */
 void read_tick(struct turn *t)
 {
     struct paxos *px = t->px;

@@ -1,5 +1,5 @@
-/* The slots of one group's log in memory: who owns which value, what is retained, and the one place where an entry becomes
- * chosen. See the picture in internal.h. */
+/* The slots of one group's log in memory: who owns which value, what is retained, and the one place
+ * where an entry becomes chosen. See the picture in internal.h. */
 #include "paxos/internal.h"
 
 #include <string.h>
@@ -18,8 +18,9 @@ struct paxos_entry *ring_entry(const struct paxos *px, uint64_t position)
     return e->position ? e : NULL;
 }
 
-/* The leader has at most `window` data entries and one barrier above what is chosen, and a follower hears of each choice before
- * it is sent what this lets in; so more than that is never needed (docs/PAXOS.md, P12). */
+/* The leader has at most `window` data entries and one barrier above what is chosen, and a follower
+ * hears of each choice before it is sent what this lets in; so more than that is never needed
+ * (docs/PAXOS.md, P12). */
 uint64_t ring_limit(const struct paxos *px)
 {
     return px->chosen + px->opt.window_entries + 2;
@@ -80,8 +81,9 @@ void ring_accept(struct turn *t, struct paxos_entry *e, uint64_t chosen)
     px->inflight_bytes += s->entry.size;
     s->lsn = ++px->lsn;
     if (s->entry.position > px->last) px->last = s->entry.position;
-    turn_emit(t, (struct paxos_effect){
-                     .type = PAXOS_FX_APPEND_ENTRY, .lsn = s->lsn, .entry = &s->entry, .chosen = chosen});
+    turn_emit(
+        t, (struct paxos_effect){
+               .type = PAXOS_FX_APPEND_ENTRY, .lsn = s->lsn, .entry = &s->entry, .chosen = chosen});
     ring_release(t, old);
 }
 
@@ -90,7 +92,8 @@ void ring_hold(struct turn *t, struct paxos_entry *e)
     struct paxos_slot *s = ring_at(t->px, e->position);
     ASSERT(e->position > t->px->chosen);
     bool keep = s->pending.position && s->pending.ballot >= e->ballot;
-    if (MUTANT(MUTANT_LOWEST_BALLOT_WINS)) keep = s->pending.position && s->pending.ballot <= e->ballot;
+    if (MUTANT(MUTANT_LOWEST_BALLOT_WINS))
+        keep = s->pending.position && s->pending.ballot <= e->ballot;
     if (keep) return; /* the caller releases e */
 
     pending_drop(t, s);
@@ -103,8 +106,9 @@ void ring_clear_pending(struct turn *t)
     for (uint32_t i = 0; i < t->px->capacity; i++) pending_drop(t, &t->px->ring[i]);
 }
 
-/* The one place where an entry becomes chosen. Validity is a function of the chosen entries below alone, hence the same on every
- * replica: that is the effect chain (PROTOCOLS 0.1; Zab's primary order, Junqueira et al., DSN 2011, by another road). */
+/* The one place where an entry becomes chosen. Validity is a function of the chosen entries below
+ * alone, hence the same on every replica: that is the effect chain (PROTOCOLS 0.1; Zab's primary
+ * order, Junqueira et al., DSN 2011, by another road). */
 void ring_choose(struct turn *t)
 {
     struct paxos *px = t->px;
@@ -114,7 +118,8 @@ void ring_choose(struct turn *t)
     ASSERT(px->inflight_bytes >= e->size);
 
     pending_drop(t, s);
-    bool valid = e->kind == PAXOS_DATA && e->base.position == px->last_valid.position && e->base.born == px->last_valid.born;
+    bool valid = e->kind == PAXOS_DATA && e->base.position == px->last_valid.position &&
+                 e->base.born == px->last_valid.born;
     if (MUTANT(MUTANT_IGNORE_BASE)) valid = e->kind == PAXOS_DATA;
     if (valid) px->last_valid = (struct paxos_id){e->position, e->born};
     px->chosen += 1;
@@ -123,7 +128,10 @@ void ring_choose(struct turn *t)
     px->inflight_bytes -= e->size;
 
     bool retain = px->role == PAXOS_LEADER;
-    turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_CHOSEN, .entry = e, .valid = valid, .position = e->position,
+    turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_CHOSEN,
+                                       .entry = e,
+                                       .valid = valid,
+                                       .position = e->position,
                                        .take_value = !retain && e->value != NULL});
     if (retain) {
         px->retained_bytes += e->size;
@@ -139,10 +147,13 @@ void ring_trim(struct turn *t)
     struct paxos *px = t->px;
     uint64_t needed = px->chosen;
     for (int i = 0; px->role == PAXOS_LEADER && i < px->opt.config.count; i++)
-        if (i != px->self && px->peer[i].live && px->peer[i].match < needed) needed = px->peer[i].match;
+        if (i != px->self && px->peer[i].live && px->peer[i].match < needed)
+            needed = px->peer[i].match;
 
-    uint64_t most = px->opt.window_entries + 4; /* so that a full window always fits beside what is retained */
-    while (px->floor < px->chosen && (px->floor < needed || px->retained_bytes > px->opt.retain_bytes ||
-                                      px->chosen - px->floor > most))
+    uint64_t most =
+        px->opt.window_entries + 4; /* so that a full window always fits beside what is retained */
+    while (px->floor < px->chosen &&
+           (px->floor < needed || px->retained_bytes > px->opt.retain_bytes ||
+            px->chosen - px->floor > most))
         floor_raise(t);
 }

@@ -451,7 +451,7 @@ static void link_calm(struct sim *s, uint32_t from, uint32_t to)
     struct world_link *l = world_link(s->w, from, to);
     bool far = from < s->nodes && to < s->nodes;
     l->latency_ns = far ? s->latency_ns : 50 * MICROSECOND;
-    l->jitter_ns = 2 * l->latency_ns;
+    l->jitter_ns = l->latency_ns;
     l->ns_per_kib = 1000;
 }
 

@@ -62,7 +62,7 @@ static void draw_knobs(struct sim *s)
     c->heartbeat_ms = (uint32_t)(beat / PICK(s, 4, 8, 10));
     c->drift_ppm = (uint32_t)PICK(s, 5000, 5000, 20000, 100000);
     s->drift_ppm = s->options.drift_ppm ? s->options.drift_ppm : (int32_t)c->drift_ppm;
-    s->latency_ns = draw(s, 0, 2) ? 50 * MICROSECOND : draw(s, 1, c->election_ms / 16) * MILLISECOND;
+    s->latency_ns = draw(s, 0, 2) ? 50 * MICROSECOND : draw(s, 1, c->election_ms < 640 ? c->election_ms / 16 : 40) * MILLISECOND;
     s->write_ns = PICK(s, 80 * MICROSECOND, 80 * MICROSECOND, MILLISECOND, 8 * MILLISECOND);
     s->result->cover.quorum_reads += c->read_mode == NODE_READ_QUORUM;
     s->result->cover.one_node += s->nodes == 1;

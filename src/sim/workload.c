@@ -565,7 +565,9 @@ struct workload *workload_new(struct sim *s)
     objects_draw(l);
     l->clients = (uint32_t)draw(l, 2, 9);
     l->think_ns = draw(l, 2, 40) * MILLISECOND;
-    l->timeout_ns = draw(l, 300, 3000) * MILLISECOND;
+    /* The impatient are free to ask the next leader while the last one still thinks that it leads. */
+    static const uint64_t patience_ms[] = {50, 100, 200, 500, 3000};
+    l->timeout_ns = patience_ms[draw(l, 0, 4)] * MILLISECOND;
     l->breadth_ppm = (uint32_t)draw(l, 0, 400000);
     l->pipeline_ppm = draw(l, 0, 1) ? (uint32_t)draw(l, 0, 400000) : 0;
     for (uint32_t i = 0; i < l->clients; i++) l->client[i] = (struct client){.l = l, .id = i, .resp3 = draw(l, 0, 1), .reader = i % 3 == 2};

@@ -497,7 +497,8 @@ enum log_open_result log_open(struct io *io, const struct log_options *options,
     }
     snprintf(error, error_size, "%s", e ? s.message : "");
     if (!e && s.torn)
-        snprintf(error, error_size, "the log's torn tail behind lsn %llu was cut (never acknowledged)",
+        snprintf(error, error_size,
+                 "the log's torn tail behind lsn %llu was cut (never acknowledged)",
                  (unsigned long long)s.end.lsn);
     scan_deinit(&s);
     if (e) {

@@ -62,8 +62,8 @@ enum log_open_result {
  * `each` (borrowed for the call); beats are left out. Records may come again further on, with all
  * their fields, where the log moved them to its tail; so within a group positions need not rise. On
  * failure *out is NULL (records of a sound beginning may have been replayed), and `error` has one
- * line that says what and where (segment, offset) and what to do. On success `error` is empty, or has
- * a line for the operator: a torn tail was cut. */
+ * line that says what and where (segment, offset) and what to do. On success `error` is empty, or
+ * has a line for the operator: a torn tail was cut. */
 enum log_open_result log_open(struct io *io, const struct log_options *options,
                               void (*each)(void *ctx, const struct log_record *), void *each_ctx,
                               struct log **out, char *error, size_t error_size);

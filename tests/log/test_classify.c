@@ -220,7 +220,8 @@ TEST(each_kind_of_damage_is_told_from_a_torn_write)
                      print);
         for (uint32_t k = 1; k < g.replayed_count; k++)
             assert_true(g.replayed[k].r.chosen == g.replayed[k - 1].r.chosen + 1);
-        assert_int_equal(strlen(g.error) > 0, e != LOG_OPENED);
+        /* a line for the operator: damage, or a torn tail that was cut */
+        assert_int_equal(strlen(g.error) > 0, e != LOG_OPENED || row->print == 1);
         if (!e) expect_no_header_beyond_the_cut(&g);
         rig_deinit(&g);
     }

@@ -375,6 +375,27 @@ TEST(trace_tells_the_path_and_answers_the_command)
     cluster_deinit(&c);
 }
 
+TEST(the_slow_log_has_what_took_long)
+{
+    struct cluster c;
+    struct buf reply = {0};
+    cluster_init(&c, 1, 1, 0);
+    struct client *a = client_open(&c, 0);
+    client_send(a, BYTES("CONFIG SET slowlog-log-slower-than 500000\r\nSET a 1\r\nSLOWLOG LEN\r\n"));
+    client_expect(a, "+OK\r\n+OK\r\n:0\r\n");
+    client_send(a, BYTES("DEBUG SLEEP 1\r\nGET a\r\n"));
+    client_expect(a, "+OK\r\n$1\r\n1\r\n");
+    client_say(a, "SLOWLOG LEN");
+    client_expect(a, ":1\r\n");
+    client_say(a, "SLOWLOG GET");
+    struct bytes r = client_reply(a, &reply);
+    assert_true(starts(r, "*1\r\n*6\r\n:0\r\n") && contains(r, "sleep"));
+    client_send(a, BYTES("SLOWLOG RESET\r\nSLOWLOG LEN\r\n"));
+    client_expect(a, "+OK\r\n:0\r\n");
+    buf_deinit(&reply);
+    cluster_deinit(&c);
+}
+
 /* ---- limits ---- */
 
 static void say_set(struct client *c, const char *head, size_t size)

@@ -57,7 +57,8 @@ static struct packet packet_copy(const struct packet *p)
 {
     struct packet copy = *p;
     if (p->message.entry_count)
-        copy.message.entries = mem_dup(p->message.entries, p->message.entry_count * sizeof *p->message.entries);
+        copy.message.entries =
+            mem_dup(p->message.entries, p->message.entry_count * sizeof *p->message.entries);
     return copy;
 }
 
@@ -65,11 +66,13 @@ static struct packet packet_copy(const struct packet *p)
 static void net_send(struct cluster *c, struct packet p)
 {
     struct replica *from = &c->r[p.from], *to = &c->r[p.to];
-    bool lost = prng_chance(&c->prng, c->opt.drop_ppm) || from->cut_out || to->cut_in || !c->linked[p.from][p.to];
+    bool lost = prng_chance(&c->prng, c->opt.drop_ppm) || from->cut_out || to->cut_in ||
+                !c->linked[p.from][p.to];
     bool twice = prng_chance(&c->prng, c->opt.dup_ppm);
     for (int i = 0; !lost && i <= twice; i++) {
         struct packet q = packet_copy(&p);
-        q.at = c->now + c->opt.delay_min + prng_below(&c->prng, c->opt.delay_max - c->opt.delay_min + 1);
+        q.at = c->now + c->opt.delay_min +
+               prng_below(&c->prng, c->opt.delay_max - c->opt.delay_min + 1);
         if (prng_chance(&c->prng, 2000) && c->opt.drop_ppm) q.at += 400 * MS; /* very late */
         net_put(c, &q);
     }
@@ -90,7 +93,8 @@ static void apply(struct replica *r, const struct paxos_effect *fx)
     struct cluster *c = r->world;
     const struct paxos_entry *e = fx->entry;
     if (e->position != r->applied + 1) violate(c, "chosen out of order");
-    bool valid = e->kind == PAXOS_DATA && e->base.position == r->last_valid.position && e->base.born == r->last_valid.born;
+    bool valid = e->kind == PAXOS_DATA && e->base.position == r->last_valid.position &&
+                 e->base.born == r->last_valid.born;
     r->applied = e->position;
     if (valid) {
         r->state = hash_mix(r->state ^ e->hash ^ e->position);
@@ -101,7 +105,8 @@ static void apply(struct replica *r, const struct paxos_effect *fx)
     if (e->position >= POSITIONS_MAX) return;
     typeof(c->truth[0]) *truth = &c->truth[e->position];
     if (!truth->set) {
-        truth->set = true, truth->hash = e->hash, truth->born = e->born, truth->kind = e->kind, truth->state = r->state;
+        truth->set = true, truth->hash = e->hash, truth->born = e->born, truth->kind = e->kind,
+        truth->state = r->state;
         truth->valid = valid;
         c->valid += valid;
     } else if (truth->hash != e->hash || truth->born != e->born || truth->kind != e->kind) {
@@ -118,7 +123,8 @@ static void check_leases(struct replica *r)
     for (int i = 1; i <= c->opt.count; i++) {
         struct replica *o = &c->r[i];
         if (o == r || !o->up || paxos_role(o->px) != PAXOS_LEADER) continue;
-        if (paxos_promised(o->px) < paxos_promised(r->px) && paxos_lease_end(o->px) > cluster_local(c, o))
+        if (paxos_promised(o->px) < paxos_promised(r->px) &&
+            paxos_lease_end(o->px) > cluster_local(c, o))
             violate(c, "an entry was chosen while another leader held a lease");
     }
 }
@@ -136,7 +142,8 @@ static struct packet packet_of(const struct replica *r, const struct paxos_messa
 
 static void send(struct replica *r, const struct paxos_effect *fx)
 {
-    if (fx->message->to != fx->to || fx->message->from != r->id) violate(r->world, "a message with a wrong address");
+    if (fx->message->to != fx->to || fx->message->from != r->id)
+        violate(r->world, "a message with a wrong address");
     struct packet p = packet_of(r, fx->message);
     uint64_t on_disk = 0;
     for (size_t i = r->durable; i-- > 0 && !on_disk;) on_disk = r->disk[i].lsn;
@@ -157,14 +164,21 @@ static void serve_fetch(struct replica *r, const struct paxos_effect *fx)
     for (uint64_t p = fx->position; p <= fx->chosen && count < 16; p++) {
         struct paxos_entry *found = NULL;
         for (size_t i = r->records; i-- > 0 && !found;)
-            if (r->disk[i].type == RECORD_ENTRY && r->disk[i].entry.position == p) found = &r->disk[i].entry;
+            if (r->disk[i].type == RECORD_ENTRY && r->disk[i].entry.position == p)
+                found = &r->disk[i].entry;
         if (!found) violate(c, "a chosen entry is not in the log");
         if (!found) return;
-        if (c->truth[p].set && c->truth[p].hash != found->hash) violate(c, "the log holds another value than was chosen");
+        if (c->truth[p].set && c->truth[p].hash != found->hash)
+            violate(c, "the log holds another value than was chosen");
         entries[count++] = *found;
     }
-    struct paxos_message m = {.type = PAXOS_LEARN, .from = r->id, .to = fx->to, .position = fx->position - 1, .chosen = fx->chosen,
-                              .entry_count = count, .entries = entries};
+    struct paxos_message m = {.type = PAXOS_LEARN,
+                              .from = r->id,
+                              .to = fx->to,
+                              .position = fx->position - 1,
+                              .chosen = fx->chosen,
+                              .entry_count = count,
+                              .entries = entries};
     struct packet p = {.to = fx->to, .from = r->id, .type = PACKET_PAXOS, .message = m};
     p.message.entries = mem_dup(entries, count * sizeof *entries);
     net_send(c, p);
@@ -177,13 +191,19 @@ static void on_effect(void *ctx, const struct paxos_effect *fx)
     if (c->on_effect) c->on_effect(c->on_effect_ctx, r, fx);
     switch (fx->type) {
     case PAXOS_FX_APPEND_PROMISE:
-        disk_append(r, (struct record){.type = RECORD_PROMISE, .lsn = fx->lsn, .promised = fx->promised});
+        disk_append(
+            r, (struct record){.type = RECORD_PROMISE, .lsn = fx->lsn, .promised = fx->promised});
         break;
     case PAXOS_FX_APPEND_ENTRY:
-        disk_append(r, (struct record){.type = RECORD_ENTRY, .lsn = fx->lsn, .entry = *fx->entry, .chosen = fx->chosen});
+        disk_append(r, (struct record){.type = RECORD_ENTRY,
+                                       .lsn = fx->lsn,
+                                       .entry = *fx->entry,
+                                       .chosen = fx->chosen});
         break;
-    case PAXOS_FX_APPEND_CHOSEN: disk_append(r, (struct record){.type = RECORD_CHOSEN, .chosen = fx->chosen}); break;
-    case PAXOS_FX_SEND:          send(r, fx); break;
+    case PAXOS_FX_APPEND_CHOSEN:
+        disk_append(r, (struct record){.type = RECORD_CHOSEN, .chosen = fx->chosen});
+        break;
+    case PAXOS_FX_SEND: send(r, fx); break;
     case PAXOS_FX_CHOSEN:
         apply(r, fx);
         if (r->px->started && paxos_role(r->px) == PAXOS_LEADER) {
@@ -196,7 +216,8 @@ static void on_effect(void *ctx, const struct paxos_effect *fx)
     case PAXOS_FX_SERVING: c->leaders += 1; break;
     case PAXOS_FX_READ_READY:
         for (uint64_t s = r->reads_done + 1; s <= fx->seq; s++)
-            if (r->read_floor[s % 64] > fx->position) violate(c, "a confirmed read misses a write that was answered before it");
+            if (r->read_floor[s % 64] > fx->position)
+                violate(c, "a confirmed read misses a write that was answered before it");
         r->reads_done = fx->seq;
         break;
     case PAXOS_FX_SERVE_FETCH: serve_fetch(r, fx); break;
@@ -223,7 +244,8 @@ void cluster_step(struct cluster *c, uint16_t id, struct paxos_event ev)
     paxos_step(r->px, &ev, &sink);
     paxos_check(r->px);
     if (r->sync_at == 0 && r->durable < r->records) {
-        r->sync_at = c->now + c->opt.sync_min + prng_below(&c->prng, c->opt.sync_max - c->opt.sync_min + 1);
+        r->sync_at =
+            c->now + c->opt.sync_min + prng_below(&c->prng, c->opt.sync_max - c->opt.sync_min + 1);
         r->sync_to = r->records;
     }
 }
@@ -244,12 +266,16 @@ static void synced(struct cluster *c, struct replica *r)
     size_t waits = r->waits;
     r->wait = NULL, r->waits = 0;
     for (size_t i = 0; i < waits; i++) {
-        if (wait[i].after_lsn <= lsn) net_send(c, wait[i].packet);
-        else wait[kept++] = wait[i];
+        if (wait[i].after_lsn <= lsn)
+            net_send(c, wait[i].packet);
+        else
+            wait[kept++] = wait[i];
     }
     r->wait = wait, r->waits = kept;
-    if (lsn) cluster_step(c, r->id, (struct paxos_event){.type = PAXOS_EV_SYNCED, .lsn = lsn});
-    else if (r->durable < r->records) r->sync_at = c->now + c->opt.sync_min, r->sync_to = r->records;
+    if (lsn)
+        cluster_step(c, r->id, (struct paxos_event){.type = PAXOS_EV_SYNCED, .lsn = lsn});
+    else if (r->durable < r->records)
+        r->sync_at = c->now + c->opt.sync_min, r->sync_to = r->records;
 }
 
 static void restore(struct cluster *c, struct replica *r, const struct paxos_sink *sink)
@@ -264,7 +290,8 @@ static void restore(struct cluster *c, struct replica *r, const struct paxos_sin
             if (e.value) e.value = handle_new(c, (uint64_t)(uintptr_t)e.value);
             uint32_t wanted = paxos_restore_ring_wanted(r->px, e.position);
             if (wanted > r->capacity) {
-                free(paxos_ring_replace(r->px, r->ring = mem_alloc(wanted * paxos_slot_size()), wanted));
+                free(paxos_ring_replace(r->px, r->ring = mem_alloc(wanted * paxos_slot_size()),
+                                        wanted));
                 r->capacity = wanted;
             }
             paxos_restore_entry(r->px, &e, sink);
@@ -279,10 +306,16 @@ void cluster_start(struct cluster *c, uint16_t id)
     struct replica *r = &c->r[id];
     struct paxos_sink sink = sink_of(r);
     if (r->up) return;
-    struct paxos_options o = {.replica = id, .leases = &r->leases, .election_timeout_ns = TIMEOUT, .preferred = 1,
-                              .window_entries = c->opt.window, .window_bytes = 1 << 20, .retain_bytes = c->opt.retain_bytes,
+    struct paxos_options o = {.replica = id,
+                              .leases = &r->leases,
+                              .election_timeout_ns = TIMEOUT,
+                              .preferred = 1,
+                              .window_entries = c->opt.window,
+                              .window_bytes = 1 << 20,
+                              .retain_bytes = c->opt.retain_bytes,
                               .config.count = (uint8_t)c->opt.count};
-    for (int i = 1; i <= c->opt.count; i++) o.config.member[i - 1] = (struct paxos_member){(uint16_t)i, (uint16_t)i};
+    for (int i = 1; i <= c->opt.count; i++)
+        o.config.member[i - 1] = (struct paxos_member){(uint16_t)i, (uint16_t)i};
     uint64_t now = cluster_local(c, r);
     r->incarnation += 1;
     lease_init(&r->leases, id, r->incarnation, LEASE, EPSILON, now, !r->ever);
@@ -296,7 +329,8 @@ void cluster_start(struct cluster *c, uint16_t id)
     r->lsn = 0;
     for (size_t i = 0; i < r->records; i++) r->disk[i].lsn = r->disk[i].lsn ? ++r->lsn : 0;
     paxos_start(r->px, now, prng_u64(&c->prng), r->lsn, &sink);
-    if (paxos_promised(r->px) < r->promise_seen) violate(c, "a promise was forgotten over a restart");
+    if (paxos_promised(r->px) < r->promise_seen)
+        violate(c, "a promise was forgotten over a restart");
     if (r->durable < r->records) r->sync_at = c->now + c->opt.sync_min, r->sync_to = r->records;
     cluster_step(c, id, (struct paxos_event){.type = PAXOS_EV_TICK});
 }
@@ -331,7 +365,8 @@ struct cluster *cluster_new(const struct cluster_options *opt)
         struct replica *r = &c->r[i];
         r->world = c;
         r->id = (uint16_t)i;
-        r->rate = 1.0 + ((double)prng_below(&c->prng, 2 * opt->drift_ppm + 1) - opt->drift_ppm) * 1e-6;
+        r->rate =
+            1.0 + ((double)prng_below(&c->prng, 2 * opt->drift_ppm + 1) - opt->drift_ppm) * 1e-6;
         r->skew = (int64_t)(prng_below(&c->prng, 1000) * MS);
         cluster_start(c, (uint16_t)i);
     }
@@ -346,7 +381,10 @@ void cluster_free(struct cluster *c)
     }
     for (size_t i = 0; i < c->net_count; i++)
         if (c->net[i].message.entry_count) free(c->net[i].message.entries);
-    if (c->handles) fprintf(stderr, "cluster: %llu handles were never given back\n", (unsigned long long)c->handles), abort();
+    if (c->handles)
+        fprintf(stderr, "cluster: %llu handles were never given back\n",
+                (unsigned long long)c->handles),
+            abort();
     free(c->net);
     free(c);
 }
@@ -356,7 +394,9 @@ static void deliver(struct cluster *c, struct packet p)
     struct replica *r = &c->r[p.to];
     uint64_t now = cluster_local(c, r);
     if (r->up && !r->cut_in && p.type == PACKET_HEARTBEAT) {
-        struct packet a = {.to = p.from, .from = p.to, .type = PACKET_ANSWER,
+        struct packet a = {.to = p.from,
+                           .from = p.to,
+                           .type = PACKET_ANSWER,
                            .answer = lease_on_heartbeat(&r->leases, p.from, &p.heartbeat, now)};
         net_send(c, a);
     } else if (r->up && !r->cut_in && p.type == PACKET_ANSWER) {
@@ -366,7 +406,8 @@ static void deliver(struct cluster *c, struct packet p)
             uint64_t value = (uint64_t)(uintptr_t)p.message.entries[i].value;
             p.message.entries[i].value = value ? handle_new(c, value) : NULL;
         }
-        cluster_step(c, p.to, (struct paxos_event){.type = PAXOS_EV_MESSAGE, .message = &p.message});
+        cluster_step(c, p.to,
+                     (struct paxos_event){.type = PAXOS_EV_MESSAGE, .message = &p.message});
     }
     if (p.message.entry_count) free(p.message.entries);
 }
@@ -377,7 +418,9 @@ bool cluster_propose(struct cluster *c, uint16_t id)
     if (!r->up || !paxos_can_propose(r->px, 100)) return false;
     uint64_t v = c->next_value++;
     c->proposed += 1;
-    cluster_step(c, id, (struct paxos_event){.type = PAXOS_EV_PROPOSE, .value = handle_new(c, v), .size = 100, .hash = v});
+    cluster_step(c, id,
+                 (struct paxos_event){
+                     .type = PAXOS_EV_PROPOSE, .value = handle_new(c, v), .size = 100, .hash = v});
     return true;
 }
 
@@ -387,7 +430,8 @@ void cluster_read(struct cluster *c, uint16_t id)
     if (!r->up || !paxos_serving(r->px) || r->read_seq - r->reads_done >= 60) return;
     if (paxos_lease_end(r->px) > cluster_local(c, r)) {
         r->lease_reads += 1;
-        if (r->applied < c->chosen_max) violate(c, "a read under a lease misses a write that was answered before it");
+        if (r->applied < c->chosen_max)
+            violate(c, "a read under a lease misses a write that was answered before it");
     }
     r->read_seq += 1;
     r->read_floor[r->read_seq % 64] = c->chosen_max;
@@ -404,7 +448,9 @@ static void tick(struct cluster *c)
         if (c->now / MS % 50 < 10)
             for (int k = 1; k <= c->opt.count; k++) {
                 if (k == i) continue;
-                struct packet p = {.to = (uint16_t)k, .from = (uint16_t)i, .type = PACKET_HEARTBEAT,
+                struct packet p = {.to = (uint16_t)k,
+                                   .from = (uint16_t)i,
+                                   .type = PACKET_HEARTBEAT,
                                    .heartbeat = lease_send(&r->leases, (uint16_t)k, now)};
                 net_send(c, p);
             }
@@ -426,7 +472,8 @@ void cluster_run(struct cluster *c, uint64_t ns, uint64_t propose_every)
         for (size_t i = 0; i < c->net_count; i++)
             if (c->net[i].at < at) at = c->net[i].at, packet = i;
         for (int i = 1; i <= c->opt.count; i++)
-            if (c->r[i].up && c->r[i].sync_at && c->r[i].sync_at < at) at = c->r[i].sync_at, disk = (uint16_t)i;
+            if (c->r[i].up && c->r[i].sync_at && c->r[i].sync_at < at)
+                at = c->r[i].sync_at, disk = (uint16_t)i;
         if (at > c->now) c->now = at;
         if (disk) {
             synced(c, &c->r[disk]);

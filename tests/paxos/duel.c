@@ -39,7 +39,8 @@ bool lease_duel(uint64_t seed, uint32_t ppm)
         struct lease_answer a = lease_on_heartbeat(&granter, 1, &hb, read_clock(&cg, now));
         now += prng_below(&r, 3) ? prng_below(&r, L / 1000) : prng_below(&r, L / 2);
         lease_on_answer(&holder, 2, &a, read_clock(&ch, now));
-        if (prng_below(&r, 8) == 0) { /* the granter restarts; the group's promise is on its disk, so is the mark's incarnation not */
+        if (prng_below(&r, 8) == 0) { /* the granter restarts; the group's promise is on its disk,
+                                         so is the mark's incarnation not */
             incarnation += 1;
             lease_init(&granter, 2, incarnation, L, 5000, read_clock(&cg, now), false);
         }
@@ -49,7 +50,8 @@ bool lease_duel(uint64_t seed, uint32_t ppm)
         uint64_t left = (uint64_t)((double)(until - local) / ch.rate);
         for (uint64_t back = 1000; back < left; back *= 4) {
             uint64_t then = now + left - back;
-            if (until > read_clock(&ch, then) && lease_allows(&granter, 1, read_clock(&cg, then))) return true;
+            if (until > read_clock(&ch, then) && lease_allows(&granter, 1, read_clock(&cg, then)))
+                return true;
         }
         now += prng_below(&r, L / 4);
     }

@@ -1,27 +1,32 @@
 /* The explorer: breadth-first search over the real paxos_step.
  *
- * A world is three replicas (machine, ring, lease rows, disk), a network and a few budgets. Its successors are all that may happen
- * next: any message in the network is delivered (or, from a budget, delivered and kept: a duplicate), a log write completes, a
- * replica crashes, keeping any prefix of what was not on disk, and restarts; a replica campaigns; a leader proposes. A message that
- * is never delivered is lost. So all orders, losses and delays are covered within the bounds. With --leases there is also time:
- * it passes by one unit, heartbeats are sent and answered (as messages, so they too arrive late or never), and leaders hand over
- * or resign.
+ * A world is three replicas (machine, ring, lease rows, disk), a network and a few budgets. Its
+ * successors are all that may happen next: any message in the network is delivered (or, from a
+ * budget, delivered and kept: a duplicate), a log write completes, a replica crashes, keeping any
+ * prefix of what was not on disk, and restarts; a replica campaigns; a leader proposes. A message
+ * that is never delivered is lost. So all orders, losses and delays are covered within the bounds.
+ * With --leases there is also time: it passes by one unit, heartbeats are sent and answered (as
+ * messages, so they too arrive late or never), and leaders hand over or resign.
  *
  * Checked in every world: P-numbers are those of docs/PAXOS.md.
- *   one value per ballot and position (P3); what anybody takes as chosen was accepted by a majority, on disk, at one ballot, and
- *   no position has two such values (agreement); valid or not is what the fold of chosen entries says, equal on all replicas (P7);
- *   promises survive restarts (P2); no promise, accepted or prepare leaves before all appends ahead of it are on disk (P2);
- *   a leader that serves holds everything chosen (P5); nothing is chosen at one leader while another's lease runs (P8).
+ *   one value per ballot and position (P3); what anybody takes as chosen was accepted by a
+ * majority, on disk, at one ballot, and no position has two such values (agreement); valid or not
+ * is what the fold of chosen entries says, equal on all replicas (P7); promises survive restarts
+ * (P2); no promise, accepted or prepare leaves before all appends ahead of it are on disk (P2); a
+ * leader that serves holds everything chosen (P5); nothing is chosen at one leader while another's
+ * lease runs (P8).
  *
- * Bounds that keep it small, none of which hides an order of events: campaigns begin with PREPARE (the pre-vote changes nothing
- * that is checked here); refusals that carry no information but a ballot are lost; messages that their receiver can only ignore are
- * taken out; the first campaign is replica 2's (replicas differ only in the order of their ids, and the others come after or before
- * it). States are told apart by a 128-bit hash of what matters in them.
+ * Bounds that keep it small, none of which hides an order of events: campaigns begin with PREPARE
+ * (the pre-vote changes nothing that is checked here); refusals that carry no information but a
+ * ballot are lost; messages that their receiver can only ignore are taken out; the first campaign
+ * is replica 2's (replicas differ only in the order of their ids, and the others come after or
+ * before it). States are told apart by a 128-bit hash of what matters in them.
  *
- *   explorer [--ballots N] [--data N] [--crashes N] [--dups N] [--leases] [--mutant N] [--walks N] [--seed S] [--max-states N]
+ *   explorer [--ballots N] [--data N] [--crashes N] [--dups N] [--leases] [--mutant N] [--walks N]
+ * [--seed S] [--max-states N]
  *
- * --walks: random paths instead of breadth first, for bounds that are too wide to exhaust. Exit status: 0 nothing found, 1 found
- * (the path is printed), 2 usage or memory. */
+ * --walks: random paths instead of breadth first, for bounds that are too wide to exhaust. Exit
+ * status: 0 nothing found, 1 found (the path is printed), 2 usage or memory. */
 #include "base/prng.h"
 #include "paxos/internal.h"
 #include "paxos/msg.h"
@@ -36,8 +41,18 @@
 
 int mutant_active;
 
-enum { N = 3, RING = 16, ENTRIES = 6, NET = 40, TAIL = 12, WAITS = 12, POSITIONS = 8, ROUNDS = 5, BALLOTS = ROUNDS * N };
-#define UNIT 1000000ull /* of time; multiples of what drift arithmetic divides by */
+enum {
+    N = 3,
+    RING = 16,
+    ENTRIES = 6,
+    NET = 40,
+    TAIL = 12,
+    WAITS = 12,
+    POSITIONS = 8,
+    ROUNDS = 5,
+    BALLOTS = ROUNDS * N
+};
+#define UNIT  1000000ull /* of time; multiples of what drift arithmetic divides by */
 #define EPOCH (1000 * UNIT)
 
 enum { X_HEARTBEAT = 100, X_ANSWER };
@@ -65,7 +80,10 @@ struct xreplica {
     struct paxos_entry disk_entry[POSITIONS];
     struct xrecord tail[TAIL];
     uint32_t tail_count;
-    struct { uint64_t after; struct xmessage x; } wait[WAITS];
+    struct {
+        uint64_t after;
+        struct xmessage x;
+    } wait[WAITS];
     uint32_t wait_count;
     /* the state machine */
     uint64_t applied, fold;
@@ -79,15 +97,18 @@ struct world {
     uint64_t now;
     uint32_t campaigns, data, crashes, dups, times, beats, handovers, fetches; /* used so far */
     /* history */
-    uint64_t value[BALLOTS][POSITIONS];  /* proposed at (ballot, position): identity hash */
+    uint64_t value[BALLOTS][POSITIONS];   /* proposed at (ballot, position): identity hash */
     uint8_t accepted[BALLOTS][POSITIONS]; /* by whom, on disk */
     uint64_t truth[POSITIONS], fold[POSITIONS];
 };
 
-static struct { uint32_t ballots, data, crashes, dups, times, beats, handovers, fetches; bool leases; } bound = {2, 1, 1, 1, 0, 0, 0, 1, false};
+static struct {
+    uint32_t ballots, data, crashes, dups, times, beats, handovers, fetches;
+    bool leases;
+} bound = {2, 1, 1, 1, 0, 0, 0, 1, false};
 
-static struct world *w;              /* the world at work */
-static struct lease_table table[N];  /* its lease tables, rows loaded */
+static struct world *w;             /* the world at work */
+static struct lease_table table[N]; /* its lease tables, rows loaded */
 static const char *violation;
 static bool out_of_bounds, narrate;
 
@@ -100,7 +121,9 @@ static void violate(const char *what)
 
 static uint64_t entry_identity(const struct paxos_entry *e)
 {
-    return hash_mix(hash_mix(e->born * 31 + e->base.position) ^ hash_mix(e->base.born + e->hash * 7) ^ e->kind) | 1;
+    return hash_mix(hash_mix(e->born * 31 + e->base.position) ^
+                    hash_mix(e->base.born + e->hash * 7) ^ e->kind) |
+           1;
 }
 
 static int ballot_index(paxos_ballot b)
@@ -115,7 +138,9 @@ static int ballot_index(paxos_ballot b)
 static bool is_chosen_on_disk(const struct paxos_entry *e)
 {
     for (int b = 0; b < BALLOTS; b++)
-        if (__builtin_popcount(w->accepted[b][e->position]) * 2 > N && w->value[b][e->position] == entry_identity(e)) return true;
+        if (__builtin_popcount(w->accepted[b][e->position]) * 2 > N &&
+            w->value[b][e->position] == entry_identity(e))
+            return true;
     return false;
 }
 
@@ -124,7 +149,8 @@ static void check_agreement(uint64_t p)
     uint64_t chosen = 0;
     for (int b = 0; b < BALLOTS; b++) {
         if (__builtin_popcount(w->accepted[b][p]) * 2 <= N) continue;
-        if (chosen && chosen != w->value[b][p]) violate("agreement: two values were accepted by majorities at one position");
+        if (chosen && chosen != w->value[b][p])
+            violate("agreement: two values were accepted by majorities at one position");
         chosen = w->value[b][p];
     }
 }
@@ -157,11 +183,13 @@ static void on_append(struct xreplica *r, struct xrecord rec)
 static bool wanted(const struct paxos_message *m)
 {
     switch (m->type) {
-    case PAXOS_FETCH: /* this, or a gap, begins a catch-up; from a budget, beyond which they are lost */
+    case PAXOS_FETCH: /* this, or a gap, begins a catch-up; from a budget, beyond which they are
+                         lost */
         if (w->fetches == bound.fetches) return false;
         w->fetches += 1;
         return true;
-    case PAXOS_PREVOTE: case PAXOS_PREVOTE_OK: return false;
+    case PAXOS_PREVOTE:
+    case PAXOS_PREVOTE_OK: return false;
     case PAXOS_NACK:
         if (m->flags & PAXOS_F_BEHIND) return true;
         if (!(m->flags & PAXOS_F_GAP) || w->fetches == bound.fetches) return false;
@@ -176,25 +204,31 @@ static void describe(const struct xmessage *x)
 {
     const struct paxos_message *m = &x->m;
     if (m->type >= X_HEARTBEAT) {
-        printf("%s %u->%u sent at %llu", m->type == X_HEARTBEAT ? "heartbeat" : "answer", m->from, m->to,
-               (unsigned long long)((m->position - EPOCH) / UNIT));
+        printf("%s %u->%u sent at %llu", m->type == X_HEARTBEAT ? "heartbeat" : "answer", m->from,
+               m->to, (unsigned long long)((m->position - EPOCH) / UNIT));
         return;
     }
-    printf("%s %u->%u b=%llu.%u position=%llu chosen=%llu", paxos_message_name(m->type), m->from, m->to,
-           (unsigned long long)paxos_ballot_round(m->ballot), paxos_ballot_replica(m->ballot), (unsigned long long)m->position,
+    printf("%s %u->%u b=%llu.%u position=%llu chosen=%llu", paxos_message_name(m->type), m->from,
+           m->to, (unsigned long long)paxos_ballot_round(m->ballot),
+           paxos_ballot_replica(m->ballot), (unsigned long long)m->position,
            (unsigned long long)m->chosen);
     for (uint32_t i = 0; i < m->entry_count; i++)
-        printf(" [%llu: %s v=%llu b=%llu.%u born=%llu.%u base=%llu]", (unsigned long long)x->entry[i].position,
-               x->entry[i].kind == PAXOS_NOOP ? "noop" : "data", (unsigned long long)x->entry[i].hash,
-               (unsigned long long)paxos_ballot_round(x->entry[i].ballot), paxos_ballot_replica(x->entry[i].ballot),
-               (unsigned long long)paxos_ballot_round(x->entry[i].born), paxos_ballot_replica(x->entry[i].born),
-               (unsigned long long)x->entry[i].base.position);
+        printf(
+            " [%llu: %s v=%llu b=%llu.%u born=%llu.%u base=%llu]",
+            (unsigned long long)x->entry[i].position,
+            x->entry[i].kind == PAXOS_NOOP ? "noop" : "data", (unsigned long long)x->entry[i].hash,
+            (unsigned long long)paxos_ballot_round(x->entry[i].ballot),
+            paxos_ballot_replica(x->entry[i].ballot),
+            (unsigned long long)paxos_ballot_round(x->entry[i].born),
+            paxos_ballot_replica(x->entry[i].born), (unsigned long long)x->entry[i].base.position);
 }
 
 static void net_put(const struct xmessage *x)
 {
-    if (w->net_count == NET) out_of_bounds = true;
-    else w->net[w->net_count++] = *x;
+    if (w->net_count == NET)
+        out_of_bounds = true;
+    else
+        w->net[w->net_count++] = *x;
 }
 
 static void on_send(struct xreplica *r, const struct paxos_effect *fx)
@@ -205,7 +239,8 @@ static void on_send(struct xreplica *r, const struct paxos_effect *fx)
         out_of_bounds = true;
         return;
     }
-    bool depends = m->type == PAXOS_PREPARE || m->type == PAXOS_PROMISE || m->type == PAXOS_ACCEPTED || m->type == PAXOS_CONFIRMED;
+    bool depends = m->type == PAXOS_PREPARE || m->type == PAXOS_PROMISE ||
+                   m->type == PAXOS_ACCEPTED || m->type == PAXOS_CONFIRMED;
     if (depends && r->tail_count && fx->after_lsn < r->tail[r->tail_count - 1].lsn)
         violate("a message leaves before what it speaks of is on disk");
     struct xmessage x;
@@ -213,7 +248,8 @@ static void on_send(struct xreplica *r, const struct paxos_effect *fx)
     x.m = *m;
     x.m.entries = NULL;
     for (uint32_t i = 0; i < m->entry_count; i++) x.entry[i] = m->entries[i];
-    if (narrate) printf("      sends "), describe(&x), printf("%s\n", fx->after_lsn ? " (after sync)" : "");
+    if (narrate)
+        printf("      sends "), describe(&x), printf("%s\n", fx->after_lsn ? " (after sync)" : "");
     if (r->tail_count == 0 || fx->after_lsn < r->tail[0].lsn) {
         net_put(&x);
     } else if (r->wait_count == WAITS) {
@@ -228,27 +264,33 @@ static void on_send(struct xreplica *r, const struct paxos_effect *fx)
 static void on_chosen(struct xreplica *r, const struct paxos_effect *fx)
 {
     const struct paxos_entry *e = fx->entry;
-    if (narrate) printf("      chosen at %u: %llu v=%llu%s\n", r->px.opt.replica, (unsigned long long)e->position,
-                        (unsigned long long)e->hash, fx->valid ? " valid" : "");
+    if (narrate)
+        printf("      chosen at %u: %llu v=%llu%s\n", r->px.opt.replica,
+               (unsigned long long)e->position, (unsigned long long)e->hash,
+               fx->valid ? " valid" : "");
     if (e->position >= POSITIONS) return;
-    bool valid = e->kind == PAXOS_DATA && e->base.position == r->last_valid.position && e->base.born == r->last_valid.born;
+    bool valid = e->kind == PAXOS_DATA && e->base.position == r->last_valid.position &&
+                 e->base.born == r->last_valid.born;
     if (valid) {
         r->last_valid = (struct paxos_id){e->position, e->born};
         r->fold = hash_mix(r->fold ^ entry_identity(e));
     }
     if (e->position != r->applied + 1) violate("chosen out of order");
     r->applied = e->position;
-    if (valid != fx->valid) violate("effect chain: an entry was applied on another state than it was evaluated on");
+    if (valid != fx->valid)
+        violate("effect chain: an entry was applied on another state than it was evaluated on");
     if (!is_chosen_on_disk(e)) violate("an entry was taken as chosen that no majority has on disk");
     uint64_t *truth = &w->truth[e->position], *fold = &w->fold[e->position];
-    if (*truth && *truth != entry_identity(e)) violate("agreement: two replicas took different values as chosen");
+    if (*truth && *truth != entry_identity(e))
+        violate("agreement: two replicas took different values as chosen");
     if (*truth && *fold != r->fold) violate("states differ at one position");
     *truth = entry_identity(e);
     *fold = r->fold;
     if (r->px.role != PAXOS_LEADER || !r->px.started) return;
     for (int i = 0; i < N; i++) {
         const struct paxos *o = &w->r[i].px;
-        if (o != &r->px && o->role == PAXOS_LEADER && o->ballot < r->px.ballot && paxos_lease_end(o) > local_now())
+        if (o != &r->px && o->role == PAXOS_LEADER && o->ballot < r->px.ballot &&
+            paxos_lease_end(o) > local_now())
             violate("lease: an entry is chosen while another leader's lease runs");
     }
 }
@@ -258,7 +300,10 @@ static void on_serve_fetch(struct xreplica *r, const struct paxos_effect *fx)
 {
     struct xmessage x;
     memset(&x, 0, sizeof x);
-    x.m = (struct paxos_message){.type = PAXOS_LEARN, .from = r->px.opt.replica, .to = fx->to, .position = fx->position - 1,
+    x.m = (struct paxos_message){.type = PAXOS_LEARN,
+                                 .from = r->px.opt.replica,
+                                 .to = fx->to,
+                                 .position = fx->position - 1,
                                  .chosen = fx->chosen};
     for (uint64_t p = fx->position; p <= fx->chosen && x.m.entry_count < ENTRIES; p++) {
         const struct paxos_entry *e = &r->disk_entry[p];
@@ -270,13 +315,14 @@ static void on_serve_fetch(struct xreplica *r, const struct paxos_effect *fx)
     net_put(&x);
 }
 
-/* A leader that begins to serve holds all that was or may yet be chosen below its ballot. (Above it, others may lead already: that
- * is what leases and confirmations are for.) */
+/* A leader that begins to serve holds all that was or may yet be chosen below its ballot. (Above
+ * it, others may lead already: that is what leases and confirmations are for.) */
 static void check_complete(const struct xreplica *r)
 {
     for (uint64_t p = r->px.chosen + 1; p < POSITIONS; p++)
         for (int b = 0; b < ballot_index(r->px.ballot); b++)
-            if (__builtin_popcount(w->accepted[b][p]) * 2 > N) violate("a leader serves that lacks something chosen before it");
+            if (__builtin_popcount(w->accepted[b][p]) * 2 > N)
+                violate("a leader serves that lacks something chosen before it");
 }
 
 static void on_effect(void *ctx, const struct paxos_effect *fx)
@@ -295,12 +341,10 @@ static void on_effect(void *ctx, const struct paxos_effect *fx)
         rec.chosen = fx->chosen;
         on_append(r, rec);
         break;
-    case PAXOS_FX_SEND:        on_send(r, fx); break;
-    case PAXOS_FX_CHOSEN:      on_chosen(r, fx); break;
+    case PAXOS_FX_SEND: on_send(r, fx); break;
+    case PAXOS_FX_CHOSEN: on_chosen(r, fx); break;
     case PAXOS_FX_SERVE_FETCH: on_serve_fetch(r, fx); break;
-    case PAXOS_FX_SERVING:
-        check_complete(r);
-        break;
+    case PAXOS_FX_SERVING: check_complete(r); break;
     default: break;
     }
 }
@@ -354,12 +398,19 @@ static void do_sync(struct xreplica *r)
 
 static void boot(struct xreplica *r, uint16_t id, bool fresh)
 {
-    struct paxos_options o = {.replica = id, .leases = &table[id - 1], .election_timeout_ns = 1000000 * UNIT, .window_entries = 3,
-                              .window_bytes = 1 << 24, .retain_bytes = 1 << 24, .config.count = N};
-    for (uint16_t i = 0; i < N; i++) o.config.member[i] = (struct paxos_member){(uint16_t)(i + 1), (uint16_t)(i + 1)};
+    struct paxos_options o = {.replica = id,
+                              .leases = &table[id - 1],
+                              .election_timeout_ns = 1000000 * UNIT,
+                              .window_entries = 3,
+                              .window_bytes = 1 << 24,
+                              .retain_bytes = 1 << 24,
+                              .config.count = N};
+    for (uint16_t i = 0; i < N; i++)
+        o.config.member[i] = (struct paxos_member){(uint16_t)(i + 1), (uint16_t)(i + 1)};
     struct paxos_sink sink = sink_of(r);
     r->incarnation += 1;
-    lease_init(&table[id - 1], id, r->incarnation, bound.leases ? 2 * UNIT : UNIT, 0, local_now(), fresh || !bound.leases);
+    lease_init(&table[id - 1], id, r->incarnation, bound.leases ? 2 * UNIT : UNIT, 0, local_now(),
+               fresh || !bound.leases);
     paxos_init(&r->px, &o, r->ring, RING);
     r->applied = r->fold = 0;
     r->last_valid = (struct paxos_id){0, 0};
@@ -409,7 +460,8 @@ static struct hash128 message_hash(const struct xmessage *x)
 {
     struct hash128 h = {x->m.type, x->m.flags};
     const struct paxos_message *m = &x->m;
-    mix(&h, (uint64_t)m->from << 8 | m->to), mix(&h, m->ballot), mix(&h, m->position), mix(&h, m->chosen), mix(&h, m->seq);
+    mix(&h, (uint64_t)m->from << 8 | m->to), mix(&h, m->ballot), mix(&h, m->position),
+        mix(&h, m->chosen), mix(&h, m->seq);
     if (bound.leases) mix(&h, m->released), mix(&h, m->mark), mix(&h, m->promised);
     for (uint32_t i = 0; i < m->entry_count; i++) mix_entry(&h, &x->entry[i]);
     return h;
@@ -417,22 +469,42 @@ static struct hash128 message_hash(const struct xmessage *x)
 
 static void mix_machine(struct hash128 *h, const struct paxos *px)
 {
-    const uint64_t field[] = {px->role, px->promised, px->chosen, px->streamed, px->last, px->follow,
-                              px->last_valid.position, px->last_valid.born, px->lsn - px->synced, px->heard, px->fetch_at != 0,
-                              px->ballot, w->campaigns < bound.ballots ? px->seen : 0, px->role == PAXOS_CANDIDATE && px->promise_lsn > px->synced,
-                              px->votes, px->serving, px->serving ? 0 : px->barrier, px->chain.position, px->chain.born,
-                              bound.leases ? px->released : 0, px->transfer_to, px->lease_given};
+    const uint64_t field[] = {px->role,
+                              px->promised,
+                              px->chosen,
+                              px->streamed,
+                              px->last,
+                              px->follow,
+                              px->last_valid.position,
+                              px->last_valid.born,
+                              px->lsn - px->synced,
+                              px->heard,
+                              px->fetch_at != 0,
+                              px->ballot,
+                              w->campaigns < bound.ballots ? px->seen : 0,
+                              px->role == PAXOS_CANDIDATE && px->promise_lsn > px->synced,
+                              px->votes,
+                              px->serving,
+                              px->serving ? 0 : px->barrier,
+                              px->chain.position,
+                              px->chain.born,
+                              bound.leases ? px->released : 0,
+                              px->transfer_to,
+                              px->lease_given};
     for (size_t i = 0; i < sizeof field / sizeof *field; i++) mix(h, field[i]);
     for (int i = 0; i < N && px->role >= PAXOS_CANDIDATE; i++) {
         const struct paxos_peer *p = &px->peer[i];
-        /* What was chosen needs no more votes: whether a third came tells only how far back the ring reaches. */
-        mix(h, p->match > px->chosen ? p->match : px->chosen), mix(h, p->next > px->chosen ? p->next : px->chosen + 1);
+        /* What was chosen needs no more votes: whether a third came tells only how far back the
+         * ring reaches. */
+        mix(h, p->match > px->chosen ? p->match : px->chosen),
+            mix(h, p->next > px->chosen ? p->next : px->chosen + 1);
         mix(h, p->paused);
         if (bound.leases) mix(h, p->mark);
     }
     for (uint64_t p = px->chosen + 1; p <= px->chosen + 4; p++) {
         const struct paxos_slot *s = &px->ring[p & (px->capacity - 1)];
-        mix_entry(h, &s->entry), mix_entry(h, &s->pending), mix(h, s->lsn > px->synced ? s->lsn - px->synced : 0);
+        mix_entry(h, &s->entry), mix_entry(h, &s->pending),
+            mix(h, s->lsn > px->synced ? s->lsn - px->synced : 0);
     }
 }
 
@@ -441,7 +513,8 @@ static void mix_replica(struct hash128 *h, const struct xreplica *r)
     mix_machine(h, &r->px);
     mix(h, r->disk_promised), mix(h, r->disk_hint), mix(h, r->fold);
     for (uint64_t p = 1; p < POSITIONS; p++) mix_entry(h, &r->disk_entry[p > r->disk_hint ? p : 0]);
-    for (uint32_t i = 0; i < r->tail_count; i++) mix(h, r->tail[i].promised), mix_entry(h, &r->tail[i].entry), mix(h, r->tail[i].chosen);
+    for (uint32_t i = 0; i < r->tail_count; i++)
+        mix(h, r->tail[i].promised), mix_entry(h, &r->tail[i].entry), mix(h, r->tail[i].chosen);
     struct hash128 waits = {0, 0};
     for (uint32_t i = 0; i < r->wait_count; i++) {
         struct hash128 x = message_hash(&r->wait[i].x);
@@ -450,7 +523,8 @@ static void mix_replica(struct hash128 *h, const struct xreplica *r)
     mix(h, waits.a), mix(h, waits.b);
     for (int i = 1; i <= N && bound.leases; i++) {
         const struct lease_peer *p = &r->lease[i];
-        mix(h, p->granted_until), mix(h, p->lost), mix(h, p->supported_until), mix(h, p->supported_mark);
+        mix(h, p->granted_until), mix(h, p->lost), mix(h, p->supported_until),
+            mix(h, p->supported_mark);
     }
     if (bound.leases) mix(h, r->silent_until), mix(h, r->incarnation);
 }
@@ -472,7 +546,8 @@ static struct hash128 world_hash(void)
             if (__builtin_popcount(w->accepted[b][p]) * 2 > N) chosen[p] = w->value[b][p];
     for (int b = 0; b < BALLOTS; b++)
         for (int p = 1; p < POSITIONS; p++)
-            if (w->accepted[b][p] && w->value[b][p] != chosen[p]) mix(&h, (uint64_t)(b * 100 + p) << 8 | w->accepted[b][p]);
+            if (w->accepted[b][p] && w->value[b][p] != chosen[p])
+                mix(&h, (uint64_t)(b * 100 + p) << 8 | w->accepted[b][p]);
     return h;
 }
 
@@ -484,28 +559,34 @@ static bool pointless(const struct xmessage *x)
     bool may_crash = w->crashes < bound.crashes;
     if (mutant_active) return false;
     switch (m->type) {
-    case PAXOS_PROMISE:  return r->px.role != PAXOS_CANDIDATE || r->px.ballot != m->ballot;
+    case PAXOS_PROMISE: return r->px.role != PAXOS_CANDIDATE || r->px.ballot != m->ballot;
     case PAXOS_ACCEPTED:
         return r->px.role != PAXOS_LEADER || r->px.ballot != m->ballot ||
-               (!bound.leases && (r->px.peer[m->from - 1].match >= m->position || r->px.chosen >= m->position));
+               (!bound.leases &&
+                (r->px.peer[m->from - 1].match >= m->position || r->px.chosen >= m->position));
     case PAXOS_NACK:
-        return r->px.ballot != m->ballot || r->px.role < PAXOS_CANDIDATE || (r->px.role == PAXOS_LEADER && !(m->flags & PAXOS_F_GAP));
-    case PAXOS_PREPARE: case PAXOS_ACCEPT: return m->ballot < r->disk_promised;
-    case PAXOS_COMMIT: case PAXOS_LEARN:   return m->chosen <= (may_crash ? r->disk_hint : r->px.chosen);
-    case PAXOS_CONFIRM: case PAXOS_CONFIRMED: return !bound.leases;
+        return r->px.ballot != m->ballot || r->px.role < PAXOS_CANDIDATE ||
+               (r->px.role == PAXOS_LEADER && !(m->flags & PAXOS_F_GAP));
+    case PAXOS_PREPARE:
+    case PAXOS_ACCEPT: return m->ballot < r->disk_promised;
+    case PAXOS_COMMIT:
+    case PAXOS_LEARN: return m->chosen <= (may_crash ? r->disk_hint : r->px.chosen);
+    case PAXOS_CONFIRM:
+    case PAXOS_CONFIRMED: return !bound.leases;
     default: return false;
     }
 }
 
-/* Of two cumulative messages (accepted, commit) of one ballot between the same two, the older says nothing the newer does not. */
+/* Of two cumulative messages (accepted, commit) of one ballot between the same two, the older says
+ * nothing the newer does not. */
 static bool overtaken(uint32_t i)
 {
     const struct paxos_message *m = &w->net[i].m;
     if (m->type != PAXOS_ACCEPTED && m->type != PAXOS_COMMIT) return false;
     for (uint32_t k = i + 1; k < w->net_count; k++) {
         const struct paxos_message *o = &w->net[k].m;
-        if (o->type == m->type && o->from == m->from && o->to == m->to && o->ballot == m->ballot && o->position >= m->position &&
-            o->chosen >= m->chosen && o->mark == m->mark)
+        if (o->type == m->type && o->from == m->from && o->to == m->to && o->ballot == m->ballot &&
+            o->position >= m->position && o->chosen >= m->chosen && o->mark == m->mark)
             return true;
     }
     return false;
@@ -514,7 +595,8 @@ static bool overtaken(uint32_t i)
 static void settle(void)
 {
     if (w->crashes >= bound.crashes)
-        for (int i = 0; i < N; i++) do_sync(&w->r[i]); /* with no crash to come, only messages can tell when it happened */
+        for (int i = 0; i < N; i++)
+            do_sync(&w->r[i]); /* with no crash to come, only messages can tell when it happened */
     uint32_t kept = 0;
     for (uint32_t i = 0; i < w->net_count; i++)
         if (!pointless(&w->net[i]) && !overtaken(i)) w->net[kept++] = w->net[i];
@@ -524,7 +606,18 @@ static void settle(void)
 
 /* ---- actions ---- */
 
-enum { A_DELIVER, A_DUPLICATE, A_SYNC, A_CRASH, A_CAMPAIGN, A_PROPOSE, A_TIME, A_BEAT, A_TRANSFER, A_RESIGN };
+enum {
+    A_DELIVER,
+    A_DUPLICATE,
+    A_SYNC,
+    A_CRASH,
+    A_CAMPAIGN,
+    A_PROPOSE,
+    A_TIME,
+    A_BEAT,
+    A_TRANSFER,
+    A_RESIGN
+};
 struct action {
     uint8_t type, replica, arg;
 };
@@ -534,11 +627,17 @@ static void deliver_lease(struct xmessage *x)
     struct paxos_message *m = &x->m;
     struct lease_table *t = &table[m->to - 1];
     if (m->type == X_HEARTBEAT) {
-        struct lease_heartbeat hb = {.incarnation = m->seq >> 32, .seq = m->seq, .t_send = m->position};
+        struct lease_heartbeat hb = {
+            .incarnation = m->seq >> 32, .seq = m->seq, .t_send = m->position};
         struct lease_answer a = lease_on_heartbeat(t, m->from, &hb, local_now());
         struct xmessage y;
         memset(&y, 0, sizeof y);
-        y.m = (struct paxos_message){.type = X_ANSWER, .from = m->to, .to = m->from, .position = a.t_send, .seq = a.seq, .mark = a.mark};
+        y.m = (struct paxos_message){.type = X_ANSWER,
+                                     .from = m->to,
+                                     .to = m->from,
+                                     .position = a.t_send,
+                                     .seq = a.seq,
+                                     .mark = a.mark};
         if (a.seq) net_put(&y);
     } else {
         struct lease_answer a = {.seq = m->seq, .t_send = m->position, .mark = m->mark};
@@ -578,7 +677,11 @@ static void do_beat(struct xreplica *r, uint16_t to)
     struct lease_heartbeat hb = lease_send(r->px.opt.leases, to, local_now());
     struct xmessage x;
     memset(&x, 0, sizeof x);
-    x.m = (struct paxos_message){.type = X_HEARTBEAT, .from = r->px.opt.replica, .to = to, .seq = hb.seq, .position = hb.t_send};
+    x.m = (struct paxos_message){.type = X_HEARTBEAT,
+                                 .from = r->px.opt.replica,
+                                 .to = to,
+                                 .seq = hb.seq,
+                                 .position = hb.t_send};
     w->beats += 1;
     net_put(&x);
 }
@@ -605,26 +708,32 @@ static void leases_store(void)
 static void act(struct action a)
 {
     struct xreplica *r = &w->r[a.replica];
-    static const char *const name[] = {"", "", "sync", "crash", "campaign", "propose", "time passes", "heartbeat", "transfer", "resign"};
-    if (narrate && a.type >= A_SYNC) printf("  %s replica %u (%u)\n", name[a.type], a.replica + 1, a.arg);
+    static const char *const name[] = {"",         "",        "sync",        "crash",
+                                       "campaign", "propose", "time passes", "heartbeat",
+                                       "transfer", "resign"};
+    if (narrate && a.type >= A_SYNC)
+        printf("  %s replica %u (%u)\n", name[a.type], a.replica + 1, a.arg);
     leases_load();
     switch (a.type) {
-    case A_DELIVER:   do_deliver(a.arg, false); break;
+    case A_DELIVER: do_deliver(a.arg, false); break;
     case A_DUPLICATE: w->dups += 1, do_deliver(a.arg, true); break;
-    case A_SYNC:      do_sync(r); break;
-    case A_CRASH:     w->crashes += 1, do_crash(r, a.arg); break;
-    case A_CAMPAIGN:  do_campaign(r); break;
+    case A_SYNC: do_sync(r); break;
+    case A_CRASH: w->crashes += 1, do_crash(r, a.arg); break;
+    case A_CAMPAIGN: do_campaign(r); break;
     case A_PROPOSE:
         w->data += 1;
         /* Said to be so large that a message carries one only: re-proposals then go one by one. */
-        step(r, (struct paxos_event){.type = PAXOS_EV_PROPOSE, .value = (void *)(uintptr_t)w->data, .size = 1 << 20, .hash = w->data});
+        step(r, (struct paxos_event){.type = PAXOS_EV_PROPOSE,
+                                     .value = (void *)(uintptr_t)w->data,
+                                     .size = 1 << 20,
+                                     .hash = w->data});
         break;
-    case A_TIME:      w->now += 1; break;
-    case A_BEAT:      do_beat(r, a.arg); break;
+    case A_TIME: w->now += 1; break;
+    case A_BEAT: do_beat(r, a.arg); break;
     case A_TRANSFER:
         w->handovers += 1, step(r, (struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = a.arg});
         break;
-    case A_RESIGN:    w->handovers += 1, step(r, (struct paxos_event){.type = PAXOS_EV_RESIGN}); break;
+    case A_RESIGN: w->handovers += 1, step(r, (struct paxos_event){.type = PAXOS_EV_RESIGN}); break;
     default: abort();
     }
     settle();
@@ -642,7 +751,8 @@ static uint32_t actions(struct action *out)
 {
     uint32_t n = 0;
     leases_load();
-    /* What a replica that does not lead has not yet on disk, nobody else can know of: so it is written, or lost, at once. */
+    /* What a replica that does not lead has not yet on disk, nobody else can know of: so it is
+     * written, or lost, at once. */
     for (uint8_t i = 0; i < N; i++) {
         const struct xreplica *r = &w->r[i];
         if (!r->tail_count || r->px.role == PAXOS_LEADER) continue;
@@ -653,7 +763,8 @@ static uint32_t actions(struct action *out)
     }
     for (uint32_t k = 0; k < w->net_count; k++) {
         out[n++] = (struct action){A_DELIVER, 0, (uint8_t)k};
-        if (w->dups < bound.dups && w->net[k].m.type < X_HEARTBEAT) out[n++] = (struct action){A_DUPLICATE, 0, (uint8_t)k};
+        if (w->dups < bound.dups && w->net[k].m.type < X_HEARTBEAT)
+            out[n++] = (struct action){A_DUPLICATE, 0, (uint8_t)k};
     }
     for (uint8_t i = 0; i < N; i++) {
         const struct xreplica *r = &w->r[i];
@@ -662,7 +773,8 @@ static uint32_t actions(struct action *out)
             for (uint8_t keep = 0; keep <= r->tail_count; keep++)
                 if (keep < r->tail_count || keep == 0) out[n++] = (struct action){A_CRASH, i, keep};
         if (may_campaign(r)) out[n++] = (struct action){A_CAMPAIGN, i, 0};
-        if (w->data < bound.data && paxos_can_propose(&r->px, 1)) out[n++] = (struct action){A_PROPOSE, i, 0};
+        if (w->data < bound.data && paxos_can_propose(&r->px, 1))
+            out[n++] = (struct action){A_PROPOSE, i, 0};
         if (!bound.leases) continue;
         bool leads = r->px.role == PAXOS_LEADER;
         for (uint8_t to = 1; to <= N && w->beats < bound.beats && leads; to++)
@@ -686,7 +798,8 @@ static size_t squeeze(const struct world *from, uint64_t *to)
         size_t zeros = 0, at, full;
         while (i + zeros < words && in[i + zeros] == 0) zeros++;
         at = i + zeros;
-        for (full = 0; at + full < words && in[at + full] != 0; full++) {}
+        for (full = 0; at + full < words && in[at + full] != 0; full++) {
+        }
         to[n++] = (uint64_t)zeros << 32 | full;
         memcpy(&to[n], &in[at], full * 8);
         n += full;
@@ -724,7 +837,9 @@ struct node {
     struct action action;
 };
 static struct node *nodes;
-static struct { uint64_t *data; } *blobs; /* of nodes not yet expanded */
+static struct {
+    uint64_t *data;
+} * blobs; /* of nodes not yet expanded */
 static struct hash128 *seen;
 static uint64_t seen_mask, states, states_max = 12000000, transitions;
 
@@ -766,7 +881,8 @@ static void on_abort(int sig)
     siglongjmp(on_assert, 1);
 }
 
-/* Does `a` from the present world; false if the result is outside the bounds. An assertion of the core is a violation too. */
+/* Does `a` from the present world; false if the result is outside the bounds. An assertion of the
+ * core is a violation too. */
 static bool try_act(struct action a)
 {
     out_of_bounds = false;
@@ -816,24 +932,28 @@ static int search(void)
             bool inside = try_act(list[i]);
             if (violation) {
                 const char *what = violation;
-                printf("VIOLATED: %s (mutant %d, after %llu states)\n", what, mutant_active, (unsigned long long)states);
+                printf("VIOLATED: %s (mutant %d, after %llu states)\n", what, mutant_active,
+                       (unsigned long long)states);
                 print_path((uint32_t)at, list[i]);
                 return 1;
             }
             if (!inside || !seen_add(world_hash())) continue;
             if (states == states_max) {
-                printf("explorer: more than %llu states within the bounds: not exhaustive (depth %llu reached)\n",
-                       (unsigned long long)states, (unsigned long long)depth);
+                printf(
+                    "explorer: more than %llu states within the bounds: not exhaustive (depth %llu reached)\n",
+                    (unsigned long long)states, (unsigned long long)depth);
                 return mutant_active ? 0 : 2;
             }
             remember((uint32_t)at, list[i]);
         }
         free(blobs[at].data);
     }
-    printf("explorer: exhaustive: %u ballots, %u data entries, %u crashes, %u duplicates%s: %llu states, %llu transitions, depth %llu, "
-           "%.1f s\n", bound.ballots, bound.data, bound.crashes, bound.dups, bound.leases ? ", leases" : "",
-           (unsigned long long)states, (unsigned long long)transitions, (unsigned long long)depth,
-           (double)(clock() - start) / CLOCKS_PER_SEC);
+    printf(
+        "explorer: exhaustive: %u ballots, %u data entries, %u crashes, %u duplicates%s: %llu states, %llu transitions, depth %llu, "
+        "%.1f s\n",
+        bound.ballots, bound.data, bound.crashes, bound.dups, bound.leases ? ", leases" : "",
+        (unsigned long long)states, (unsigned long long)transitions, (unsigned long long)depth,
+        (double)(clock() - start) / CLOCKS_PER_SEC);
     return 0;
 }
 
@@ -853,7 +973,8 @@ static int walk(uint64_t walks, uint64_t seed)
             bool inside = try_act(a);
             steps += 1;
             if (violation) {
-                printf("VIOLATED: %s (mutant %d, walk %llu, %u steps)\n", violation, mutant_active, (unsigned long long)(seed + k), length);
+                printf("VIOLATED: %s (mutant %d, walk %llu, %u steps)\n", violation, mutant_active,
+                       (unsigned long long)(seed + k), length);
                 genesis();
                 narrate = true;
                 for (uint32_t i = 0; i < length; i++) (void)try_act(path[i]);
@@ -862,8 +983,9 @@ static int walk(uint64_t walks, uint64_t seed)
             if (!inside) break;
         }
     }
-    printf("explorer: %llu walks, %llu steps: %u ballots, %u data entries, %u crashes%s\n", (unsigned long long)walks,
-           (unsigned long long)steps, bound.ballots, bound.data, bound.crashes, bound.leases ? ", leases" : "");
+    printf("explorer: %llu walks, %llu steps: %u ballots, %u data entries, %u crashes%s\n",
+           (unsigned long long)walks, (unsigned long long)steps, bound.ballots, bound.data,
+           bound.crashes, bound.leases ? ", leases" : "");
     return 0;
 }
 
@@ -882,19 +1004,32 @@ int main(int argc, char **argv)
         }
         if (i + 1 == argc) return fprintf(stderr, "explorer: %s needs a number\n", a), 2;
         uint64_t v = (uint64_t)atoll(argv[++i]);
-        if (!strcmp(a, "--ballots")) bound.ballots = (uint32_t)v;
-        else if (!strcmp(a, "--data")) bound.data = (uint32_t)v;
-        else if (!strcmp(a, "--crashes")) bound.crashes = (uint32_t)v;
-        else if (!strcmp(a, "--dups")) bound.dups = (uint32_t)v;
-        else if (!strcmp(a, "--fetches")) bound.fetches = (uint32_t)v;
-        else if (!strcmp(a, "--times")) bound.times = (uint32_t)v;
-        else if (!strcmp(a, "--beats")) bound.beats = (uint32_t)v;
-        else if (!strcmp(a, "--handovers")) bound.handovers = (uint32_t)v;
-        else if (!strcmp(a, "--mutant")) mutant_active = (int)v;
-        else if (!strcmp(a, "--walks")) walks = v;
-        else if (!strcmp(a, "--seed")) seed = v;
-        else if (!strcmp(a, "--max-states")) states_max = v;
-        else return fprintf(stderr, "explorer: unknown option %s\n", a), 2;
+        if (!strcmp(a, "--ballots"))
+            bound.ballots = (uint32_t)v;
+        else if (!strcmp(a, "--data"))
+            bound.data = (uint32_t)v;
+        else if (!strcmp(a, "--crashes"))
+            bound.crashes = (uint32_t)v;
+        else if (!strcmp(a, "--dups"))
+            bound.dups = (uint32_t)v;
+        else if (!strcmp(a, "--fetches"))
+            bound.fetches = (uint32_t)v;
+        else if (!strcmp(a, "--times"))
+            bound.times = (uint32_t)v;
+        else if (!strcmp(a, "--beats"))
+            bound.beats = (uint32_t)v;
+        else if (!strcmp(a, "--handovers"))
+            bound.handovers = (uint32_t)v;
+        else if (!strcmp(a, "--mutant"))
+            mutant_active = (int)v;
+        else if (!strcmp(a, "--walks"))
+            walks = v;
+        else if (!strcmp(a, "--seed"))
+            seed = v;
+        else if (!strcmp(a, "--max-states"))
+            states_max = v;
+        else
+            return fprintf(stderr, "explorer: unknown option %s\n", a), 2;
     }
     w = must(calloc(1, sizeof *w));
     signal(SIGABRT, on_abort);

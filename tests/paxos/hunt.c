@@ -1,5 +1,6 @@
-/* hunt --mutant N [--seeds N] [--seed S]: runs lease duels and storms with planted bug N until one fails. Exit status 1: found (the mutant is dead); 0: it
- * survived. With mutant 0 the storms must all pass. */
+/* hunt --mutant N [--seeds N] [--seed S]: runs lease duels and storms with planted bug N until one
+ * fails. Exit status 1: found (the mutant is dead); 0: it survived. With mutant 0 the storms must
+ * all pass. */
 #include "base/mutant.h"
 #include "duel.h"
 #include "storm.h"
@@ -30,7 +31,8 @@ int main(int argc, char **argv)
     }
     signal(SIGABRT, on_abort);
     for (uint64_t seed = first; seed < first + 10 * seeds; seed++)
-        if (lease_duel(seed, 5000)) return printf("mutant %d: a lease outlived its grant\n", mutant_active), 1;
+        if (lease_duel(seed, 5000))
+            return printf("mutant %d: a lease outlived its grant\n", mutant_active), 1;
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         const char *failure = storm_run(seed, seed % 4 == 3 ? 5 : 3);
         if (!failure) continue;

@@ -1,11 +1,13 @@
 /* One machine under test, and the trace of what it does.
  *
- *   NODE(n, .id = 1, .replicas = 3);                      a fresh machine, synced, whose own campaigns are far off
- *   node_recv(&n, PREPARE(.from = 2, .ballot = B(7, 2))); an event goes in
- *   EXPECT_TRACE(&n, "append promise b=7.2 lsn=1\n" ...); what came out since the last look; values are single letters
+ *   NODE(n, .id = 1, .replicas = 3);                      a fresh machine, synced, whose own
+ * campaigns are far off node_recv(&n, PREPARE(.from = 2, .ballot = B(7, 2))); an event goes in
+ *   EXPECT_TRACE(&n, "append promise b=7.2 lsn=1\n" ...); what came out since the last look; values
+ * are single letters
  *
- * With TRACE_REWRITE=1 in the environment a difference does not fail: it prints what came out, and rewrite.py puts it into the
- * source. Commit a rewrite only if you can say why each line changed. */
+ * With TRACE_REWRITE=1 in the environment a difference does not fail: it prints what came out, and
+ * rewrite.py puts it into the source. Commit a rewrite only if you can say why each line changed.
+ */
 #ifndef SYNOD_TEST_PAXOS_NODE_H
 #define SYNOD_TEST_PAXOS_NODE_H
 
@@ -14,22 +16,22 @@
 #include "paxos/msg.h"
 
 #define B(round, replica) paxos_ballot_make(round, replica)
-#define MS 1000000ull
-#define NODE_TIMEOUT (1000 * MS)
-#define NODE_LEASE   (2000 * MS)
+#define MS                1000000ull
+#define NODE_TIMEOUT      (1000 * MS)
+#define NODE_LEASE        (2000 * MS)
 
 struct node {
     uint16_t id, replicas, preferred;
     uint32_t window, retain;
-    uint64_t promised;     /* restored */
-    bool restarted;        /* must wait for leases it granted */
+    uint64_t promised; /* restored */
+    bool restarted;    /* must wait for leases it granted */
     uint64_t now;
     struct paxos px;
     struct paxos_slot ring[64];
     struct lease_table leases;
     char trace[16384];
     size_t length;
-    int held[128];         /* letters given to the machine and not given back */
+    int held[128]; /* letters given to the machine and not given back */
     bool quiet;
 };
 
@@ -37,22 +39,31 @@ static inline void node_note(struct node *n, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    if (!n->quiet) n->length += (size_t)vsnprintf(n->trace + n->length, sizeof n->trace - n->length, format, args);
+    if (!n->quiet)
+        n->length +=
+            (size_t)vsnprintf(n->trace + n->length, sizeof n->trace - n->length, format, args);
     va_end(args);
 }
 
 static inline void node_note_entry(struct node *n, const struct paxos_entry *e)
 {
-    node_note(n, " [%llu b=%llu.%u", (unsigned long long)e->position, (unsigned long long)paxos_ballot_round(e->ballot),
-              paxos_ballot_replica(e->ballot));
-    if (e->born != e->ballot) node_note(n, " born=%llu.%u", (unsigned long long)paxos_ballot_round(e->born), paxos_ballot_replica(e->born));
-    if (e->kind == PAXOS_NOOP) node_note(n, " noop]");
-    else node_note(n, " %c on %llu]", (char)(uintptr_t)e->value, (unsigned long long)e->base.position);
+    node_note(n, " [%llu b=%llu.%u", (unsigned long long)e->position,
+              (unsigned long long)paxos_ballot_round(e->ballot), paxos_ballot_replica(e->ballot));
+    if (e->born != e->ballot)
+        node_note(n, " born=%llu.%u", (unsigned long long)paxos_ballot_round(e->born),
+                  paxos_ballot_replica(e->born));
+    if (e->kind == PAXOS_NOOP)
+        node_note(n, " noop]");
+    else
+        node_note(n, " %c on %llu]", (char)(uintptr_t)e->value,
+                  (unsigned long long)e->base.position);
 }
 
 static inline void node_note_ballot(struct node *n, const char *name, paxos_ballot b)
 {
-    if (b) node_note(n, " %s=%llu.%u", name, (unsigned long long)paxos_ballot_round(b), paxos_ballot_replica(b));
+    if (b)
+        node_note(n, " %s=%llu.%u", name, (unsigned long long)paxos_ballot_round(b),
+                  paxos_ballot_replica(b));
 }
 
 static inline void node_note_message(struct node *n, const struct paxos_message *m)
@@ -76,13 +87,17 @@ static inline void node_emit(void *ctx, const struct paxos_effect *fx)
     static const char *const role[] = {"follower", "precandidate", "candidate", "leader"};
     switch (fx->type) {
     case PAXOS_FX_APPEND_PROMISE:
-        node_note(n, "append promise"), node_note_ballot(n, "b", fx->promised), node_note(n, " lsn=%llu\n", (unsigned long long)fx->lsn);
+        node_note(n, "append promise"), node_note_ballot(n, "b", fx->promised),
+            node_note(n, " lsn=%llu\n", (unsigned long long)fx->lsn);
         break;
     case PAXOS_FX_APPEND_ENTRY:
         node_note(n, "append"), node_note_entry(n, fx->entry);
-        node_note(n, " chosen=%llu lsn=%llu\n", (unsigned long long)fx->chosen, (unsigned long long)fx->lsn);
+        node_note(n, " chosen=%llu lsn=%llu\n", (unsigned long long)fx->chosen,
+                  (unsigned long long)fx->lsn);
         break;
-    case PAXOS_FX_APPEND_CHOSEN: node_note(n, "append chosen %llu\n", (unsigned long long)fx->chosen); break;
+    case PAXOS_FX_APPEND_CHOSEN:
+        node_note(n, "append chosen %llu\n", (unsigned long long)fx->chosen);
+        break;
     case PAXOS_FX_SEND:
         node_note(n, "send "), node_note_message(n, fx->message);
         if (fx->after_lsn) node_note(n, " after=%llu", (unsigned long long)fx->after_lsn);
@@ -101,12 +116,16 @@ static inline void node_emit(void *ctx, const struct paxos_effect *fx)
     case PAXOS_FX_ROLE: node_note(n, "role %s leader=%u\n", role[n->px.role], n->px.leader); break;
     case PAXOS_FX_SERVING: node_note(n, "serving\n"); break;
     case PAXOS_FX_READ_READY:
-        node_note(n, "read ready seq=%llu at=%llu\n", (unsigned long long)fx->seq, (unsigned long long)fx->position);
+        node_note(n, "read ready seq=%llu at=%llu\n", (unsigned long long)fx->seq,
+                  (unsigned long long)fx->position);
         break;
     case PAXOS_FX_SERVE_FETCH:
-        node_note(n, "serve fetch to=%u %llu..%llu\n", fx->to, (unsigned long long)fx->position, (unsigned long long)fx->chosen);
+        node_note(n, "serve fetch to=%u %llu..%llu\n", fx->to, (unsigned long long)fx->position,
+                  (unsigned long long)fx->chosen);
         break;
-    case PAXOS_FX_DROPPED: node_note(n, "dropped from %llu\n", (unsigned long long)fx->position); break;
+    case PAXOS_FX_DROPPED:
+        node_note(n, "dropped from %llu\n", (unsigned long long)fx->position);
+        break;
     default: node_note(n, "effect %u\n", fx->type);
     }
 }
@@ -122,10 +141,16 @@ static inline void node_init(struct node *n)
     if (!n->window) n->window = 4;
     if (!n->retain) n->retain = 1000;
     n->now = 10000 * MS;
-    struct paxos_options o = {.replica = n->id, .leases = &n->leases, .election_timeout_ns = NODE_TIMEOUT, .preferred = n->preferred,
-                              .window_entries = n->window, .window_bytes = 1000, .retain_bytes = n->retain,
+    struct paxos_options o = {.replica = n->id,
+                              .leases = &n->leases,
+                              .election_timeout_ns = NODE_TIMEOUT,
+                              .preferred = n->preferred,
+                              .window_entries = n->window,
+                              .window_bytes = 1000,
+                              .retain_bytes = n->retain,
                               .config.count = (uint8_t)n->replicas};
-    for (uint16_t i = 1; i <= n->replicas; i++) o.config.member[i - 1] = (struct paxos_member){i, i};
+    for (uint16_t i = 1; i <= n->replicas; i++)
+        o.config.member[i - 1] = (struct paxos_member){i, i};
     lease_init(&n->leases, n->id, 1, NODE_LEASE, 0, n->now, !n->restarted);
     paxos_init(&n->px, &o, n->ring, 64);
 }
@@ -143,8 +168,8 @@ static inline void node_boot(struct node *n)
     node_start(n);
 }
 
-#define NODE(name, ...)                                                                                                            \
-    struct node name = {__VA_ARGS__};                                                                                              \
+#define NODE(name, ...)                                                                            \
+    struct node name = {__VA_ARGS__};                                                              \
     node_boot(&name)
 
 static inline void node_step(struct node *n, struct paxos_event ev)
@@ -162,7 +187,8 @@ static inline void node_recv(struct node *n, struct paxos_message m)
     for (uint32_t i = 0; i < m.entry_count; i++)
         if (m.entries[i].value) n->held[(uintptr_t)m.entries[i].value] += 1;
     node_step(n, (struct paxos_event){.type = PAXOS_EV_MESSAGE, .message = &m});
-    for (uint32_t i = 0; i < m.entry_count; i++) assert_null(m.entries[i].value); /* taken or given back, never forgotten */
+    for (uint32_t i = 0; i < m.entry_count; i++)
+        assert_null(m.entries[i].value); /* taken or given back, never forgotten */
 }
 
 static inline void node_sync(struct node *n)
@@ -179,7 +205,10 @@ static inline void node_tick(struct node *n, uint64_t ms)
 static inline void node_propose(struct node *n, char letter)
 {
     n->held[(int)letter] += 1;
-    node_step(n, (struct paxos_event){.type = PAXOS_EV_PROPOSE, .value = (void *)(uintptr_t)letter, .size = 10, .hash = (uint64_t)letter});
+    node_step(n, (struct paxos_event){.type = PAXOS_EV_PROPOSE,
+                                      .value = (void *)(uintptr_t)letter,
+                                      .size = 10,
+                                      .hash = (uint64_t)letter});
 }
 
 static inline void node_forget_trace(struct node *n)
@@ -188,7 +217,8 @@ static inline void node_forget_trace(struct node *n)
     n->trace[0] = 0;
 }
 
-/* Hears from `peer`'s node (grants it a lease), or is answered by it (is granted one, at `mark`). */
+/* Hears from `peer`'s node (grants it a lease), or is answered by it (is granted one, at `mark`).
+ */
 static inline void node_hear(struct node *n, uint16_t peer)
 {
     struct lease_heartbeat hb = {.incarnation = 1, .seq = 1, .t_send = n->now};
@@ -202,35 +232,42 @@ static inline void node_supported(struct node *n, uint16_t peer, uint64_t mark)
     lease_on_answer(&n->leases, peer, &a, n->now);
 }
 
-#define E(pos, b_, letter, base_pos, base_born)                                                                                    \
-    {.position = pos, .ballot = b_, .born = b_, .base = {base_pos, base_born}, .hash = (letter), .size = 10, .kind = PAXOS_DATA,  \
-     .value = (void *)(uintptr_t)(letter)}
-#define NOOP(pos, b_) {.position = pos, .ballot = b_, .born = b_, .kind = PAXOS_NOOP}
-#define ENTRIES(...)                                                                                                               \
-    .entries = (struct paxos_entry[]){__VA_ARGS__},                                                                                \
+#define E(pos, b_, letter, base_pos, base_born)                                                    \
+    {                                                                                              \
+        .position = pos, .ballot = b_, .born = b_, .base = {base_pos, base_born},                  \
+        .hash = (letter), .size = 10, .kind = PAXOS_DATA, .value = (void *)(uintptr_t)(letter)     \
+    }
+#define NOOP(pos, b_)                                                                              \
+    {                                                                                              \
+        .position = pos, .ballot = b_, .born = b_, .kind = PAXOS_NOOP                              \
+    }
+#define ENTRIES(...)                                                                               \
+    .entries = (struct paxos_entry[]){__VA_ARGS__},                                                \
     .entry_count = sizeof((struct paxos_entry[]){__VA_ARGS__}) / sizeof(struct paxos_entry)
 
 #define MESSAGE(type_, ...) ((struct paxos_message){.type = type_, __VA_ARGS__})
-#define PREVOTE(...)     MESSAGE(PAXOS_PREVOTE, __VA_ARGS__)
-#define PREVOTE_OK(...)  MESSAGE(PAXOS_PREVOTE_OK, __VA_ARGS__)
-#define PREPARE(...)     MESSAGE(PAXOS_PREPARE, __VA_ARGS__)
-#define PROMISE(...)     MESSAGE(PAXOS_PROMISE, __VA_ARGS__)
-#define ACCEPT(...)      MESSAGE(PAXOS_ACCEPT, __VA_ARGS__)
-#define ACCEPTED(...)    MESSAGE(PAXOS_ACCEPTED, __VA_ARGS__)
-#define NACK(...)        MESSAGE(PAXOS_NACK, __VA_ARGS__)
-#define COMMIT(...)      MESSAGE(PAXOS_COMMIT, __VA_ARGS__)
-#define FETCH(...)       MESSAGE(PAXOS_FETCH, __VA_ARGS__)
-#define LEARN(...)       MESSAGE(PAXOS_LEARN, __VA_ARGS__)
-#define CONFIRM(...)     MESSAGE(PAXOS_CONFIRM, __VA_ARGS__)
-#define CONFIRMED(...)   MESSAGE(PAXOS_CONFIRMED, __VA_ARGS__)
-#define TIMEOUT_NOW(...) MESSAGE(PAXOS_TIMEOUT_NOW, __VA_ARGS__)
-#define RESIGNED(...)    MESSAGE(PAXOS_RESIGNED, __VA_ARGS__)
+#define PREVOTE(...)        MESSAGE(PAXOS_PREVOTE, __VA_ARGS__)
+#define PREVOTE_OK(...)     MESSAGE(PAXOS_PREVOTE_OK, __VA_ARGS__)
+#define PREPARE(...)        MESSAGE(PAXOS_PREPARE, __VA_ARGS__)
+#define PROMISE(...)        MESSAGE(PAXOS_PROMISE, __VA_ARGS__)
+#define ACCEPT(...)         MESSAGE(PAXOS_ACCEPT, __VA_ARGS__)
+#define ACCEPTED(...)       MESSAGE(PAXOS_ACCEPTED, __VA_ARGS__)
+#define NACK(...)           MESSAGE(PAXOS_NACK, __VA_ARGS__)
+#define COMMIT(...)         MESSAGE(PAXOS_COMMIT, __VA_ARGS__)
+#define FETCH(...)          MESSAGE(PAXOS_FETCH, __VA_ARGS__)
+#define LEARN(...)          MESSAGE(PAXOS_LEARN, __VA_ARGS__)
+#define CONFIRM(...)        MESSAGE(PAXOS_CONFIRM, __VA_ARGS__)
+#define CONFIRMED(...)      MESSAGE(PAXOS_CONFIRMED, __VA_ARGS__)
+#define TIMEOUT_NOW(...)    MESSAGE(PAXOS_TIMEOUT_NOW, __VA_ARGS__)
+#define RESIGNED(...)       MESSAGE(PAXOS_RESIGNED, __VA_ARGS__)
 
 static inline void node_expect(struct node *n, const char *expected, const char *file, int line)
 {
     if (strcmp(n->trace, expected) != 0) {
-        if (getenv("TRACE_REWRITE")) fprintf(stderr, "@@ %s %d\n%s@@\n", file, line, n->trace);
-        else fail_msg("%s:%d: the trace is\n%s\nexpected\n%s", file, line, n->trace, expected);
+        if (getenv("TRACE_REWRITE"))
+            fprintf(stderr, "@@ %s %d\n%s@@\n", file, line, n->trace);
+        else
+            fail_msg("%s:%d: the trace is\n%s\nexpected\n%s", file, line, n->trace, expected);
     }
     node_forget_trace(n);
 }
@@ -255,8 +292,10 @@ static inline void node_lead(struct node *n)
     node_sync(n);
     node_recv(n, PROMISE(.from = a, .ballot = n->px.ballot, .mark = 7));
     node_sync(n);
-    node_recv(n, ACCEPTED(.from = a, .ballot = n->px.ballot, .position = 1, .chosen = 1, .mark = 7));
-    node_recv(n, ACCEPTED(.from = b, .ballot = n->px.ballot, .position = 1, .chosen = 1, .mark = 7));
+    node_recv(n,
+              ACCEPTED(.from = a, .ballot = n->px.ballot, .position = 1, .chosen = 1, .mark = 7));
+    node_recv(n,
+              ACCEPTED(.from = b, .ballot = n->px.ballot, .position = 1, .chosen = 1, .mark = 7));
     n->quiet = false;
     assert_true(paxos_serving(&n->px));
 }

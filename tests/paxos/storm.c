@@ -8,7 +8,9 @@ bool storm_settles(struct cluster *c, uint64_t ns)
     for (uint64_t end = c->now + ns; c->now < end && !c->violation;) {
         cluster_run(c, 50 * MS, 0);
         uint16_t leader = cluster_leader(c);
-        if (leader && cluster_converged(c) && paxos_chosen(c->r[leader].px) + 1 == paxos_next_position(c->r[leader].px)) return true;
+        if (leader && cluster_converged(c) &&
+            paxos_chosen(c->r[leader].px) + 1 == paxos_next_position(c->r[leader].px))
+            return true;
     }
     return false;
 }
@@ -20,14 +22,19 @@ static void fault(struct cluster *c, struct prng *r)
     uint16_t leader = cluster_leader(c);
     if (leader && prng_below(r, 3) == 0) a = leader;
     switch (prng_below(r, 14)) {
-    case 0: case 1: cluster_crash(c, a, true); break;
-    case 2: case 3: case 4: cluster_start(c, a); break;
+    case 0:
+    case 1: cluster_crash(c, a, true); break;
+    case 2:
+    case 3:
+    case 4: cluster_start(c, a); break;
     case 5: c->r[a].cut_in = !c->r[a].cut_in; break;
     case 6: c->r[a].cut_out = !c->r[a].cut_out; break;
     case 7: cluster_link(c, a, b, false); break;
     case 8: cluster_link(c, a, b, true); break;
-    case 9: case 10:
-        if (leader) cluster_step(c, leader, (struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = b});
+    case 9:
+    case 10:
+        if (leader)
+            cluster_step(c, leader, (struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = b});
         break;
     case 11:
         if (c->r[a].up) cluster_step(c, a, (struct paxos_event){.type = PAXOS_EV_RESIGN});
@@ -35,9 +42,7 @@ static void fault(struct cluster *c, struct prng *r)
     case 12:
         if (c->r[a].up) cluster_step(c, a, (struct paxos_event){.type = PAXOS_EV_CAMPAIGN});
         break;
-    default: /* a crash and a quick return */
-        cluster_crash(c, a, true);
-        cluster_start(c, a);
+    default: /* a crash and a quick return */ cluster_crash(c, a, true); cluster_start(c, a);
     }
 }
 
@@ -63,24 +68,31 @@ static void dump(const struct cluster *c)
     for (int i = 1; i <= c->opt.count; i++) {
         const struct paxos *px = c->r[i].px;
         if (!c->r[i].up) continue;
-        fprintf(stderr, "  %d: %s leader=%u promised=%llx ballot=%llx released=%llx floor=%llu chosen=%llu streamed=%llu last=%llu "
-                "heard=%llu follow=%llx lsn=%llu/%llu\n", i, role[paxos_role(px)], paxos_leader(px),
-                (unsigned long long)px->promised, (unsigned long long)px->ballot, (unsigned long long)px->released,
-                (unsigned long long)px->floor, (unsigned long long)px->chosen, (unsigned long long)px->streamed,
-                (unsigned long long)px->last, (unsigned long long)px->heard, (unsigned long long)px->follow,
-                (unsigned long long)px->synced, (unsigned long long)px->lsn);
+        fprintf(
+            stderr,
+            "  %d: %s leader=%u promised=%llx ballot=%llx released=%llx floor=%llu chosen=%llu streamed=%llu last=%llu "
+            "heard=%llu follow=%llx lsn=%llu/%llu\n",
+            i, role[paxos_role(px)], paxos_leader(px), (unsigned long long)px->promised,
+            (unsigned long long)px->ballot, (unsigned long long)px->released,
+            (unsigned long long)px->floor, (unsigned long long)px->chosen,
+            (unsigned long long)px->streamed, (unsigned long long)px->last,
+            (unsigned long long)px->heard, (unsigned long long)px->follow,
+            (unsigned long long)px->synced, (unsigned long long)px->lsn);
         for (int k = 0; k < c->opt.count && paxos_role(px) == PAXOS_LEADER; k++)
-            fprintf(stderr, "     peer %d: match=%llu next=%llu chosen=%llu live=%d paused=%d repaired=%llu\n", k + 1,
-                    (unsigned long long)px->peer[k].match, (unsigned long long)px->peer[k].next,
-                    (unsigned long long)px->peer[k].chosen, px->peer[k].live, px->peer[k].paused,
-                    (unsigned long long)px->peer[k].repaired);
+            fprintf(
+                stderr,
+                "     peer %d: match=%llu next=%llu chosen=%llu live=%d paused=%d repaired=%llu\n",
+                k + 1, (unsigned long long)px->peer[k].match, (unsigned long long)px->peer[k].next,
+                (unsigned long long)px->peer[k].chosen, px->peer[k].live, px->peer[k].paused,
+                (unsigned long long)px->peer[k].repaired);
     }
 }
 
 static const char *storm_rage(struct cluster *c, struct prng *r)
 {
     for (int i = 0; i < 40 && !c->violation; i++) {
-        cluster_run(c, prng_below(r, 3) ? prng_below(r, 50) * MS : prng_below(r, 600) * MS, (1 + prng_below(r, 20)) * MS);
+        cluster_run(c, prng_below(r, 3) ? prng_below(r, 50) * MS : prng_below(r, 600) * MS,
+                    (1 + prng_below(r, 20)) * MS);
         fault(c, r);
         mend_some(c, r);
     }
@@ -98,16 +110,24 @@ const char *storm_run(uint64_t seed, int count)
 {
     struct prng r;
     prng_init(&r, seed);
-    struct cluster_options o = {.seed = seed, .count = count, .drop_ppm = (uint32_t)prng_below(&r, 200000),
-                                .dup_ppm = (uint32_t)prng_below(&r, 100000), .delay_min = MS / 10,
-                                .delay_max = prng_below(&r, 2) ? MS : 20 * MS, .sync_min = MS / 10,
-                                .sync_max = prng_below(&r, 2) ? MS : 30 * MS, .drift_ppm = 4900,
-                                .window = (uint32_t)(1 + prng_below(&r, 32)), .retain_bytes = (uint32_t)prng_below(&r, 5000)};
+    struct cluster_options o = {.seed = seed,
+                                .count = count,
+                                .drop_ppm = (uint32_t)prng_below(&r, 200000),
+                                .dup_ppm = (uint32_t)prng_below(&r, 100000),
+                                .delay_min = MS / 10,
+                                .delay_max = prng_below(&r, 2) ? MS : 20 * MS,
+                                .sync_min = MS / 10,
+                                .sync_max = prng_below(&r, 2) ? MS : 30 * MS,
+                                .drift_ppm = 4900,
+                                .window = (uint32_t)(1 + prng_below(&r, 32)),
+                                .retain_bytes = (uint32_t)prng_below(&r, 5000)};
     struct cluster *c = cluster_new(&o);
     const char *failure = storm_rage(c, &r);
     if (getenv("STORM_VERBOSE"))
-        fprintf(stderr, "seed %llu: %llu chosen, %llu valid of %llu proposed, %llu leaderships, %llu ms\n", (unsigned long long)seed,
-                (unsigned long long)c->chosen_max, (unsigned long long)c->valid, (unsigned long long)c->proposed,
+        fprintf(stderr,
+                "seed %llu: %llu chosen, %llu valid of %llu proposed, %llu leaderships, %llu ms\n",
+                (unsigned long long)seed, (unsigned long long)c->chosen_max,
+                (unsigned long long)c->valid, (unsigned long long)c->proposed,
                 (unsigned long long)c->leaders, (unsigned long long)(c->now / MS));
     cluster_free(c);
     return failure;

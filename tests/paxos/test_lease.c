@@ -1,4 +1,5 @@
-/* Leases: whatever the clocks do within the drift bound, nobody counts on a grant that has ended. */
+/* Leases: whatever the clocks do within the drift bound, nobody counts on a grant that has ended.
+ */
 #include "test.h"
 #include "base/prng.h"
 #include "paxos/lease.h"
@@ -46,7 +47,10 @@ TEST(answers_to_what_was_never_sent_are_not_believed)
     struct lease_heartbeat hb = lease_send(&t, 2, 1000);
     struct lease_answer future = {.incarnation = 1, .seq = hb.seq + 1, .t_send = 1000, .mark = 9};
     struct lease_answer ahead = {.incarnation = 1, .seq = hb.seq, .t_send = 5000, .mark = 9};
-    struct lease_answer former = {.incarnation = 1, .seq = 2ull << 32 | 1, .t_send = 900, .mark = 9}; /* to my last incarnation */
+    struct lease_answer former = {.incarnation = 1,
+                                  .seq = 2ull << 32 | 1,
+                                  .t_send = 900,
+                                  .mark = 9}; /* to my last incarnation */
     lease_on_answer(&t, 2, &future, 2000);
     lease_on_answer(&t, 2, &ahead, 2000);
     lease_on_answer(&t, 2, &former, 2000);
@@ -58,7 +62,8 @@ TEST(a_heartbeat_of_an_ended_incarnation_earns_nothing)
 {
     struct lease_table t;
     lease_init(&t, 1, 1, L, 5000, 0, true);
-    struct lease_heartbeat young = {.incarnation = 5, .seq = 1, .t_send = 1}, old = {.incarnation = 4, .seq = 9, .t_send = 1};
+    struct lease_heartbeat young = {.incarnation = 5, .seq = 1, .t_send = 1},
+                           old = {.incarnation = 4, .seq = 9, .t_send = 1};
     (void)lease_on_heartbeat(&t, 2, &young, 100);
     struct lease_answer a = lease_on_heartbeat(&t, 2, &old, 100 + L);
     assert_int_equal(a.seq, 0);
@@ -90,10 +95,12 @@ TEST(silence_is_suspected_after_the_timeout)
 TEST(no_lease_outlives_its_grant_while_clocks_keep_to_the_drift_bound)
 {
     for (uint64_t seed = 1; seed <= 3000; seed++)
-        if (lease_duel(seed, 5000)) fail_msg("seed %llu: a lease outlived its grant", (unsigned long long)seed);
+        if (lease_duel(seed, 5000))
+            fail_msg("seed %llu: a lease outlived its grant", (unsigned long long)seed);
 }
 
-/* The test of the test: with clocks that drift further apart than was promised, it does go wrong. */
+/* The test of the test: with clocks that drift further apart than was promised, it does go wrong.
+ */
 TEST(the_duel_notices_clocks_outside_the_bound)
 {
     int found = 0;

@@ -4,13 +4,22 @@
 
 static void check(const struct cluster *c, uint64_t seed)
 {
-    if (c->violation) fail_msg("seed %llu at %llu ms: %s", (unsigned long long)seed, (unsigned long long)(c->now / MS), c->violation);
+    if (c->violation)
+        fail_msg("seed %llu at %llu ms: %s", (unsigned long long)seed,
+                 (unsigned long long)(c->now / MS), c->violation);
 }
 
 static struct cluster_options calm(uint64_t seed, int count)
 {
-    return (struct cluster_options){.seed = seed, .count = count, .delay_min = MS / 5, .delay_max = MS / 2, .sync_min = MS / 2,
-                                    .sync_max = MS, .drift_ppm = 2000, .window = 16, .retain_bytes = 4096};
+    return (struct cluster_options){.seed = seed,
+                                    .count = count,
+                                    .delay_min = MS / 5,
+                                    .delay_max = MS / 2,
+                                    .sync_min = MS / 2,
+                                    .sync_max = MS,
+                                    .drift_ppm = 2000,
+                                    .window = 16,
+                                    .retain_bytes = 4096};
 }
 
 TEST(three_and_five_replicas_elect_the_preferred_one_and_agree)
@@ -81,14 +90,16 @@ TEST(five_replicas_agree_under_random_faults_and_go_on_after_them)
     for (uint64_t seed = 1001; seed <= 1060; seed++) run_random(seed, 5);
 }
 
-/* ---- partial connectivity (PROTOCOLS 1.3): progress within some election timeouts, one change of leader a fault ---- */
+/* ---- partial connectivity (PROTOCOLS 1.3): progress within some election timeouts, one change of
+ * leader a fault ---- */
 
 /* Connects only the given pairs. */
 static void only(struct cluster *c, const int (*pair)[2], int pairs)
 {
     for (uint16_t a = 1; a <= c->opt.count; a++)
         for (uint16_t b = 1; b < a; b++) cluster_link(c, a, b, false);
-    for (int i = 0; i < pairs; i++) cluster_link(c, (uint16_t)pair[i][0], (uint16_t)pair[i][1], true);
+    for (int i = 0; i < pairs; i++)
+        cluster_link(c, (uint16_t)pair[i][0], (uint16_t)pair[i][1], true);
 }
 
 static void expect_progress(struct cluster *c, uint64_t leaders_max, uint64_t seed)
@@ -98,9 +109,12 @@ static void expect_progress(struct cluster *c, uint64_t leaders_max, uint64_t se
     uint64_t valid = c->valid;
     cluster_run(c, 2000 * MS, 2 * MS);
     check(c, seed);
-    if (c->valid < valid + 500) fail_msg("seed %llu: only %llu writes in 2 s", (unsigned long long)seed, (unsigned long long)(c->valid - valid));
+    if (c->valid < valid + 500)
+        fail_msg("seed %llu: only %llu writes in 2 s", (unsigned long long)seed,
+                 (unsigned long long)(c->valid - valid));
     if (c->leaders > leaders + leaders_max)
-        fail_msg("seed %llu: %llu leaders in 5 s", (unsigned long long)seed, (unsigned long long)(c->leaders - leaders));
+        fail_msg("seed %llu: %llu leaders in 5 s", (unsigned long long)seed,
+                 (unsigned long long)(c->leaders - leaders));
 }
 
 TEST(a_chain_of_three_or_five_makes_progress_under_a_stable_leader)
@@ -151,8 +165,10 @@ TEST(a_leader_that_only_sends_or_only_receives_is_replaced_once)
             struct cluster *c = cluster_new(&o);
             cluster_run(c, 300 * MS, 2 * MS);
             assert_int_equal(cluster_leader(c), 1);
-            if (way) c->r[1].cut_in = true;
-            else c->r[1].cut_out = true;
+            if (way)
+                c->r[1].cut_in = true;
+            else
+                c->r[1].cut_out = true;
             expect_progress(c, 2, seed);
             assert_int_not_equal(cluster_leader(c), 1);
             cluster_free(c);
@@ -166,8 +182,10 @@ TEST(a_follower_that_only_sends_or_only_receives_changes_nothing)
             struct cluster_options o = calm(seed, 3);
             struct cluster *c = cluster_new(&o);
             cluster_run(c, 300 * MS, 2 * MS);
-            if (way) c->r[3].cut_in = true;
-            else c->r[3].cut_out = true;
+            if (way)
+                c->r[3].cut_in = true;
+            else
+                c->r[3].cut_out = true;
             expect_progress(c, 0, seed);
             cluster_heal(c);
             expect_progress(c, 1, seed);
@@ -176,7 +194,8 @@ TEST(a_follower_that_only_sends_or_only_receives_changes_nothing)
         }
 }
 
-/* A follower that was away long returns under load and catches up, from the log first, then into the stream. */
+/* A follower that was away long returns under load and catches up, from the log first, then into
+ * the stream. */
 TEST(a_lagging_follower_converges_under_load)
 {
     for (uint64_t seed = 1; seed <= 10; seed++) {
