@@ -567,7 +567,7 @@ struct workload *workload_new(struct sim *s)
     l->think_ns = draw(l, 2, 40) * MILLISECOND;
     /* The impatient are free to ask the next leader while the last one still thinks that it leads. */
     static const uint64_t patience_ms[] = {50, 100, 200, 500, 3000};
-    l->timeout_ns = patience_ms[draw(l, 0, 4)] * MILLISECOND;
+    l->timeout_ns = patience_ms[draw(l, 0, 4)] * MILLISECOND + 10 * s->latency_ns + 5 * s->write_ns;
     l->breadth_ppm = (uint32_t)draw(l, 0, 400000);
     l->pipeline_ppm = draw(l, 0, 1) ? (uint32_t)draw(l, 0, 400000) : 0;
     for (uint32_t i = 0; i < l->clients; i++) l->client[i] = (struct client){.l = l, .id = i, .resp3 = draw(l, 0, 1), .reader = i % 3 == 2};
@@ -605,6 +605,7 @@ static void demand_add(struct workload *l, bool read, uint32_t number)
 
 void workload_demand_writes(struct workload *l)
 {
+    l->timeout_ns = 3 * SECOND; /* in the end they wait for what they are told */
     for (uint32_t g = 0; g < l->s->groups; g++) demand_add(l, false, g);
     io_wake(l->io);
 }

@@ -175,4 +175,17 @@ TEST(a_first_save_that_was_cut_in_its_first_copy_left_nothing)
     }
 }
 
+/* The node asks for the log then: without one, this was the first save after all. */
+TEST(one_sound_copy_beside_a_torn_one_is_damage)
+{
+    struct rig r;
+    struct identity id = sample(), back;
+    rig_init(&r);
+    assert_int_equal(identity_save(r.io, &id), 0);
+    spoil(&r, 1, 30, 50);
+    for (uint64_t copy = 2; copy < 4; copy++) spoil(&r, copy, 0, 0);
+    assert_int_equal(identity_load(r.io, &back), IDENTITY_E_DAMAGED);
+    rig_deinit(&r);
+}
+
 TEST_MAIN

@@ -236,6 +236,20 @@ TEST(wait_tells_how_many_there_are_when_its_time_is_over)
     cluster_deinit(&c);
 }
 
+TEST(wait_covers_writes_that_are_not_even_proposed)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 1, 0);
+    uint32_t leader = cluster_leader(&c, 0);
+    struct client *a = client_open(&c, leader);
+    client_send(a, BYTES("SET a 1\r\nWAIT 2 0\r\n"));
+    client_expect(a, "+OK\r\n:2\r\n");
+    world_block(c.w, leader, (leader + 1) % 3, true);
+    client_send(a, BYTES("SET a 2\r\nWAIT 2 300\r\nWAIT 1 300\r\n"));
+    client_expect(a, "+OK\r\n:1\r\n:1\r\n");
+    cluster_deinit(&c);
+}
+
 TEST(wait_without_a_limit_waits_until_the_replica_is_back)
 {
     struct cluster c;
@@ -423,6 +437,8 @@ TEST(the_largest_value_passes_and_what_no_frame_or_entry_can_hold_is_refused)
         client_say(a, "STRLEN a");
         client_expect(a, ":33554432\r\n");
 
+        client_say(a, "MGET a a"); /* a little more than 64 MiB */
+        assert_true(contains(client_reply(a, &reply), "the reply is larger than 64 MiB"));
         client_say(a, "MGET a a a");
         assert_true(contains(client_reply(a, &reply), "the reply is larger than 64 MiB"));
 

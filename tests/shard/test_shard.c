@@ -214,6 +214,7 @@ static void settle(struct rig *r)
 {
     propose(r);
     while (r->chosen < r->count) choose(r);
+    assert_int_equal(r->leader.shard->keys_pending, 0);
     same_state(&r->leader, &r->follower);
 }
 
