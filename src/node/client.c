@@ -108,8 +108,8 @@ static void request_finish(struct client *c, struct request *r, struct buf *out,
     request_free(r);
 }
 
-/* SLOWLOG. Here it is the time to the answer that counts, disks and other nodes included: the command
- * itself is never what takes long. */
+/* SLOWLOG. Here it is the time to the answer that counts, disks and other nodes included: the
+ * command itself is never what takes long. */
 static void slow_note(struct client *c, const struct answer *a)
 {
     struct node *n = c->node;

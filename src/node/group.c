@@ -657,10 +657,10 @@ void group_set_floor(struct group *g)
     log_set_floor(g->node->log, g->id, floor);
 }
 
-/* The engine may not know more than this node's own log: what was applied because others have it on disk,
- * while our write of it is still under way, waits. Else a crash could leave, at a position that the
- * engine covers, only an entry of an older ballot in the log, and it would be served to peers as chosen
- * (docs/PAXOS.md, what the node owes). */
+/* The engine may not know more than this node's own log: what was applied because others have it on
+ * disk, while our write of it is still under way, waits. Else a crash could leave, at a position
+ * that the engine covers, only an entry of an older ballot in the log, and it would be served to
+ * peers as chosen (docs/PAXOS.md, what the node owes). */
 static bool log_covers_applied(const struct group *g)
 {
     const struct node *n = g->node;

@@ -100,7 +100,7 @@ struct group {
     uint16_t leader_hint; /* node that leads, as last known; 0: unknown */
     struct list waiting;  /* requests that wait for a leader, or for room */
     uint64_t tick_at;     /* no earlier than this may paxos want a tick; 0: look */
-    int64_t time_ms; /* of the group, at time_at (group_time_ms) */
+    int64_t time_ms;      /* of the group, at time_at (group_time_ms) */
     uint64_t time_at;
     int64_t expire_at_ms;
     struct space_fetch expire_fetch;
@@ -313,9 +313,9 @@ struct node {
     struct prng random;
     uint64_t leader_epoch; /* rises whenever any group's leader changes, as far as known here */
     uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at, flush_at;
-    bool log_full;    /* refuse writes that need room */
-    bool log_stuck;   /* nothing can be written at all: accept nothing */
-    bool memory_full; /* flushing does not keep up: writes wait */
+    bool log_full;                 /* refuse writes that need room */
+    bool log_stuck;                /* nothing can be written at all: accept nothing */
+    bool memory_full;              /* flushing does not keep up: writes wait */
     size_t batch_max, effects_max; /* of an entry; what a log segment holds with ease */
     bool advanced; /* something was applied or confirmed since replies were last released */
 

@@ -14,7 +14,7 @@
 #define SLOW_EVERY       (10 * MS) /* ticks, deadlines, flushing */
 #define FLUSH_LOOK_EVERY (50 * MS)
 #define SCRATCH_KEEP     (4u << 20)
-#define MEMORY_FULL      8 /* times memory_bytes: then writes wait for flushing */
+#define MEMORY_FULL      8           /* times memory_bytes: then writes wait for flushing */
 #define SPREAD_EVERY     (250 * MS)  /* at most one leadership is given back in that time */
 #define SPREAD_PATIENCE  (1000 * MS) /* after a node came up, or a leadership began */
 #define BEAT_EVERY       (1000 * MS) /* a write to an idle log, to know that the device lives */
@@ -212,8 +212,7 @@ static bool identity_open(struct node *n, bool *fresh, char *error, size_t error
     int logs = 0;
     enum identity_result result = identity_load(n->io, &n->identity);
     (void)io_file_list(n->io, "log-", count_file, &logs);
-    if (result != IDENTITY_E_IO &&
-        !identity_has_its_log(n, &result, logs, error, error_size))
+    if (result != IDENTITY_E_IO && !identity_has_its_log(n, &result, logs, error, error_size))
         return false;
     *fresh = result == IDENTITY_NONE;
     switch (result) {

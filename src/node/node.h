@@ -4,8 +4,8 @@
  *
  * Life: node_new opens the data directory behind io (identity, log), recovers, listens, and
  * installs itself as io->client; from then on the io drives it. node_free lets go of everything
- * without waiting, for what was acknowledged is on disk; so the io must have ended before it: nothing
- * of the pool runs any more, no write is under way, and nothing calls back. */
+ * without waiting, for what was acknowledged is on disk; so the io must have ended before it:
+ * nothing of the pool runs any more, no write is under way, and nothing calls back. */
 #ifndef SYNOD_NODE_H
 #define SYNOD_NODE_H
 

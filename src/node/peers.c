@@ -400,9 +400,9 @@ static bool may_beat(const struct node *n)
     return log_write_age(n->log, n->now) < n->config.lease_ms * MS;
 }
 
-/* A peer says something every half second. One that is silent for longer is paused, or cut off: TCP would
- * keep its connections for minutes, and what is cut now would stay in retransmission back-off long after
- * the cut has healed. */
+/* A peer says something every half second. One that is silent for longer is paused, or cut off: TCP
+ * would keep its connections for minutes, and what is cut now would stay in retransmission back-off
+ * long after the cut has healed. */
 static void hang_up(struct peer *p)
 {
     struct node *n = p->node;

@@ -18,7 +18,8 @@
 #define MISSES_MAX                                                                                 \
     12 /* then the reactor itself reads: a value larger than every cache would miss for ever */
 #define FETCH_KEYS 1024u
-#define REPLY_MAX  (64u << 20) /* bytes of one command's reply in one group: it travels in one frame */
+#define REPLY_MAX                                                                                  \
+    (64u << 20) /* bytes of one command's reply in one group: it travels in one frame */
 #define WAIT_GRACE (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
 
 /* ---- making and ending ---- */
@@ -202,9 +203,9 @@ static void run_command(void *ctx, struct view *v)
 static void reply_refused(struct reply *out, const struct view *v, const struct shard *s)
 {
     if (v->refused == VIEW_REPLY_TOO_LARGE)
-        reply_errorf(out,
-                     "ERR the reply is larger than %u MiB; read it in parts (HSCAN, HMGET, GETRANGE)",
-                     REPLY_MAX >> 20);
+        reply_errorf(
+            out, "ERR the reply is larger than %u MiB; read it in parts (HSCAN, HMGET, GETRANGE)",
+            REPLY_MAX >> 20);
     else if (v->refused == VIEW_EFFECTS_TOO_LARGE)
         reply_errorf(
             out,
@@ -237,8 +238,7 @@ static enum shard_result evaluate(struct group *g, const struct command *cmd,
         return result;
     }
     if (result == SHARD_FAILED) reply_failed(&(struct reply){out, version});
-    if (result == SHARD_REFUSED)
-        reply_refused(&(struct reply){out, version}, &n->view, g->shard);
+    if (result == SHARD_REFUSED) reply_refused(&(struct reply){out, version}, &n->view, g->shard);
     *hold = group_hold(g, saw, result == SHARD_DONE && view_wrote(&n->view));
     n->stats.evaluated++;
     return result;
@@ -730,7 +730,8 @@ static void parent_add(struct request *p, struct bytes reply)
     if (p->failed) return;
     if (!error && p->wait_replicas) { /* what the least replicated group has */
         if (reply_number(reply, ':', &v, &line) && v < p->sum) p->sum = v;
-    } else if (!error && p->command->spread == CMD_SPREAD_SUM && reply_number(reply, ':', &v, &line)) {
+    } else if (!error && p->command->spread == CMD_SPREAD_SUM &&
+               reply_number(reply, ':', &v, &line)) {
         p->sum += v;
     } else if (!error && p->command->spread == CMD_SPREAD_CONCAT &&
                reply_number(reply, '*', &v, &line)) {

@@ -349,7 +349,7 @@ void shard_proposed(struct shard *s)
 struct due {
     struct buf keys; /* blobs of engine keys */
     uint32_t count;
-    bool more; /* than these are due */
+    bool more;        /* than these are due */
     uint64_t next_ms; /* of the first key that is not due */
     uint64_t now;
     size_t bytes_max; /* of keys, before the last one */

@@ -41,7 +41,7 @@ struct shard {
     struct buf batch;      /* value of the entry to propose: header and effects; empty: nothing */
     uint64_t *expiry_hint; /* per slot: no key expires before this (ms); 0: not known */
 
-    uint64_t flushed;        /* position up to which the engine has everything */
+    uint64_t flushed;              /* position up to which the engine has everything */
     size_t batch_max, effects_max; /* bytes: SHARD_BATCH_MAX and SHARD_EFFECTS_MAX, or less */
 };
 

@@ -52,8 +52,8 @@ struct view {
     uint64_t objid_next;       /* next free object id */
     uint16_t slot_lo, slot_hi; /* slots [lo, hi) that this view covers (the group's) */
     size_t effects_max;        /* bytes; view_begin sets no bound (SIZE_MAX) */
-    const struct buf *reply;   /* watched while the command reads: refused beyond reply_max bytes. */
-    size_t reply_max;          /* NULL after view_begin: not watched */
+    const struct buf *reply; /* watched while the command reads: refused beyond reply_max bytes. */
+    size_t reply_max;        /* NULL after view_begin: not watched */
 
     struct buf
         effects; /* encoded effects in order of calls (shard/effects.h): what the runner proposes */

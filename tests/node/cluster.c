@@ -171,7 +171,8 @@ static void on_closed(void *ctx, struct io_conn *conn, int error)
     c->conn = NULL;
 }
 
-static const struct io_handler handler = {.opened = on_opened, .data = on_data, .closed = on_closed};
+static const struct io_handler handler = {
+    .opened = on_opened, .data = on_data, .closed = on_closed};
 
 static struct client *open_at(struct cluster *c, const char *address)
 {

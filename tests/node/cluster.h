@@ -8,9 +8,9 @@
 #include "node/node.h"
 #include "sim/world.h"
 
-#define CLUSTER_MAX  5
-#define CLIENT_HOST  CLUSTER_MAX
-#define CLIENTS_MAX  8
+#define CLUSTER_MAX 5
+#define CLIENT_HOST CLUSTER_MAX
+#define CLIENTS_MAX 8
 
 struct cluster;
 

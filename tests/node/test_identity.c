@@ -148,7 +148,8 @@ TEST(the_newest_sound_copy_counts)
     assert_int_equal(io_file_read_now(r.io, f, block, IO_BLOCK, 0), IO_BLOCK);
     id.incarnation++;
     assert_int_equal(identity_save(r.io, &id), 0);
-    /* As a crash leaves it that came after the first two copies: the others are of the save before. */
+    /* As a crash leaves it that came after the first two copies: the others are of the save before.
+     */
     for (uint64_t copy = 2; copy < 4; copy++)
         assert_int_equal(io_file_write_now(r.io, f, block, IO_BLOCK, copy * IO_BLOCK), 0);
     assert_int_equal(identity_load(r.io, &back), IDENTITY_FOUND);

@@ -1,5 +1,5 @@
-/* Commands on their way through real nodes in the simulated world: order, waiting, spreading, limits,
- * and what hostile peers may not do. */
+/* Commands on their way through real nodes in the simulated world: order, waiting, spreading,
+ * limits, and what hostile peers may not do. */
 #include "cluster.h"
 
 #include "base/mem.h"
@@ -395,7 +395,8 @@ TEST(the_slow_log_has_what_took_long)
     struct buf reply = {0};
     cluster_init(&c, 1, 1, 0);
     struct client *a = client_open(&c, 0);
-    client_send(a, BYTES("CONFIG SET slowlog-log-slower-than 500000\r\nSET a 1\r\nSLOWLOG LEN\r\n"));
+    client_send(a,
+                BYTES("CONFIG SET slowlog-log-slower-than 500000\r\nSET a 1\r\nSLOWLOG LEN\r\n"));
     client_expect(a, "+OK\r\n+OK\r\n:0\r\n");
     client_send(a, BYTES("DEBUG SLEEP 1\r\nGET a\r\n"));
     client_expect(a, "+OK\r\n$1\r\n1\r\n");
@@ -556,7 +557,8 @@ TEST(frames_of_a_lying_peer_are_refused_without_harm)
         buf_clear(&text);
         hello_of(&c, (leader + 1) % 3, &text);
         if (kind == 0) command_frame(&text, 77, 1); /* no such group */
-        if (kind == 1) command_frame(&text, 0, 1), command_frame(&text, 1, 1); /* one is not the key's */
+        if (kind == 1)
+            command_frame(&text, 0, 1), command_frame(&text, 1, 1); /* one is not the key's */
         if (kind == 2) wire_put_reply(&text, 12345, WIRE_DONE, BYTES("+OK\r\n"));
         if (kind == 3) {
             size_t begun = wire_begin(&text, WIRE_STATE);

@@ -1,5 +1,5 @@
-/* A group's state at its leader and at a follower: what is evaluated at one and applied at both is the
- * same, whatever is flushed, lost or evaluated in between. */
+/* A group's state at its leader and at a follower: what is evaluated at one and applied at both is
+ * the same, whatever is flushed, lost or evaluated in between. */
 #include "test.h"
 
 #include "../store/pool.h"
@@ -170,8 +170,8 @@ static enum shard_result evaluate(struct rig *r, const char *line, uint64_t *saw
     for (;;) {
         buf_clear(&r->reply);
         run.reply = (struct reply){&r->reply, 2};
-        enum shard_result result = shard_evaluate(r->leader.shard, &r->view, &task, r->now_ms,
-                                                  prng_u64(&r->random), saw);
+        enum shard_result result =
+            shard_evaluate(r->leader.shard, &r->view, &task, r->now_ms, prng_u64(&r->random), saw);
         if (result != SHARD_MISS) return result;
         task.block = ++r->misses % 12 == 0; /* a range longer than a fetch */
         struct space_fetch f = {.done = done};
@@ -250,12 +250,14 @@ static const char *random_key(struct rig *r, char out[40])
 static void random_command(struct rig *r)
 {
     static const char *const forms[] = {
-        "SET %s one",          "SET %s two PX 50",  "SET %s 7",           "APPEND %s xyz",
-        "INCRBY %s 3",         "DEL %s",            "HSET %s f 1 g 2",    "HSET %s h 3",
-        "HDEL %s f",           "HDEL %s f g h",     "PEXPIRE %s 30",      "PERSIST %s",
-        "GET %s",              "HGETALL %s",        "SETRANGE %s 300 z",  "HINCRBY %s f 4",
-        "GETDEL %s",           "PEXPIREAT %s 5",    "EXISTS %s",          "DBSIZE",
-        "HSET %s i 1 j 2 k 3", "GETEX %s PX 20",    "SETNX %s new",       "HGET %s f",
+        "SET %s one",      "SET %s two PX 50", "SET %s 7",
+        "APPEND %s xyz",   "INCRBY %s 3",      "DEL %s",
+        "HSET %s f 1 g 2", "HSET %s h 3",      "HDEL %s f",
+        "HDEL %s f g h",   "PEXPIRE %s 30",    "PERSIST %s",
+        "GET %s",          "HGETALL %s",       "SETRANGE %s 300 z",
+        "HINCRBY %s f 4",  "GETDEL %s",        "PEXPIREAT %s 5",
+        "EXISTS %s",       "DBSIZE",           "HSET %s i 1 j 2 k 3",
+        "GETEX %s PX 20",  "SETNX %s new",     "HGET %s f",
     };
     char key[40], line[120];
     uint64_t saw, dice = prng_below(&r->random, 400);
@@ -280,7 +282,8 @@ static void restart_follower(struct rig *r)
     replica_open(f, 100000, prng_u64(&r->random));
     assert_int_equal(f->shard->applied, f->shard->flushed);
     for (uint64_t i = f->shard->applied; i < r->chosen; i++)
-        assert_true(shard_apply(f->shard, &r->log[i].entry, true, buf_bytes(&r->log[i].value), false));
+        assert_true(
+            shard_apply(f->shard, &r->log[i].entry, true, buf_bytes(&r->log[i].value), false));
     same_state(&r->leader, f);
 }
 
@@ -290,8 +293,15 @@ static void random_run(uint64_t seed, uint32_t miss_ppm)
     for (int step = 0; step < 3000; step++) {
         switch (prng_below(&r->random, 40)) {
         default: random_command(r); break;
-        case 0: case 1: case 2: case 3: case 4: propose(r); break;
-        case 5: case 6: case 7: case 8: choose(r); break;
+        case 0:
+        case 1:
+        case 2:
+        case 3:
+        case 4: propose(r); break;
+        case 5:
+        case 6:
+        case 7:
+        case 8: choose(r); break;
         case 9: maybe_flush(r, &r->leader); break;
         case 10: maybe_flush(r, &r->follower); break;
         case 11: pool_finish(&r->leader.pool); break;

@@ -63,8 +63,8 @@ static void map_copy(struct map *to, const struct map *from)
 }
 
 /* The row that follows `after` (NULL: the first) in [lo, hi). */
-static struct row *map_next(struct map *m, struct bytes lo, struct bytes hi, const struct row *after,
-                            bool reverse)
+static struct row *map_next(struct map *m, struct bytes lo, struct bytes hi,
+                            const struct row *after, bool reverse)
 {
     struct row *best = NULL;
     for (size_t i = 0; i < m->count; i++) {
@@ -156,8 +156,8 @@ static struct bytes random_key(struct rig *r, struct buf *out)
 
 static struct bytes random_value(struct rig *r)
 {
-    size_t size = prng_below(&r->random, 10) ? prng_below(&r->random, 20)
-                                             : prng_below(&r->random, 3000);
+    size_t size =
+        prng_below(&r->random, 10) ? prng_below(&r->random, 20) : prng_below(&r->random, 3000);
     buf_clear(&r->value);
     for (size_t i = 0; i < size; i++) buf_u8(&r->value, (uint8_t)prng_u64(&r->random));
     return buf_bytes(&r->value);
@@ -236,18 +236,22 @@ static void rig_operate(struct rig *r)
 {
     struct bytes key = random_key(r, &r->key);
     switch (prng_below(&r->random, 100) / 10) {
-    case 0: case 1: case 2: {
+    case 0:
+    case 1:
+    case 2: {
         struct bytes value = random_value(r);
         view_put(&r->view, key, value);
         map_set(&r->twin, key, value);
         break;
     }
-    case 3: case 4:
+    case 3:
+    case 4:
         view_del(&r->view, key);
         map_unset(&r->twin, key);
         break;
     case 5: copy_within(r); break;
-    case 6: case 7: check_get(r, key); break;
+    case 6:
+    case 7: check_get(r, key); break;
     case 8: check_range(r); break;
     default:
         if (prng_below(&r->random, 10)) break;
@@ -286,8 +290,8 @@ static void evaluations(uint64_t seed, uint32_t miss_ppm)
     uint32_t misses = 0;
     for (int round = 0; round < 300; round++) {
         rig_begin(r);
-        uint64_t operations = prng_below(&r->random, 4) ? prng_below(&r->random, 12)
-                                                        : prng_below(&r->random, 120);
+        uint64_t operations =
+            prng_below(&r->random, 4) ? prng_below(&r->random, 12) : prng_below(&r->random, 120);
         for (uint64_t i = 0; i < operations && !r->view.missed; i++) rig_operate(r);
         misses += r->view.missed;
         if (r->view.missed) continue; /* thrown away */
@@ -325,8 +329,9 @@ TEST(after_a_miss_nothing_is_read_and_the_first_miss_is_the_one_to_fetch)
     rig_begin(r);
     assert_int_equal(view_get(&r->view, bytes_of("\0\1a", 3), &value), VIEW_MISS);
     assert_int_equal(view_get(&r->view, bytes_of("\0\1b", 3), &value), VIEW_MISS);
-    assert_int_equal(view_range(&r->view, bytes_of("\0\1", 2), bytes_of("\0\2", 2), false, never, NULL),
-                     VIEW_MISS);
+    assert_int_equal(
+        view_range(&r->view, bytes_of("\0\1", 2), bytes_of("\0\2", 2), false, never, NULL),
+        VIEW_MISS);
     assert_true(bytes_equal(buf_bytes(&r->view.miss_lo), bytes_of("\0\1a", 3)));
     rig_begin(r);
     assert_false(r->view.missed);
@@ -386,8 +391,9 @@ TEST(a_reply_that_grows_beyond_its_bound_ends_the_reading)
         buf_clear(&out);
         r->view.reply = &out;
         r->view.reply_max = 1000;
-        assert_int_equal(view_range(&r->view, bytes_of("\0\1", 2), bytes_of("\0\2", 2), reverse, grow, &g),
-                         VIEW_MISS);
+        assert_int_equal(
+            view_range(&r->view, bytes_of("\0\1", 2), bytes_of("\0\2", 2), reverse, grow, &g),
+            VIEW_MISS);
         assert_int_equal(r->view.refused, VIEW_REPLY_TOO_LARGE);
         assert_int_equal(g.visited, 11); /* the one that went over, and no more */
         assert_int_equal(view_get(&r->view, bytes_of("\0\1\0", 3), &value), VIEW_MISS);
