@@ -1,7 +1,8 @@
 /* What the files of src/node share. One idea each:
  *   node.c     life of a node, the turn           peers.c    connections to other nodes, heartbeats
  *   group.c    a replica: paxos, log, shard       client.c   client connections, answers in order
- *   request.c  commands on their way: evaluate, wait, forward, spread over groups
+ *   dispatch.c what clients ask: command, group, evaluate or make a request
+ *   request.c  requests on their way: evaluate, wait, forward     spread.c  over all groups
  *   local.c    commands a node answers by itself  info.c, cluster.c, status.c   the larger of these
  *   trace.c    TRACE: the path of one command
  *   wire.c     frames                              identity.c who we are */

@@ -7,14 +7,13 @@
  * yet stops what comes behind it from the same client (`barrier` here, the group's waiting list at
  * the leader); after a change of leader nothing of a client is sent again before all that is under
  * way came back. */
-#include "node/internal.h"
+#include "node/request.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/types.h"
 
 #include <stdio.h>
 
-#define REQUEST_DEADLINE (10000 * MS)
 #define MISSES_MAX                                                                                 \
     12 /* then the reactor itself reads: a value larger than every cache would miss for ever */
 #define FETCH_KEYS 1024u
@@ -24,7 +23,7 @@
 
 /* ---- making and ending ---- */
 
-static struct request *request_new(struct node *n)
+struct request *request_new(struct node *n)
 {
     struct request *r = mem_zalloc(sizeof *r);
     r->node = n;
@@ -36,8 +35,8 @@ static struct request *request_new(struct node *n)
 }
 
 /* The request's own copy of the arguments: an array of slices, and behind it their bytes. */
-static void request_take(struct request *r, const struct command *cmd, const struct cmd_args *a,
-                         uint8_t version)
+void request_take(struct request *r, const struct command *cmd, const struct cmd_args *a,
+                  uint8_t version)
 {
     size_t size = a->count * sizeof *a->v;
     for (uint32_t i = 0; i < a->count; i++) size += a->v[i].size;
@@ -76,8 +75,6 @@ void request_free(struct request *r)
     mem_free(r->bytes);
     mem_free(r);
 }
-
-static void parent_child_done(struct request *parent, struct request *child);
 
 /* A group's waiting list may hold requests of the same asker behind this one; a parent's children
  * are in many. */
@@ -124,7 +121,7 @@ static void wrap_traced(struct request *r)
     }
 }
 
-static void request_done(struct request *r)
+void request_done(struct request *r)
 {
     struct node *n = r->node;
     ASSERT(r->state != REQUEST_FETCHING && r->state != REQUEST_DONE);
@@ -134,7 +131,7 @@ static void request_done(struct request *r)
     unmap(r);
     nudge(r);
     if (r->parent) {
-        parent_child_done(r->parent, r);
+        spread_child_done(r->parent, r);
         request_free(r);
     } else if (r->origin) {
         if (r->origin_conn)
@@ -220,9 +217,8 @@ static void reply_failed(struct reply *out)
     reply_error(out, "IOERR the storage engine of the leader failed to read; see its log");
 }
 
-static enum shard_result evaluate(struct group *g, const struct command *cmd,
-                                  const struct cmd_args *a, uint8_t version, bool block,
-                                  struct buf *out, struct hold *hold)
+enum shard_result request_run(struct group *g, const struct command *cmd, const struct cmd_args *a,
+                              uint8_t version, bool block, struct buf *out, struct hold *hold)
 {
     struct node *n = g->node;
     struct run run = {cmd, a, {out, version}};
@@ -244,16 +240,14 @@ static enum shard_result evaluate(struct group *g, const struct command *cmd,
     return result;
 }
 
-static bool refused_full(const struct node *n, const struct command *cmd)
+bool request_refused_full(const struct node *n, const struct command *cmd)
 {
     return n->log_full && (cmd->flags & CMD_DENYOOM);
 }
-#define TEXT_FULL                                                                                  \
-    "OOM the disk of the leader is nearly full: writes are refused until there is room; reads and deletes go on"
 
 static void request_fetched(void *ctx, struct space_fetch *f);
 
-static void request_fetch(struct request *r, struct group *g)
+void request_fetch(struct request *r, struct group *g)
 {
     struct view *v = &r->node->view;
     r->state = REQUEST_FETCHING;
@@ -271,7 +265,7 @@ static void request_fetch(struct request *r, struct group *g)
 }
 
 /* Where a request that must wait stands: in its group's list, in order. */
-static void request_wait(struct request *r, struct group *g)
+void request_wait(struct request *r, struct group *g)
 {
     list_remove(&r->link);
     r->state = REQUEST_WAITING;
@@ -281,7 +275,7 @@ static void request_wait(struct request *r, struct group *g)
 enum attempt { ATTEMPT_OVER, ATTEMPT_WAITS };
 
 /* The number at the start of a reply of that type, and the size of its first line. */
-static bool reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *line)
+bool request_reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *line)
 {
     const uint8_t *cr = reply.size ? memchr(reply.data, '\r', reply.size) : NULL;
     if (!cr || reply.data[0] != type) return false;
@@ -289,7 +283,7 @@ static bool reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *l
     return bytes_to_i64(bytes_of(reply.data + 1, (size_t)(cr - reply.data) - 1), v);
 }
 
-static void wait_answer(struct request *r, uint32_t have)
+void request_wait_answer(struct request *r, uint32_t have)
 {
     buf_clear(&r->reply);
     reply_i64(&(struct reply){&r->reply, r->version}, have);
@@ -311,7 +305,7 @@ static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
             paxos_match(g->px, g->config.member[i].replica) >= r->wait_position)
             have++;
     if (have < r->wait_replicas - 1 && !last) return ATTEMPT_WAITS;
-    wait_answer(r, have);
+    request_wait_answer(r, have);
     return ATTEMPT_OVER;
 }
 
@@ -319,7 +313,7 @@ static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
 static enum attempt request_evaluate(struct request *r, struct group *g)
 {
     struct node *n = r->node;
-    if (refused_full(n, r->command)) {
+    if (request_refused_full(n, r->command)) {
         n->stats.refused_full++;
         request_error(r, TEXT_FULL);
         return ATTEMPT_OVER;
@@ -328,8 +322,8 @@ static enum attempt request_evaluate(struct request *r, struct group *g)
     if (r->wait_replicas) return wait_evaluate(r, g, n->now >= r->deadline);
     if (r->traced && !r->timeline) r->timeline = trace_begin(n, g->id);
     buf_clear(&r->reply);
-    if (evaluate(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply,
-                 &r->hold) == SHARD_MISS) {
+    if (request_run(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply,
+                    &r->hold) == SHARD_MISS) {
         r->misses++;
         request_fetch(r, g);
         return ATTEMPT_WAITS;
@@ -378,11 +372,11 @@ static bool wait_asks_again(const struct request *r, struct bytes reply)
     int64_t have;
     size_t line;
     return r->wait_replicas && r->node->now < r->deadline && !r->gone &&
-           !(r->parent && r->parent->gone) && reply_number(reply, ':', &have, &line) &&
+           !(r->parent && r->parent->gone) && request_reply_number(reply, ':', &have, &line) &&
            have < r->wait_replicas - 1;
 }
 
-static bool request_forward(struct request *r, struct group *g)
+bool request_forward(struct request *r, struct group *g)
 {
     struct node *n = r->node;
     struct bytes v[3];
@@ -453,7 +447,7 @@ static void request_try(struct request *r, struct group *g)
         return;
     }
     if (r->wait_replicas && r->parent && r->parent->gone) {
-        wait_answer(r, 0);
+        request_wait_answer(r, 0);
         return;
     }
     const struct request *asked = r->parent ? r->parent : r;
@@ -485,295 +479,7 @@ void request_retry_group(struct group *g)
     }
 }
 
-/* ---- from clients ---- */
-
-/* Not done here and now: the client's answer waits for a request. Later commands wait too unless it
- * is already on its way. */
-static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                           struct group *g, bool missed)
-{
-    struct node *n = c->node;
-    bool ordered = c->async == 0 || c->async_epoch == n->leader_epoch;
-    struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, a, c->version);
-    r->group = g->id;
-    if (r->writes) client_wrote(c, g->id);
-    if (missed) {
-        r->misses = 1;
-        request_wait(r, g);
-        request_fetch(r, g);
-        c->barrier = r;
-        return;
-    }
-    if (!group_serves(g) && ordered && request_forward(r, g)) {
-        r->sent = true;
-        return;
-    }
-    request_wait(r, g);
-    c->barrier = r;
-    group_retry(g);
-}
-
-/* --redirect moved: names the leader's client address, where one is known. */
-static bool answer_moved(struct client *c, struct group *g, uint16_t slot)
-{
-    struct node *n = c->node;
-    uint16_t leader = group_leader_node(g);
-    struct peer *p = leader <= n->identity.node_count ? n->peers[leader] : NULL;
-    size_t before = c->held.size;
-    if (!n->config.redirect || !p || !p->client[0]) return false;
-    reply_errorf(&(struct reply){&c->held, c->version}, "MOVED %u %s", slot, p->client);
-    client_answer(c, HOLD_NONE, before);
-    return true;
-}
-
-static void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                           struct group *g)
-{
-    struct node *n = c->node;
-    struct reply out = {&c->held, c->version};
-    size_t before = c->held.size;
-    struct hold hold;
-
-    bool served = group_serves(g) && (!(cmd->flags & CMD_WRITE) || group_can_write(g));
-    bool overtakes = c->async && c->async_epoch != n->leader_epoch;
-    if (!served || overtakes) {
-        if (cmd->first && !group_serves(g) &&
-            answer_moved(c, g, slot_of(a->v[(uint32_t)cmd->first])))
-            return;
-        dispatch_later(c, cmd, a, g, false);
-        return;
-    }
-    if (refused_full(n, cmd)) {
-        n->stats.refused_full++;
-        reply_error(&out, TEXT_FULL);
-        client_answer(c, HOLD_NONE, before);
-        return;
-    }
-    if (cmd->flags & CMD_WRITE) client_wrote(c, g->id);
-    if (evaluate(g, cmd, a, c->version, false, &c->held, &hold) == SHARD_MISS)
-        dispatch_later(c, cmd, a, g, true);
-    else
-        client_answer(c, hold, before);
-}
-
-struct keys_at {
-    struct node *n;
-    int32_t group; /* -1: none yet; -2: of different groups */
-    bool too_long;
-};
-
-static void keys_each(void *ctx, struct bytes key)
-{
-    struct keys_at *k = ctx;
-    int32_t group = k->n->slot_group[slot_of(key)];
-    if (key.size > COMMAND_KEY_MAX) k->too_long = true;
-    if (k->group == -1)
-        k->group = group;
-    else if (k->group != group)
-        k->group = -2;
-}
-
-/* The group of a command's keys; or answers the error and returns NULL. */
-static struct group *group_of(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                              struct reply *out)
-{
-    struct node *n = c->node;
-    struct keys_at k = {n, -1, false};
-    int64_t slot;
-
-    if (cmd->spread == CMD_SPREAD_CURSOR) {
-        int64_t cursor;
-        if (!bytes_to_i64(a->v[1], &cursor) || cursor < 0 || cursor >> 48 >= SLOT_COUNT) {
-            reply_error(out, "ERR invalid cursor");
-            return NULL;
-        }
-        return &n->groups[n->slot_group[cursor >> 48]];
-    }
-    if (cmd->parent &&
-        cmd->first == 0) { /* CLUSTER COUNTKEYSINSLOT and its like: the slot is an argument */
-        if (!bytes_to_i64(a->v[2], &slot) || slot < 0 || slot >= SLOT_COUNT) {
-            reply_error(out, "ERR Invalid slot");
-            return NULL;
-        }
-        return &n->groups[n->slot_group[slot]];
-    }
-    if (!command_keys(cmd, a, keys_each, &k) || k.group == -1) {
-        reply_error(out, ERR_SYNTAX);
-        return NULL;
-    }
-    if (k.too_long)
-        reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
-    else if (k.group == -2)
-        reply_error(
-            out,
-            "CROSSSLOT Keys in request don't hash to the same slot group; give them one {tag}, transactions over groups come in a later version");
-    else
-        return &n->groups[k.group];
-    return NULL;
-}
-
-void request_dispatch(struct client *c)
-{
-    struct node *n = c->node;
-    struct cmd_args a = {c->args.v, c->args.count};
-    struct reply out = {&c->held, c->version};
-    size_t before = c->held.size;
-    const struct command *cmd = command_find(&a, NULL);
-    uint32_t answers = c->answer_count;
-
-    n->stats.commands++;
-    c->commands++;
-    c->last_command = "NULL";
-    if (!cmd) {
-        command_unknown(&a, &out);
-    } else if (command_check_arity(cmd, &a, &out)) {
-        c->last_command = cmd->name;
-        if (cmd->flags & CMD_LOCAL) {
-            local_command(c, cmd, &a, &out);
-            if (c->answer_count != answers) return; /* it became a request */
-        } else if (cmd->spread != CMD_SPREAD_NONE && cmd->spread != CMD_SPREAD_CURSOR) {
-            (void)request_spread(c, cmd, &a);
-            return;
-        } else {
-            struct group *g = group_of(c, cmd, &a, &out);
-            if (g) {
-                dispatch_group(c, cmd, &a, g);
-                return;
-            }
-        }
-    }
-    client_answer(c, HOLD_NONE, before);
-}
-
-/* ---- over all groups ---- */
-
-static void spread_next(struct request *parent);
-
-static struct request *spread_child(struct request *parent, uint32_t group)
-{
-    struct node *n = parent->node;
-    struct group *g = &n->groups[group];
-    struct request *r = request_new(n);
-    request_take(r, parent->command, &parent->args, parent->version);
-    r->group = group;
-    r->parent = parent;
-    parent->children++;
-    request_wait(r, g);
-    group_retry(g);
-    return r;
-}
-
-struct request *request_spread(struct client *c, const struct command *cmd,
-                               const struct cmd_args *a)
-{
-    struct node *n = c->node;
-    struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, a, c->version);
-    r->group = UINT32_MAX;
-    r->state = REQUEST_RUNNING;
-    c->barrier = r;
-    if (cmd->spread == CMD_SPREAD_ANY) {
-        r->next_group = (uint32_t)prng_below(&n->random, n->group_count);
-        spread_next(r);
-    } else {
-        for (uint32_t g = 0; g < n->group_count; g++) {
-            if (r->writes) client_wrote(c, g);
-            (void)spread_child(r, g);
-        }
-    }
-    return r;
-}
-
-static void spread_next(struct request *parent)
-{
-    uint32_t group = parent->next_group;
-    parent->next_group = (group + 1) % parent->node->group_count;
-    parent->items++;
-    (void)spread_child(parent, group);
-}
-
-static void parent_finish(struct request *p)
-{
-    struct buf whole = {0};
-    struct reply out = {&whole, p->version};
-    if (p->failed) {
-        request_done(p);
-        return;
-    }
-    if (p->wait_replicas) {
-        wait_answer(p, (uint32_t)p->sum);
-        return;
-    }
-    switch (p->command->spread) {
-    case CMD_SPREAD_SUM: reply_i64(&out, p->sum); break;
-    case CMD_SPREAD_OK: reply_ok(&out); break;
-    case CMD_SPREAD_CONCAT:
-        reply_array(&out, (size_t)p->sum);
-        buf_append_bytes(&whole, buf_bytes(&p->reply));
-        break;
-    default: reply_nil(&out); break;
-    }
-    buf_deinit(&p->reply);
-    p->reply = whole;
-    request_done(p);
-}
-
-/* Adds one group's reply to what the parent has. */
-static void parent_add(struct request *p, struct bytes reply)
-{
-    int64_t v;
-    size_t line;
-    bool error = reply.size && reply.data[0] == '-';
-    if (p->failed) return;
-    if (!error && p->wait_replicas) { /* what the least replicated group has */
-        if (reply_number(reply, ':', &v, &line) && v < p->sum) p->sum = v;
-    } else if (!error && p->command->spread == CMD_SPREAD_SUM &&
-               reply_number(reply, ':', &v, &line)) {
-        p->sum += v;
-    } else if (!error && p->command->spread == CMD_SPREAD_CONCAT &&
-               reply_number(reply, '*', &v, &line)) {
-        p->sum += v;
-        buf_append(&p->reply, reply.data + line, reply.size - line);
-    } else if (!error && p->command->spread == CMD_SPREAD_ANY &&
-               (reply.data[0] == '_' || bytes_equal(reply, BYTES("$-1\r\n")))) {
-        return;
-    } else if (error || p->command->spread == CMD_SPREAD_ANY) { /* the first error, or the first
-                                                                   that is not nil, is the answer */
-        buf_clear(&p->reply);
-        buf_append_bytes(&p->reply, reply);
-        p->failed = true;
-    }
-}
-
-static void parent_child_done(struct request *parent, struct request *child)
-{
-    parent_add(parent, buf_bytes(&child->reply));
-    if (--parent->children) return;
-    if (parent->gone)
-        request_free(parent);
-    else if (parent->command->spread == CMD_SPREAD_ANY && !parent->failed &&
-             parent->items < parent->node->group_count)
-        spread_next(parent);
-    else
-        parent_finish(parent);
-}
-
-/* ---- commands with a life of their own ---- */
-
-void request_sleep(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                   uint64_t ns)
-{
-    struct request *r = client_request(c);
-    request_take(r, cmd, a, c->version);
-    r->group = UINT32_MAX;
-    r->state = REQUEST_RUNNING;
-    r->sleeping = true;
-    r->deadline = c->node->now + ns;
-    c->barrier = r;
-}
+/* ---- WAIT, asked by a client ---- */
 
 /* One more than asked, so that 0 means "not a WAIT"; never more than there are. */
 static uint32_t wait_count(const struct group *g, int64_t asked)
@@ -801,7 +507,7 @@ static void wait_expired(struct request *r)
     else if (r->origin)
         request_status(r, WIRE_NOT_DONE);
     else
-        wait_answer(r, 0);
+        request_wait_answer(r, 0);
 }
 
 /* WAIT means what it says: how many replicas besides the leader have all that this connection wrote
@@ -831,37 +537,6 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
     }
     mem_free(c->written);
     c->written = NULL;
-}
-
-void request_trace(struct client *c, const struct cmd_args *a, struct reply *out)
-{
-    struct node *n = c->node;
-    struct cmd_args inner = {a->v + 1, a->count - 1};
-    const struct command *cmd = command_find(&inner, NULL);
-    if (!cmd) {
-        command_unknown(&inner, out);
-        return;
-    }
-    if (!command_check_arity(cmd, &inner, out)) return;
-    if (!cmd->fn || cmd->spread != CMD_SPREAD_NONE || cmd->first == 0) {
-        reply_error(
-            out,
-            "ERR TRACE follows one command on keys; this one has none, or concerns all groups");
-        return;
-    }
-    struct group *g = group_of(c, cmd, &inner, out);
-    if (!g) return;
-    struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, &inner, c->version);
-    r->group = g->id;
-    r->traced = true;
-    r->began = io_now(n->io);
-    r->slot = slot_of(inner.v[(uint32_t)cmd->first]);
-    if (r->writes) client_wrote(c, g->id);
-    request_wait(r, g);
-    c->barrier = r;
-    group_retry(g);
 }
 
 /* ---- from peers ---- */

@@ -1,0 +1,210 @@
+/* What clients ask: finds the command, its keys' group, and either evaluates at once (the group is
+ * led here) or makes a request of it (request.c, whose top says how order is kept). */
+#include "node/request.h"
+#include "base/assert.h"
+#include "redis/types.h"
+
+/* Not done here and now: the client's answer waits for a request. Later commands wait too unless it
+ * is already on its way. */
+static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                           struct group *g, bool missed)
+{
+    struct node *n = c->node;
+    bool ordered = c->async == 0 || c->async_epoch == n->leader_epoch;
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    request_take(r, cmd, a, c->version);
+    r->group = g->id;
+    if (r->writes) client_wrote(c, g->id);
+    if (missed) {
+        r->misses = 1;
+        request_wait(r, g);
+        request_fetch(r, g);
+        c->barrier = r;
+        return;
+    }
+    if (!group_serves(g) && ordered && request_forward(r, g)) {
+        r->sent = true;
+        return;
+    }
+    request_wait(r, g);
+    c->barrier = r;
+    group_retry(g);
+}
+
+/* --redirect moved: names the leader's client address, where one is known. */
+static bool answer_moved(struct client *c, struct group *g, uint16_t slot)
+{
+    struct node *n = c->node;
+    uint16_t leader = group_leader_node(g);
+    struct peer *p = leader <= n->identity.node_count ? n->peers[leader] : NULL;
+    size_t before = c->held.size;
+    if (!n->config.redirect || !p || !p->client[0]) return false;
+    reply_errorf(&(struct reply){&c->held, c->version}, "MOVED %u %s", slot, p->client);
+    client_answer(c, HOLD_NONE, before);
+    return true;
+}
+
+static void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                           struct group *g)
+{
+    struct node *n = c->node;
+    struct reply out = {&c->held, c->version};
+    size_t before = c->held.size;
+    struct hold hold;
+
+    bool served = group_serves(g) && (!(cmd->flags & CMD_WRITE) || group_can_write(g));
+    bool overtakes = c->async && c->async_epoch != n->leader_epoch;
+    if (!served || overtakes) {
+        if (cmd->first && !group_serves(g) &&
+            answer_moved(c, g, slot_of(a->v[(uint32_t)cmd->first])))
+            return;
+        dispatch_later(c, cmd, a, g, false);
+        return;
+    }
+    if (request_refused_full(n, cmd)) {
+        n->stats.refused_full++;
+        reply_error(&out, TEXT_FULL);
+        client_answer(c, HOLD_NONE, before);
+        return;
+    }
+    if (cmd->flags & CMD_WRITE) client_wrote(c, g->id);
+    if (request_run(g, cmd, a, c->version, false, &c->held, &hold) == SHARD_MISS)
+        dispatch_later(c, cmd, a, g, true);
+    else
+        client_answer(c, hold, before);
+}
+
+struct keys_at {
+    struct node *n;
+    int32_t group; /* -1: none yet; -2: of different groups */
+    bool too_long;
+};
+
+static void keys_each(void *ctx, struct bytes key)
+{
+    struct keys_at *k = ctx;
+    int32_t group = k->n->slot_group[slot_of(key)];
+    if (key.size > COMMAND_KEY_MAX) k->too_long = true;
+    if (k->group == -1)
+        k->group = group;
+    else if (k->group != group)
+        k->group = -2;
+}
+
+/* The group of a command's keys; or answers the error and returns NULL. */
+struct group *dispatch_group_of(struct client *c, const struct command *cmd,
+                                const struct cmd_args *a, struct reply *out)
+{
+    struct node *n = c->node;
+    struct keys_at k = {n, -1, false};
+    int64_t slot;
+
+    if (cmd->spread == CMD_SPREAD_CURSOR) {
+        int64_t cursor;
+        if (!bytes_to_i64(a->v[1], &cursor) || cursor < 0 || cursor >> 48 >= SLOT_COUNT) {
+            reply_error(out, "ERR invalid cursor");
+            return NULL;
+        }
+        return &n->groups[n->slot_group[cursor >> 48]];
+    }
+    if (cmd->parent &&
+        cmd->first == 0) { /* CLUSTER COUNTKEYSINSLOT and its like: the slot is an argument */
+        if (!bytes_to_i64(a->v[2], &slot) || slot < 0 || slot >= SLOT_COUNT) {
+            reply_error(out, "ERR Invalid slot");
+            return NULL;
+        }
+        return &n->groups[n->slot_group[slot]];
+    }
+    if (!command_keys(cmd, a, keys_each, &k) || k.group == -1) {
+        reply_error(out, ERR_SYNTAX);
+        return NULL;
+    }
+    if (k.too_long)
+        reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
+    else if (k.group == -2)
+        reply_error(
+            out,
+            "CROSSSLOT Keys in request don't hash to the same slot group; give them one {tag}, transactions over groups come in a later version");
+    else
+        return &n->groups[k.group];
+    return NULL;
+}
+
+void request_dispatch(struct client *c)
+{
+    struct node *n = c->node;
+    struct cmd_args a = {c->args.v, c->args.count};
+    struct reply out = {&c->held, c->version};
+    size_t before = c->held.size;
+    const struct command *cmd = command_find(&a, NULL);
+    uint32_t answers = c->answer_count;
+
+    n->stats.commands++;
+    c->commands++;
+    c->last_command = "NULL";
+    if (!cmd) {
+        command_unknown(&a, &out);
+    } else if (command_check_arity(cmd, &a, &out)) {
+        c->last_command = cmd->name;
+        if (cmd->flags & CMD_LOCAL) {
+            local_command(c, cmd, &a, &out);
+            if (c->answer_count != answers) return; /* it became a request */
+        } else if (cmd->spread != CMD_SPREAD_NONE && cmd->spread != CMD_SPREAD_CURSOR) {
+            (void)request_spread(c, cmd, &a);
+            return;
+        } else {
+            struct group *g = dispatch_group_of(c, cmd, &a, &out);
+            if (g) {
+                dispatch_group(c, cmd, &a, g);
+                return;
+            }
+        }
+    }
+    client_answer(c, HOLD_NONE, before);
+}
+
+/* ---- commands with a life of their own ---- */
+
+void request_sleep(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                   uint64_t ns)
+{
+    struct request *r = client_request(c);
+    request_take(r, cmd, a, c->version);
+    r->group = UINT32_MAX;
+    r->state = REQUEST_RUNNING;
+    r->sleeping = true;
+    r->deadline = c->node->now + ns;
+    c->barrier = r;
+}
+
+void request_trace(struct client *c, const struct cmd_args *a, struct reply *out)
+{
+    struct node *n = c->node;
+    struct cmd_args inner = {a->v + 1, a->count - 1};
+    const struct command *cmd = command_find(&inner, NULL);
+    if (!cmd) {
+        command_unknown(&inner, out);
+        return;
+    }
+    if (!command_check_arity(cmd, &inner, out)) return;
+    if (!cmd->fn || cmd->spread != CMD_SPREAD_NONE || cmd->first == 0) {
+        reply_error(
+            out,
+            "ERR TRACE follows one command on keys; this one has none, or concerns all groups");
+        return;
+    }
+    struct group *g = dispatch_group_of(c, cmd, &inner, out);
+    if (!g) return;
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    request_take(r, cmd, &inner, c->version);
+    r->group = g->id;
+    r->traced = true;
+    r->began = io_now(n->io);
+    r->slot = slot_of(inner.v[(uint32_t)cmd->first]);
+    if (r->writes) client_wrote(c, g->id);
+    request_wait(r, g);
+    c->barrier = r;
+    group_retry(g);
+}

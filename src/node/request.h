@@ -1,0 +1,46 @@
+/* What request.c (a request's life), dispatch.c (what clients ask) and spread.c (commands over all
+ * groups) share. */
+#ifndef SYNOD_NODE_REQUEST_H
+#define SYNOD_NODE_REQUEST_H
+
+#include "node/internal.h"
+
+#define REQUEST_DEADLINE (10000 * MS)
+
+#define TEXT_FULL                                                                                  \
+    "OOM the disk of the leader is nearly full: writes are refused until there is room; reads and deletes go on"
+
+/* A request that nobody has asked for yet; it ends with request_done, or request_free. */
+struct request *request_new(struct node *n);
+/* Gives it a command: its own copy of the arguments, a deadline. */
+void request_take(struct request *r, const struct command *cmd, const struct cmd_args *a,
+                  uint8_t version);
+/* Its reply is complete: goes to whoever asked. The request may be gone after it. */
+void request_done(struct request *r);
+
+/* Evaluates a command at the group led here; the reply is appended to `out`, to leave when *hold is
+ * fulfilled. SHARD_MISS: nothing was appended, the node's view says what to fetch. */
+enum shard_result request_run(struct group *g, const struct command *cmd, const struct cmd_args *a,
+                              uint8_t version, bool block, struct buf *out, struct hold *hold);
+bool request_refused_full(const struct node *n, const struct command *cmd);
+/* Puts it at the end of the group's waiting list; group_retry looks at it. */
+void request_wait(struct request *r, struct group *g);
+/* Fetches what the view just missed, then tries again. It stays in the waiting list. */
+void request_fetch(struct request *r, struct group *g);
+/* Sends it to the leader's node. False: no leader is known, or it cannot be reached. */
+bool request_forward(struct request *r, struct group *g);
+/* The number in the first line of a RESP reply of this type (":1", "*3"); *line is that line's
+ * size. */
+bool request_reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *line);
+
+/* dispatch.c: the group of a command's keys; or answers the error and returns NULL. */
+struct group *dispatch_group_of(struct client *c, const struct command *cmd,
+                                const struct cmd_args *a, struct reply *out);
+/* Answers a WAIT: so many replicas have it. */
+void request_wait_answer(struct request *r, uint32_t have);
+
+/* spread.c: makes and starts a child of `parent` for one group; and: a child has its reply. */
+struct request *spread_child(struct request *parent, uint32_t group);
+void spread_child_done(struct request *parent, struct request *child);
+
+#endif
