@@ -45,7 +45,7 @@ soak: all
 	$(SYNOD) sim --soak-hours $(SOAK_HOURS)
 
 canary: all
-	tools/canary $(BUILD)
+	tools/canary
 
 fuzz: all
 	tools/deps --test

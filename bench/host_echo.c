@@ -150,10 +150,10 @@ static void row(enum host_backend backend, const char *name, int connections, in
     waitpid(pid, NULL, 0);
     close(pipe_fd[0]);
     close(pipe_fd[1]);
-    printf(
-        "%-9s %4d connections, pipeline %2d: %8.0f requests/s, %6.3f us CPU each, %.4f waits each\n",
-        name, connections, pipeline, (double)n / seconds, m.cpu_s * 1e6 / (double)n,
-        (double)m.waits / (double)n);
+    printf("%-9s %4d connections, pipeline %2d: %8.0f requests/s, %6.3f us CPU each, %.4f waits "
+           "each\n",
+           name, connections, pipeline, (double)n / seconds, m.cpu_s * 1e6 / (double)n,
+           (double)m.waits / (double)n);
     fflush(stdout);
 }
 

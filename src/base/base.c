@@ -36,10 +36,10 @@ static void trace_print(const struct trace *t)
 
 _Noreturn void assert_fail(const char *expression, const char *file, int line)
 {
-    fprintf(
-        stderr,
-        "synod: assertion failed: %s at %s:%d (this is a bug in synod; please report it with these lines)\n",
-        expression, file, line);
+    fprintf(stderr,
+            "synod: assertion failed: %s at %s:%d (this is a bug in synod; please report it with "
+            "these lines)\n",
+            expression, file, line);
     if (trace_current) trace_print(trace_current);
     abort();
 }

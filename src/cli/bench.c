@@ -31,9 +31,9 @@
 #define RECEIVE_BYTES (64u << 10)
 #define RECONNECT_NS  20000000ull
 
-static const char usage[] =
-    "usage: synod bench [options]\n"
-    "  Loads servers that speak RESP (synod, Redis) or, with --etcd, etcd, and says what they did.\n\n";
+static const char usage[] = "usage: synod bench [options]\n"
+                            "  Loads servers that speak RESP (synod, Redis) or, with --etcd, etcd, "
+                            "and says what they did.\n\n";
 
 struct conn {
     int fd; /* -1: not connected */
@@ -318,11 +318,11 @@ static void report(const struct bench *b, const struct measure *m)
            p99 = (double)histogram_quantile(h, 0.99) / 1e3,
            p999 = (double)histogram_quantile(h, 0.999) / 1e3, max = (double)h->max / 1e3;
     if (b->as_json) {
-        printf(
-            "{\"ops\":%llu,\"seconds\":%.3f,\"ops_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,"
-            "\"max_us\":%.1f,\"cpu_us_per_op\":%.3f,\"memory_bytes\":%llu,\"errors\":{",
-            (unsigned long long)h->count, m->seconds, rate, p50, p99, p999, max, m->cpu_us_per_op,
-            (unsigned long long)m->memory);
+        printf("{\"ops\":%llu,\"seconds\":%.3f,\"ops_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,"
+               "\"p999_us\":%.1f,"
+               "\"max_us\":%.1f,\"cpu_us_per_op\":%.3f,\"memory_bytes\":%llu,\"errors\":{",
+               (unsigned long long)h->count, m->seconds, rate, p50, p99, p999, max,
+               m->cpu_us_per_op, (unsigned long long)m->memory);
         for (unsigned i = 0; i < b->kinds; i++)
             printf("%s\"%s\":%llu", i ? "," : "", b->kind[i].word,
                    (unsigned long long)b->kind[i].count);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 
 static const char usage[] =
-    "usage: synod cluster up [options]      start a cluster in the background, or what is missing of it\n"
+    "usage: synod cluster up [options]      start a cluster in the background, or what is missing "
+    "of it\n"
     "       synod cluster down              end it; the data stays\n"
     "       synod cluster kill N            node N dies as by power loss (SIGKILL)\n"
     "       synod cluster pause N           node N stops in its tracks (SIGSTOP)\n"
@@ -40,9 +41,9 @@ static int shape_check(const struct cluster *c, const struct cluster_request *q)
 {
     if ((q->nodes_given && q->nodes != c->nodes) || (q->port_given && q->port != c->port) ||
         (q->groups_given && q->groups != c->groups))
-        return cli_fail(
-            "%s holds a cluster of %u nodes with %u groups at port %u; leave these options out, or take another --dir",
-            c->dir, c->nodes, c->groups, c->port);
+        return cli_fail("%s holds a cluster of %u nodes with %u groups at port %u; leave these "
+                        "options out, or take another --dir",
+                        c->dir, c->nodes, c->groups, c->port);
     return EXIT_DONE;
 }
 

@@ -27,7 +27,8 @@
 
 static const char usage[] =
     "usage: synod demo [options]\n"
-    "  Starts a cluster of three nodes, loads the package index of this machine into it, kills the\n"
+    "  Starts a cluster of three nodes, loads the package index of this machine into it, kills "
+    "the\n"
     "  node that leads most groups in the middle of that, and shows that nothing acknowledged is\n"
     "  missing. The cluster stays, unless --exit.\n\n";
 
@@ -370,9 +371,9 @@ static bool digests_compare(const struct demo *d)
     } while (asked && !bad && equal < groups && clock_ns() < deadline);
 
     if (bad)
-        cli_fail(
-            "group %llu differs between replicas at position %llu (node %u); keep the data directories, this is a bug",
-            (unsigned long long)bad->group, (unsigned long long)bad->position, bad->node);
+        cli_fail("group %llu differs between replicas at position %llu (node %u); keep the data "
+                 "directories, this is a bug",
+                 (unsigned long long)bad->group, (unsigned long long)bad->position, bad->node);
     else if (asked && equal < groups)
         cli_fail("%u of %u groups did not reach one position on all replicas within %d s",
                  groups - equal, groups, DIGEST_WAIT_MS / 1000);
@@ -463,10 +464,10 @@ static int demo_body(struct demo *d, bool fresh)
         if (!stage_step(d, true)) return EXIT_FAILED;
         sleep_ms(1);
     }
-    printf(
-        "loaded %zu records, %.1f MB in %.1f s: %.0f records/s, %.1f MB/s; %zu sent a second time\n",
-        load.done, (double)load.bytes / 1e6, load.seconds, (double)load.done / load.seconds,
-        (double)load.bytes / 1e6 / load.seconds, load.retried);
+    printf("loaded %zu records, %.1f MB in %.1f s: %.0f records/s, %.1f MB/s; %zu sent a second "
+           "time\n",
+           load.done, (double)load.bytes / 1e6, load.seconds, (double)load.done / load.seconds,
+           (double)load.bytes / 1e6 / load.seconds, load.retried);
     if (d->own && cluster_wait(&d->cluster, 0, false, CLUSTER_WAIT_MS) != EXIT_DONE)
         return EXIT_FAILED;
 

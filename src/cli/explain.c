@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char usage[] =
-    "usage: synod explain [--at HOST:PORT] command [argument ...]\n"
-    "  Runs the command and prints its path with times: slot, group, leader, Accept, on disk, chosen, reply.\n";
+static const char usage[] = "usage: synod explain [--at HOST:PORT] command [argument ...]\n"
+                            "  Runs the command and prints its path with times: slot, group, "
+                            "leader, Accept, on disk, chosen, reply.\n";
 
 static void print_reply(const struct client_reply *r, int depth)
 {

@@ -21,9 +21,8 @@ int cmd_log(int argc, char **argv)
     char error[512];
     bool dump = argc == 3 && strcmp(argv[1], "dump") == 0;
     if (argc != 3 || (!dump && strcmp(argv[1], "check") != 0)) {
-        fprintf(
-            stderr,
-            "synod log: say 'synod log dump DIR' (one line a record) or 'synod log check DIR' (damage only)\n");
+        fprintf(stderr, "synod log: say 'synod log dump DIR' (one line a record) or 'synod log "
+                        "check DIR' (damage only)\n");
         return EXIT_USAGE;
     }
     if (access(argv[2], R_OK | X_OK) != 0)

@@ -13,9 +13,9 @@ static const char *const read_mode_words[] = {"lease", "quorum", NULL};
 static const char *const log_level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const redirect_words[] = {"forward", "moved", NULL};
 
-static const char usage[] =
-    "usage: synod server --data DIR [options]\n"
-    "  A node of a cluster. With an empty DIR and neither --found nor --join it founds a cluster of one.\n\n";
+static const char usage[] = "usage: synod server --data DIR [options]\n"
+                            "  A node of a cluster. With an empty DIR and neither --found nor "
+                            "--join it founds a cluster of one.\n\n";
 
 /* Fills found[] from "HOST:PORT,HOST:PORT,...". */
 static int found_parse(struct server_options *o, const char *command, const char *list)

@@ -136,10 +136,9 @@ static bool print_all(FILE *out, json_t *root, json_error_t *error)
         return false;
 
     if (!print_cluster(out, cluster, error)) return false;
-    fprintf(
-        out,
-        "node  address                zone      state    leads  follows       keys     disk      log     room   memory"
-        "   uptime  io\n");
+    fprintf(out, "node  address                zone      state    leads  follows       keys     "
+                 "disk      log     room   memory"
+                 "   uptime  io\n");
     json_array_foreach(nodes, i, item)
     {
         if (!print_node(out, item, error)) return false;

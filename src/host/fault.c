@@ -27,10 +27,10 @@ bool fault_parse(struct fault *f, const char *text, char *error, size_t error_si
                      value >= 0 && value <= INT64_MAX / 1000000 &&
                      fault_set(f, bytes_of(text, name), (uint64_t)value);
         if (!known) {
-            (void)snprintf(
-                error, error_size,
-                "unknown fault '%.*s'; there are write-eio-after=N, enospc-room=BYTES, dsync-delay-ms=N",
-                (int)(size < 100 ? size : 100), text);
+            (void)snprintf(error, error_size,
+                           "unknown fault '%.*s'; there are write-eio-after=N, enospc-room=BYTES, "
+                           "dsync-delay-ms=N",
+                           (int)(size < 100 ? size : 100), text);
             return false;
         }
         text += size + (text[size] == ',');

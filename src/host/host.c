@@ -153,11 +153,11 @@ static int host_start_poller(struct host *h, enum host_backend backend, char *er
                            strerror(-refused));
             return refused;
         }
-        host_log(
-            h,
-            "io_uring cannot be used: %s: %s (often a container's seccomp profile or kernel.io_uring_disabled); "
-            "using epoll",
-            why, strerror(-refused));
+        host_log(h,
+                 "io_uring cannot be used: %s: %s (often a container's seccomp profile or "
+                 "kernel.io_uring_disabled); "
+                 "using epoll",
+                 why, strerror(-refused));
     }
     h->ops = &epoll_ops;
     int failed = h->ops->start(h, why, sizeof why);

@@ -70,15 +70,16 @@ static void cluster_info(struct node *n, struct reply *out)
 {
     struct buf text = {0};
     uint32_t lost = groups_without_leader(n);
-    buf_printf(
-        &text,
-        "cluster_enabled:%d\r\ncluster_state:%s\r\ncluster_slots_assigned:%d\r\ncluster_slots_ok:%u\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:%u\r\n",
-        n->identity.node_count > 1, lost ? "fail" : "ok", SLOT_COUNT,
-        SLOT_COUNT - lost * (SLOT_COUNT / n->group_count), lost * (SLOT_COUNT / n->group_count));
-    buf_printf(
-        &text,
-        "cluster_known_nodes:%u\r\ncluster_size:%u\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\ncluster_groups:%u\r\ncluster_groups_without_leader:%u\r\n",
-        n->identity.node_count, n->identity.node_count, n->group_count, lost);
+    buf_printf(&text,
+               "cluster_enabled:%d\r\ncluster_state:%s\r\ncluster_slots_assigned:%d\r\ncluster_"
+               "slots_ok:%u\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:%u\r\n",
+               n->identity.node_count > 1, lost ? "fail" : "ok", SLOT_COUNT,
+               SLOT_COUNT - lost * (SLOT_COUNT / n->group_count),
+               lost * (SLOT_COUNT / n->group_count));
+    buf_printf(&text,
+               "cluster_known_nodes:%u\r\ncluster_size:%u\r\ncluster_current_epoch:1\r\ncluster_my_"
+               "epoch:1\r\ncluster_groups:%u\r\ncluster_groups_without_leader:%u\r\n",
+               n->identity.node_count, n->identity.node_count, n->group_count, lost);
     reply_verbatim(out, buf_bytes(&text));
     buf_deinit(&text);
 }

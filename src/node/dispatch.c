@@ -123,9 +123,8 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
     if (k.too_long)
         reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
     else if (k.group == -2)
-        reply_error(
-            out,
-            "CROSSSLOT Keys in request don't hash to the same slot group; give them one {tag}, transactions over groups come in a later version");
+        reply_error(out, "CROSSSLOT Keys in request don't hash to the same slot group; give them "
+                         "one {tag}, transactions over groups come in a later version");
     else
         return &n->groups[k.group];
     return NULL;

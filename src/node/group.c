@@ -301,10 +301,10 @@ static void fx_chosen(struct group *g, const struct paxos_effect *fx)
     if (!g->broken) {
         if (!shard_apply(g->shard, e, fx->valid, value_bytes(e->value), own)) {
             g->broken = true;
-            node_fatal(
-                n,
-                "group %u: the chosen entry at position %llu cannot be applied; this is a bug or damage in memory, the node stops",
-                g->id, (unsigned long long)e->position);
+            node_fatal(n,
+                       "group %u: the chosen entry at position %llu cannot be applied; this is a "
+                       "bug or damage in memory, the node stops",
+                       g->id, (unsigned long long)e->position);
         }
         if (n->config.applied) n->config.applied(n->config.ctx, g->id, e, fx->valid, e->hash);
         fates_note(g, e, fx->valid);
@@ -372,10 +372,10 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
     if (!node || node == n->identity.node || (g->fetch_busy >> node & 1)) return;
     if (!first || fx->position < first) {
         if (g->behind_warned_at && n->now - g->behind_warned_at < 10000 * MS) return;
-        node_log(
-            n,
-            "group %u: node %u wants position %llu but the log begins at %llu; it needs a snapshot, which this version cannot send",
-            g->id, node, (unsigned long long)fx->position, (unsigned long long)first);
+        node_log(n,
+                 "group %u: node %u wants position %llu but the log begins at %llu; it needs a "
+                 "snapshot, which this version cannot send",
+                 g->id, node, (unsigned long long)fx->position, (unsigned long long)first);
         g->behind_warned_at = n->now;
         return;
     }
@@ -682,10 +682,10 @@ static void shard_flush_done(void *ctx, struct shard *s, int error)
     struct node *n = g->node;
     node_begin(n);
     if (error) {
-        node_log(
-            n,
-            "group %u: flushing to the engine failed (%s); it is tried again, the log keeps everything meanwhile",
-            g->id, strerror(-error));
+        node_log(n,
+                 "group %u: flushing to the engine failed (%s); it is tried again, the log keeps "
+                 "everything meanwhile",
+                 g->id, strerror(-error));
         g->flush_retry_at = n->now + 1000 * MS;
         return;
     }

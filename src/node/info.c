@@ -18,20 +18,20 @@ static void info_server(struct client *c, struct buf *out)
 {
     struct node *n = c->node;
     uint64_t up = (n->now - n->started_at) / (1000 * MS);
-    buf_printf(
-        out,
-        "redis_version:7.2.0\r\nsynod_version:0.1.0\r\nredis_mode:%s\r\nos:Linux\r\narch_bits:64\r\n",
-        n->identity.node_count > 1 ? "cluster" : "standalone");
-    buf_printf(
-        out,
-        "multiplexing_api:%s\r\nprocess_id:%ld\r\nrun_id:%s\r\ntcp_port:%s\r\nserver_time_usec:%lld\r\n",
-        n->config.backend_name ? n->config.backend_name : "?", (long)getpid(), n->run_id,
-        port_of(n->listen), (long long)n->wall_ms * 1000);
-    buf_printf(
-        out,
-        "uptime_in_seconds:%llu\r\nuptime_in_days:%llu\r\nhz:100\r\nnode_id:%u\r\ncluster_id:%016llx\r\n",
-        (unsigned long long)up, (unsigned long long)up / 86400, n->identity.node,
-        (unsigned long long)n->identity.cluster);
+    buf_printf(out,
+               "redis_version:7.2.0\r\nsynod_version:0.1.0\r\nredis_mode:%s\r\nos:Linux\r\narch_"
+               "bits:64\r\n",
+               n->identity.node_count > 1 ? "cluster" : "standalone");
+    buf_printf(out,
+               "multiplexing_api:%s\r\nprocess_id:%ld\r\nrun_id:%s\r\ntcp_port:%s\r\nserver_time_"
+               "usec:%lld\r\n",
+               n->config.backend_name ? n->config.backend_name : "?", (long)getpid(), n->run_id,
+               port_of(n->listen), (long long)n->wall_ms * 1000);
+    buf_printf(out,
+               "uptime_in_seconds:%llu\r\nuptime_in_days:%llu\r\nhz:100\r\nnode_id:%u\r\ncluster_"
+               "id:%016llx\r\n",
+               (unsigned long long)up, (unsigned long long)up / 86400, n->identity.node,
+               (unsigned long long)n->identity.cluster);
 }
 
 static void info_clients(struct client *c, struct buf *out)
@@ -52,14 +52,13 @@ static void info_memory(struct client *c, struct buf *out)
     uint64_t memory = info_memory_bytes(n);
     for (uint32_t i = 0; i < n->group_count; i++)
         if (n->groups[i].shard) recent += space_memory(n->groups[i].shard->space);
-    buf_printf(
-        out,
-        "used_memory:%llu\r\nused_memory_human:%.2fM\r\nused_memory_rss:%llu\r\nrecent_bytes:%zu\r\nrecent_limit:%zu\r\n",
-        (unsigned long long)memory, (double)memory / 1048576.0, (unsigned long long)memory, recent,
-        n->config.memory_bytes);
-    buf_printf(
-        out,
-        "maxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\nmem_allocator:jemalloc\r\n");
+    buf_printf(out,
+               "used_memory:%llu\r\nused_memory_human:%.2fM\r\nused_memory_rss:%llu\r\nrecent_"
+               "bytes:%zu\r\nrecent_limit:%zu\r\n",
+               (unsigned long long)memory, (double)memory / 1048576.0, (unsigned long long)memory,
+               recent, n->config.memory_bytes);
+    buf_printf(out, "maxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\nmem_"
+                    "allocator:jemalloc\r\n");
 }
 
 static void info_persistence(struct client *c, struct buf *out)
@@ -67,15 +66,14 @@ static void info_persistence(struct client *c, struct buf *out)
     struct node *n = c->node;
     struct log_stats s;
     log_stats(n->log, &s);
-    buf_printf(
-        out,
-        "loading:0\r\naof_enabled:1\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\naof_last_write_status:ok\r\n");
-    buf_printf(
-        out,
-        "log_records:%llu\r\nlog_bytes:%llu\r\nlog_writes:%llu\r\nlog_segments:%llu\r\nlog_segment_bytes:%llu\r\nlog_recycled:%llu\r\n",
-        (unsigned long long)s.records, (unsigned long long)s.bytes, (unsigned long long)s.writes,
-        (unsigned long long)s.segments, (unsigned long long)s.segment_bytes,
-        (unsigned long long)s.recycled);
+    buf_printf(out, "loading:0\r\naof_enabled:1\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_"
+                    "progress:0\r\naof_last_write_status:ok\r\n");
+    buf_printf(out,
+               "log_records:%llu\r\nlog_bytes:%llu\r\nlog_writes:%llu\r\nlog_segments:%llu\r\nlog_"
+               "segment_bytes:%llu\r\nlog_recycled:%llu\r\n",
+               (unsigned long long)s.records, (unsigned long long)s.bytes,
+               (unsigned long long)s.writes, (unsigned long long)s.segments,
+               (unsigned long long)s.segment_bytes, (unsigned long long)s.recycled);
     buf_printf(out, "log_write_us_avg:%llu\r\nlog_write_us_max:%llu\r\nlog_full:%d\r\n",
                (unsigned long long)(s.writes ? s.write_ns_total / s.writes / 1000 : 0),
                (unsigned long long)s.write_ns_max / 1000, n->log_full);
@@ -86,29 +84,29 @@ static void info_stats(struct client *c, struct buf *out)
 {
     struct node *n = c->node;
     const struct node_stats *s = &n->stats;
-    buf_printf(
-        out,
-        "total_connections_received:%llu\r\ntotal_commands_processed:%llu\r\ninstantaneous_ops_per_sec:%llu\r\ntotal_net_input_bytes:%llu\r\n",
-        (unsigned long long)s->connections, (unsigned long long)s->commands,
-        (unsigned long long)n->ops_per_s, (unsigned long long)s->net_in);
-    buf_printf(
-        out,
-        "rejected_connections:%llu\r\ncommands_evaluated:%llu\r\ncommands_forwarded:%llu\r\ncommands_for_peers:%llu\r\nread_misses:%llu\r\n",
-        (unsigned long long)s->rejected, (unsigned long long)s->evaluated,
-        (unsigned long long)s->forwarded, (unsigned long long)s->forwarded_in,
-        (unsigned long long)s->misses);
-    buf_printf(
-        out,
-        "entries_chosen:%llu\r\neffects_bytes:%llu\r\nread_rounds_lease:%llu\r\nread_rounds_quorum:%llu\r\nleaderships_begun:%llu\r\n",
-        (unsigned long long)s->entries, (unsigned long long)s->effects_bytes,
-        (unsigned long long)s->reads_lease, (unsigned long long)s->reads_quorum,
-        (unsigned long long)s->elections);
-    buf_printf(
-        out,
-        "replies_not_done:%llu\r\nreplies_unknown:%llu\r\nrefused_full:%llu\r\nbad_frames:%llu\r\nfetches_served:%llu\r\n",
-        (unsigned long long)s->not_done, (unsigned long long)s->unknown,
-        (unsigned long long)s->refused_full, (unsigned long long)s->bad_frames,
-        (unsigned long long)s->learned);
+    buf_printf(out,
+               "total_connections_received:%llu\r\ntotal_commands_processed:%llu\r\ninstantaneous_"
+               "ops_per_sec:%llu\r\ntotal_net_input_bytes:%llu\r\n",
+               (unsigned long long)s->connections, (unsigned long long)s->commands,
+               (unsigned long long)n->ops_per_s, (unsigned long long)s->net_in);
+    buf_printf(out,
+               "rejected_connections:%llu\r\ncommands_evaluated:%llu\r\ncommands_forwarded:%"
+               "llu\r\ncommands_for_peers:%llu\r\nread_misses:%llu\r\n",
+               (unsigned long long)s->rejected, (unsigned long long)s->evaluated,
+               (unsigned long long)s->forwarded, (unsigned long long)s->forwarded_in,
+               (unsigned long long)s->misses);
+    buf_printf(out,
+               "entries_chosen:%llu\r\neffects_bytes:%llu\r\nread_rounds_lease:%llu\r\nread_rounds_"
+               "quorum:%llu\r\nleaderships_begun:%llu\r\n",
+               (unsigned long long)s->entries, (unsigned long long)s->effects_bytes,
+               (unsigned long long)s->reads_lease, (unsigned long long)s->reads_quorum,
+               (unsigned long long)s->elections);
+    buf_printf(out,
+               "replies_not_done:%llu\r\nreplies_unknown:%llu\r\nrefused_full:%llu\r\nbad_frames:%"
+               "llu\r\nfetches_served:%llu\r\n",
+               (unsigned long long)s->not_done, (unsigned long long)s->unknown,
+               (unsigned long long)s->refused_full, (unsigned long long)s->bad_frames,
+               (unsigned long long)s->learned);
 }
 
 static void info_replication(struct client *c, struct buf *out)
@@ -116,10 +114,10 @@ static void info_replication(struct client *c, struct buf *out)
     struct node *n = c->node;
     uint32_t leads = 0;
     for (uint32_t i = 0; i < n->group_count; i++) leads += n->groups[i].leading;
-    buf_printf(
-        out,
-        "role:master\r\nconnected_slaves:0\r\nmaster_replid:%s\r\nmaster_repl_offset:0\r\ngroups:%u\r\ngroups_led:%u\r\nreplicas:%u\r\n",
-        n->run_id, n->group_count, leads, n->identity.replicas);
+    buf_printf(out,
+               "role:master\r\nconnected_slaves:0\r\nmaster_replid:%s\r\nmaster_repl_offset:"
+               "0\r\ngroups:%u\r\ngroups_led:%u\r\nreplicas:%u\r\n",
+               n->run_id, n->group_count, leads, n->identity.replicas);
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = &n->groups[i];
         if (g->px)

@@ -420,9 +420,11 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
                            uint64_t timeout_ms);
 void request_trace(struct client *c, const struct cmd_args *a, struct reply *out);
 #define TEXT_NOT_DONE                                                                              \
-    "TRYAGAIN the leadership of the group moved before this was done; nothing was changed, send it again"
+    "TRYAGAIN the leadership of the group moved before this was done; nothing was changed, send "  \
+    "it again"
 #define TEXT_UNKNOWN                                                                               \
-    "UNKNOWN the leader was lost before the outcome was known; the write may or may not have been done"
+    "UNKNOWN the leader was lost before the outcome was known; the write may or may not have "     \
+    "been done"
 
 /* trace.c */
 struct timeline;

@@ -91,9 +91,8 @@ static void local_auth(struct local *l)
     if (l->a->count > 3)
         reply_error(l->out, ERR_SYNTAX);
     else
-        reply_error(
-            l->out,
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?");
+        reply_error(l->out, "ERR AUTH <password> called without any password configured for the "
+                            "default user. Are you sure your configuration is correct?");
 }
 
 static void local_hello(struct local *l)
@@ -157,17 +156,18 @@ static void local_hello(struct local *l)
 static void client_line(struct client *c, struct buf *out)
 {
     struct node *n = c->node;
-    buf_printf(
-        out,
-        "id=%llu addr=%s laddr=%s fd=%llu name=%s age=%llu idle=%llu flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 ",
-        (unsigned long long)c->id, c->conn->peer, n->listen, (unsigned long long)c->id, c->name,
-        (unsigned long long)((n->now - c->created_at) / (1000 * MS)),
-        (unsigned long long)((n->now - c->active_at) / (1000 * MS)), c->readonly ? "r" : "N");
-    buf_printf(
-        out,
-        "argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%zu oll=0 omem=%zu tot-mem=%zu events=r cmd=%s user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
-        c->conn->out.size, c->held.capacity, sizeof *c + c->held.capacity, c->last_command,
-        c->version, c->lib_name, c->lib_version);
+    buf_printf(out,
+               "id=%llu addr=%s laddr=%s fd=%llu name=%s age=%llu idle=%llu flags=%s db=0 sub=0 "
+               "psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 ",
+               (unsigned long long)c->id, c->conn->peer, n->listen, (unsigned long long)c->id,
+               c->name, (unsigned long long)((n->now - c->created_at) / (1000 * MS)),
+               (unsigned long long)((n->now - c->active_at) / (1000 * MS)),
+               c->readonly ? "r" : "N");
+    buf_printf(out,
+               "argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%zu oll=0 omem=%zu tot-mem=%zu events=r "
+               "cmd=%s user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
+               c->conn->out.size, c->held.capacity, sizeof *c + c->held.capacity, c->last_command,
+               c->version, c->lib_name, c->lib_version);
 }
 
 static void local_client_id(struct local *l)
@@ -637,17 +637,17 @@ static void local_config_set(struct local *l)
             return;
         }
         if (!s->set) {
-            reply_errorf(
-                l->out,
-                "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't set immutable config",
-                size, (const char *)name.data);
+            reply_errorf(l->out,
+                         "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't set "
+                         "immutable config",
+                         size, (const char *)name.data);
             return;
         }
         if (!s->set(l->n, l->a->v[i + 1])) {
-            reply_errorf(
-                l->out,
-                "ERR CONFIG SET failed (possibly related to argument '%.*s') - argument couldn't be parsed",
-                size, (const char *)name.data);
+            reply_errorf(l->out,
+                         "ERR CONFIG SET failed (possibly related to argument '%.*s') - argument "
+                         "couldn't be parsed",
+                         size, (const char *)name.data);
             return;
         }
     }
@@ -674,10 +674,8 @@ static void local_zero(struct local *l)
 
 static void local_latency_doctor(struct local *l)
 {
-    reply_verbatim(
-        l->out,
-        BYTES(
-            "See SLOWLOG GET, INFO (log_write_*) and `synod status`: synod keeps no latency events of its own.\n"));
+    reply_verbatim(l->out, BYTES("See SLOWLOG GET, INFO (log_write_*) and `synod status`: synod "
+                                 "keeps no latency events of its own.\n"));
 }
 
 static void local_memory_doctor(struct local *l)

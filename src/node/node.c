@@ -157,23 +157,23 @@ static bool identity_agrees(struct node *n, char *error, size_t error_size)
     const struct node_config *c = &n->config;
     if (c->found && !found_parse(c->found, &given, error, error_size)) return false;
     if (c->found && cluster_id(&given) != id->cluster) {
-        snprintf(
-            error, error_size,
-            "--found differs from the list this data directory was founded with; leave it out or use another directory");
+        snprintf(error, error_size,
+                 "--found differs from the list this data directory was founded with; leave it out "
+                 "or use another directory");
         return false;
     }
     if ((c->groups && c->groups != id->groups) || (c->replicas && c->replicas != id->replicas)) {
-        snprintf(
-            error, error_size,
-            "this data directory was founded with %u groups and %u replicas; leave --groups and --replicas out",
-            id->groups, id->replicas);
+        snprintf(error, error_size,
+                 "this data directory was founded with %u groups and %u replicas; leave --groups "
+                 "and --replicas out",
+                 id->groups, id->replicas);
         return false;
     }
     if (id->node_count > 1 && strcmp(id->address[id->node], c->peer) != 0) {
-        snprintf(
-            error, error_size,
-            "this data directory belongs to node %u with peer address %s, not %s; start it with --peer %s",
-            id->node, id->address[id->node], c->peer, id->address[id->node]);
+        snprintf(error, error_size,
+                 "this data directory belongs to node %u with peer address %s, not %s; start it "
+                 "with --peer %s",
+                 id->node, id->address[id->node], c->peer, id->address[id->node]);
         return false;
     }
     return true;
@@ -187,15 +187,15 @@ static bool identity_has_its_log(struct node *n, enum identity_result *result, i
     if (*result == IDENTITY_E_DAMAGED && !logs)
         *result = IDENTITY_NONE; /* the very first save was cut short */
     if (*result == IDENTITY_NONE && logs) {
-        snprintf(
-            error, error_size,
-            "the data directory has a log but no identity file; bring the file back, or use another directory");
+        snprintf(error, error_size,
+                 "the data directory has a log but no identity file; bring the file back, or use "
+                 "another directory");
         return false;
     }
     if (*result == IDENTITY_FOUND && !logs && n->identity.founded && n->identity.node_count > 1) {
-        snprintf(
-            error, error_size,
-            "the log is missing in a data directory that took part in a cluster; bring it back, or rebuild the node from its peers");
+        snprintf(error, error_size,
+                 "the log is missing in a data directory that took part in a cluster; bring it "
+                 "back, or rebuild the node from its peers");
         return false;
     }
     return true;
@@ -221,10 +221,10 @@ static bool identity_open(struct node *n, bool *fresh, char *error, size_t error
                  "cannot read the identity file; check the data directory's permissions and disk");
         return false;
     case IDENTITY_E_DAMAGED:
-        snprintf(
-            error, error_size,
-            "the identity file is damaged (fewer than two of its four copies are sound); the node must be rebuilt from its peers "
-            "with an empty data directory under a new id");
+        snprintf(error, error_size,
+                 "the identity file is damaged (fewer than two of its four copies are sound); the "
+                 "node must be rebuilt from its peers "
+                 "with an empty data directory under a new id");
         return false;
     case IDENTITY_NONE:
         if (!identity_found(n, error, error_size)) return false;

@@ -102,10 +102,10 @@ static struct peer *hello_check(struct node *n, struct io_conn *c, const struct 
 {
     char text[256];
     if (h->cluster != n->identity.cluster) {
-        snprintf(
-            text, sizeof text,
-            "this is cluster %016llx, you are of %016llx: were all nodes started with the same --found list?",
-            (unsigned long long)n->identity.cluster, (unsigned long long)h->cluster);
+        snprintf(text, sizeof text,
+                 "this is cluster %016llx, you are of %016llx: were all nodes started with the "
+                 "same --found list?",
+                 (unsigned long long)n->identity.cluster, (unsigned long long)h->cluster);
         wire_put_text(io_conn_out(c), WIRE_REFUSE, text);
         node_log(n, "refused %s: it is of another cluster (%016llx; this is %016llx)", c->peer,
                  (unsigned long long)h->cluster, (unsigned long long)n->identity.cluster);
@@ -118,19 +118,19 @@ static struct peer *hello_check(struct node *n, struct io_conn *c, const struct 
     }
     struct peer *p = n->peers[h->node];
     if (!disk_is_known(n, p, h)) {
-        snprintf(
-            text, sizeof text,
-            "node %u lost its disk: the cluster knows it by another one. Bring the old data directory back; a new one cannot stand in for it",
-            p->id);
+        snprintf(text, sizeof text,
+                 "node %u lost its disk: the cluster knows it by another one. Bring the old data "
+                 "directory back; a new one cannot stand in for it",
+                 p->id);
         wire_put_text(io_conn_out(c), WIRE_REFUSE, text);
         warn(p, "refused: it came with a new disk under its old id", c->peer);
         return NULL;
     }
     if (h->incarnation < p->incarnation) {
-        warn(
-            p,
-            "refused: an earlier life of it is already known to have ended (two processes on one data directory?)",
-            c->peer);
+        warn(p,
+             "refused: an earlier life of it is already known to have ended (two processes on one "
+             "data directory?)",
+             c->peer);
         return NULL;
     }
     if (h->knows == n->identity.disk) p->knows_me = true;

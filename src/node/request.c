@@ -204,10 +204,10 @@ static void reply_refused(struct reply *out, const struct view *v, const struct 
             out, "ERR the reply is larger than %u MiB; read it in parts (HSCAN, HMGET, GETRANGE)",
             REPLY_MAX >> 20);
     else if (v->refused == VIEW_EFFECTS_TOO_LARGE)
-        reply_errorf(
-            out,
-            "ERR the command would write more than %zu KiB at once; nothing was changed, do it in parts",
-            s->effects_max >> 10);
+        reply_errorf(out,
+                     "ERR the command would write more than %zu KiB at once; nothing was changed, "
+                     "do it in parts",
+                     s->effects_max >> 10);
     else
         reply_error(out, "ERR the key is not of this group");
 }
@@ -668,9 +668,8 @@ static void request_expired(struct request *r)
         if (r->origin)
             request_status(r, WIRE_NOT_DONE);
         else
-            request_error(
-                r,
-                "CLUSTERDOWN no leader could be reached for the keys of this command within 10 s; nothing was changed");
+            request_error(r, "CLUSTERDOWN no leader could be reached for the keys of this command "
+                             "within 10 s; nothing was changed");
         break;
     case REQUEST_RUNNING:
         if (r->children) break; /* they have deadlines of their own */

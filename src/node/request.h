@@ -8,7 +8,8 @@
 #define REQUEST_DEADLINE (10000 * MS)
 
 #define TEXT_FULL                                                                                  \
-    "OOM the disk of the leader is nearly full: writes are refused until there is room; reads and deletes go on"
+    "OOM the disk of the leader is nearly full: writes are refused until there is room; reads "    \
+    "and deletes go on"
 
 /* A request that nobody has asked for yet; it ends with request_done, or request_free. */
 struct request *request_new(struct node *n);

@@ -104,9 +104,9 @@ void trace_report(struct node *n, const struct timeline *t, struct buf *out)
              n->identity.node, t->group);
     line(out, t->began, t->evaluated, text);
     if (!t->position) {
-        line(
-            out, t->began, t->evaluated,
-            "leader: nothing written; answered under the leader's lease (or a quorum's word), checked after the read");
+        line(out, t->began, t->evaluated,
+             "leader: nothing written; answered under the leader's lease (or a quorum's word), "
+             "checked after the read");
         return;
     }
     snprintf(text, sizeof text,

@@ -85,8 +85,8 @@ enum paxos_message_type {
     PAXOS_PROMISE,  /* phase 1b. chosen: mine; entries: all I accepted above the candidate's chosen
                      */
     PAXOS_ACCEPT,   /* phase 2a. entries in position order, position: the one before the first;
-                     * chosen: the leader's   watermark at this ballot. Without entries: a probe, "have
-                     * you all up to `position`?" */
+                     * chosen: the leader's   watermark at this ballot. Without entries: a probe,
+                     * "have   you all up to `position`?" */
     PAXOS_ACCEPTED, /* phase 2b. position: all up to here accepted at `ballot` (or chosen); chosen:
                        mine */
     PAXOS_NACK,   /* ballot: the refused one; promised: what binds me; position: my chosen, or with

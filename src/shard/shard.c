@@ -74,10 +74,10 @@ static bool shard_open_record(struct shard *s, char *error, size_t error_size)
     buf_deinit(&record);
     s->flushed = s->applied;
     if (ok) return true;
-    snprintf(
-        error, error_size,
-        "group %u: the engine's applied record is unreadable or damaged; move this data directory away and rebuild the node from its peers",
-        s->group);
+    snprintf(error, error_size,
+             "group %u: the engine's applied record is unreadable or damaged; move this data "
+             "directory away and rebuild the node from its peers",
+             s->group);
     return false;
 }
 

@@ -1,11 +1,13 @@
 /* Disks: files whose bytes are durable or on their way.
  *
- * A write is applied when it completes, and completes later than others begun after it if it so happens. A crash keeps what was
- * completed and, of each write under way, any of its blocks, a block perhaps cut in the middle. What was read is always what is
- * durable. Blocking writes are applied at once, unless the program dies in the midst of one (cut_ppm).
+ * A write is applied when it completes, and completes later than others begun after it if it so
+ * happens. A crash keeps what was completed and, of each write under way, any of its blocks, a
+ * block perhaps cut in the middle. What was read is always what is durable. Blocking writes are
+ * applied at once, unless the program dies in the midst of one (cut_ppm).
  *
- * Damage is confined: world_damage touches only a block whose write was told to the program before the program asked for another
- * write that completed. A log that records what is synced can tell such damage from a torn tail; at the very tail nobody could. */
+ * Damage is confined: world_damage touches only a block whose write was told to the program before
+ * the program asked for another write that completed. A log that records what is synced can tell
+ * such damage from a torn tail; at the very tail nobody could. */
 #include "sim/internal.h"
 
 #define SECTOR 512u
@@ -15,7 +17,8 @@ struct disk_file {
     char name[64];
     uint64_t size;
     uint8_t *data;
-    uint64_t *told; /* per block: disk_order when its last write was told complete; 0: never written */
+    uint64_t
+        *told; /* per block: disk_order when its last write was told complete; 0: never written */
     uint32_t opens;
     bool removed;
 };
@@ -76,7 +79,8 @@ static void file_release(struct disk_file *f)
 static int64_t host_room(const struct host *h)
 {
     uint64_t used = h->disk.taken;
-    for (struct list *at = h->files.next; at != &h->files; at = at->next) used += LIST_OF(at, struct disk_file, in_host)->size;
+    for (struct list *at = h->files.next; at != &h->files; at = at->next)
+        used += LIST_OF(at, struct disk_file, in_host)->size;
     return used < h->disk.capacity ? (int64_t)(h->disk.capacity - used) : 0;
 }
 
@@ -165,7 +169,8 @@ int disk_remove(struct io *io, const char *name)
     return 0;
 }
 
-int disk_list(struct io *io, const char *prefix, void (*each)(void *ctx, const char *name), void *ctx)
+int disk_list(struct io *io, const char *prefix, void (*each)(void *ctx, const char *name),
+              void *ctx)
 {
     struct host *h = host_of(io);
     char last[64] = "";
@@ -174,7 +179,9 @@ int disk_list(struct io *io, const char *prefix, void (*each)(void *ctx, const c
         const char *next = NULL;
         for (struct list *at = h->files.next; at != &h->files; at = at->next) {
             struct disk_file *f = LIST_OF(at, struct disk_file, in_host);
-            if (f->removed || strncmp(f->name, prefix, strlen(prefix)) != 0 || strcmp(f->name, last) <= 0) continue;
+            if (f->removed || strncmp(f->name, prefix, strlen(prefix)) != 0 ||
+                strcmp(f->name, last) <= 0)
+                continue;
             if (!next || strcmp(f->name, next) < 0) next = f->name;
         }
         if (!next) return 0;
@@ -186,7 +193,8 @@ int disk_list(struct io *io, const char *prefix, void (*each)(void *ctx, const c
 /* ---- bytes ---- */
 
 /* [from, to) of a write's bytes reach the file. */
-static void file_put(struct disk_file *f, uint64_t offset, struct bytes data, uint64_t from, uint64_t to)
+static void file_put(struct disk_file *f, uint64_t offset, struct bytes data, uint64_t from,
+                     uint64_t to)
 {
     if (to > data.size) to = data.size;
     if (from < to) memcpy(f->data + offset + from, data.data + from, to - from);
@@ -206,8 +214,10 @@ static void file_tear(struct host *h, struct disk_file *f, uint64_t offset, stru
         uint64_t from = at, to = at + IO_BLOCK;
         if (prng_chance(r, 200000)) {
             uint64_t cut = at + SECTOR * prng_below(r, IO_BLOCK / SECTOR + 1);
-            if (prng_chance(r, 500000)) from = cut;
-            else to = cut;
+            if (prng_chance(r, 500000))
+                from = cut;
+            else
+                to = cut;
             torn = true;
         }
         file_put(f, offset, data, from, to);
@@ -215,14 +225,17 @@ static void file_tear(struct host *h, struct disk_file *f, uint64_t offset, stru
     h->w->counts.writes_torn += torn;
 }
 
-static void file_told(struct host *h, struct disk_file *f, uint64_t offset, uint64_t size, uint64_t asked)
+static void file_told(struct host *h, struct disk_file *f, uint64_t offset, uint64_t size,
+                      uint64_t asked)
 {
     uint64_t order = ++h->disk_order;
-    for (uint64_t b = offset / IO_BLOCK; b <= (offset + size - 1) / IO_BLOCK; b++) f->told[b] = order;
+    for (uint64_t b = offset / IO_BLOCK; b <= (offset + size - 1) / IO_BLOCK; b++)
+        f->told[b] = order;
     if (asked > h->covered_to) h->covered_to = asked;
 }
 
-int64_t disk_read_now(struct io *io, struct io_file *handle, void *data, size_t size, uint64_t offset)
+int64_t disk_read_now(struct io *io, struct io_file *handle, void *data, size_t size,
+                      uint64_t offset)
 {
     if (host_of(io)->dead) return -EIO;
     const struct disk_file *f = handle->file;
@@ -232,7 +245,8 @@ int64_t disk_read_now(struct io *io, struct io_file *handle, void *data, size_t 
     return (int64_t)size;
 }
 
-int disk_write_now(struct io *io, struct io_file *handle, const void *data, size_t size, uint64_t offset)
+int disk_write_now(struct io *io, struct io_file *handle, const void *data, size_t size,
+                   uint64_t offset)
 {
     struct host *h = host_of(io);
     struct disk_file *f = handle->file;
@@ -269,7 +283,8 @@ void disk_write(struct io *io, struct io_file *handle, struct io_write *w)
 {
     struct host *h = host_of(io);
     if (h->dead) return;
-    ASSERT((uintptr_t)w->data % IO_BLOCK == 0 && w->size % IO_BLOCK == 0 && w->offset % IO_BLOCK == 0 && w->size > 0);
+    ASSERT((uintptr_t)w->data % IO_BLOCK == 0 && w->size % IO_BLOCK == 0 &&
+           w->offset % IO_BLOCK == 0 && w->size > 0);
     ASSERT(w->offset <= handle->file->size && w->size <= handle->file->size - w->offset);
     struct job *j = job_new(h, JOB_WRITE);
     j->of.write = w;
@@ -285,7 +300,8 @@ void disk_read(struct io *io, struct io_file *handle, struct io_read *r)
 {
     struct host *h = host_of(io);
     if (h->dead) return;
-    ASSERT((uintptr_t)r->data % IO_BLOCK == 0 && r->size % IO_BLOCK == 0 && r->offset % IO_BLOCK == 0);
+    ASSERT((uintptr_t)r->data % IO_BLOCK == 0 && r->size % IO_BLOCK == 0 &&
+           r->offset % IO_BLOCK == 0);
     struct job *j = job_new(h, JOB_READ);
     j->of.read = r;
     j->file = handle->file;
@@ -346,8 +362,10 @@ static void job_runs(void *ctx)
     j->event = NULL;
     switch (j->kind) {
     case JOB_WRITE:
-        if (h->disk.stalled) j->held = true;
-        else write_lands(j);
+        if (h->disk.stalled)
+            j->held = true;
+        else
+            write_lands(j);
         break;
     case JOB_READ: {
         struct io_read *r = j->of.read;
@@ -381,11 +399,14 @@ void disk_start(struct host *h)
         uint64_t delay = h->skew;
         list_push(&h->inflight, &j->in_host);
         if (j->kind == JOB_WRITE)
-            delay += h->disk.write_ns + prng_below(&w->random, h->disk.write_jitter_ns) + j->of.write->size * 2;
+            delay += h->disk.write_ns + prng_below(&w->random, h->disk.write_jitter_ns) +
+                     j->of.write->size * 2;
         else if (j->kind == JOB_READ)
             delay += 50 * MICROSECOND + prng_below(&w->random, 200 * MICROSECOND);
         else
-            delay += 20 * MICROSECOND + prng_below(&w->random, prng_chance(&w->random, 50000) ? 50 * MILLISECOND : MILLISECOND);
+            delay += 20 * MICROSECOND + prng_below(&w->random, prng_chance(&w->random, 50000)
+                                                                   ? 50 * MILLISECOND
+                                                                   : MILLISECOND);
         j->event = world_event(w, delay, job_runs, j);
     }
 }
@@ -414,8 +435,10 @@ bool disk_handle(struct host *h)
     struct job *j = LIST_OF(at, struct job, in_host);
     if (j->kind == JOB_WRITE) {
         struct io_write *w = j->of.write;
-        if (j->result == 0) file_told(h, j->file, w->offset, w->size, j->asked);
-        else h->write_failed = true;
+        if (j->result == 0)
+            file_told(h, j->file, w->offset, w->size, j->asked);
+        else
+            h->write_failed = true;
         w->done(w->ctx, (int)j->result);
     } else if (j->kind == JOB_READ) {
         j->of.read->done(j->of.read->ctx, j->result);
@@ -478,7 +501,8 @@ static struct disk_file *damage_place(struct host *h, uint64_t *block)
     return place;
 }
 
-bool world_damage(struct world *w, uint32_t host, enum world_damage kind, char *what, size_t what_size)
+bool world_damage(struct world *w, uint32_t host, enum world_damage kind, char *what,
+                  size_t what_size)
 {
     struct host *h = w->host[host];
     uint64_t block = 0, other = 0;
@@ -492,15 +516,15 @@ bool world_damage(struct world *w, uint32_t host, enum world_damage kind, char *
         for (uint64_t n = 1 + prng_below(&w->random, 3); n > 0; n--)
             at[prng_below(&w->random, IO_BLOCK)] ^= (uint8_t)(1u << prng_below(&w->random, 8));
         break;
-    case WORLD_ZERO:
-        memset(at, 0, IO_BLOCK);
-        break;
+    case WORLD_ZERO: memset(at, 0, IO_BLOCK); break;
     default: /* what belongs elsewhere was written here */
         from = damage_place(h, &other);
         memmove(at, from->data + other * IO_BLOCK, IO_BLOCK);
     }
     snprintf(what, what_size, "%s block %llu %s", f->name, (unsigned long long)block,
-             kind == WORLD_FLIP ? "flipped" : kind == WORLD_ZERO ? "lost" : "misdirected");
+             kind == WORLD_FLIP   ? "flipped"
+             : kind == WORLD_ZERO ? "lost"
+                                  : "misdirected");
     world_note(w, 'X', host, block);
     return true;
 }

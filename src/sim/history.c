@@ -27,7 +27,8 @@ size_t history_call(struct history *h, struct history_op op)
     return h->count++;
 }
 
-void history_return(struct history *h, size_t index, enum history_outcome outcome, bool nil, int64_t answer)
+void history_return(struct history *h, size_t index, enum history_outcome outcome, bool nil,
+                    int64_t answer)
 {
     struct history_op *op = &h->op[index];
     ASSERT(index < h->count && op->outcome == HISTORY_UNKNOWN && op->ret == HISTORY_PENDING);
@@ -56,8 +57,12 @@ bool history_check(const struct history *h, struct buf *why, bool *hard)
         const struct history_op *op = &h->op[i];
         char argument[24], expected[24], result[24];
         if (op->outcome == HISTORY_REFUSED) continue;
-        struct check_op to = {.key = bytes_str(h->name[op->object]), .client = op->client, .kind = check_kinds[op->kind],
-                              .outcome = op->outcome == HISTORY_DONE ? CHECK_OK : CHECK_UNKNOWN, .call = op->call, .ret = op->ret};
+        struct check_op to = {.key = bytes_str(h->name[op->object]),
+                              .client = op->client,
+                              .kind = check_kinds[op->kind],
+                              .outcome = op->outcome == HISTORY_DONE ? CHECK_OK : CHECK_UNKNOWN,
+                              .call = op->call,
+                              .ret = op->ret};
         to.argument = number_text(argument, op->arg);
         to.expected = number_text(expected, op->expect);
         to.result = op->nil ? CHECK_NIL : number_text(result, op->answer);

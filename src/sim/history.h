@@ -1,7 +1,7 @@
 /* What clients asked of single values, and what they were told.
  *
- * An object is one value that lives by itself: a string key, or a field of a hash. It is absent or holds a number. Times are a count of
- * calls and returns in the order in which they happened. */
+ * An object is one value that lives by itself: a string key, or a field of a hash. It is absent or
+ * holds a number. Times are a count of calls and returns in the order in which they happened. */
 #ifndef SYNOD_SIM_HISTORY_H
 #define SYNOD_SIM_HISTORY_H
 
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define HISTORY_OBJECTS_MAX 32
-#define HISTORY_PENDING UINT64_MAX
+#define HISTORY_PENDING     UINT64_MAX
 
 enum history_kind {
     HISTORY_READ,    /* -> value or nil */
@@ -33,7 +33,7 @@ enum history_outcome {
 struct history_op {
     uint32_t object, client;
     uint8_t kind, outcome;
-    bool nil;        /* the answer was nil */
+    bool nil; /* the answer was nil */
     int64_t arg, expect;
     int64_t answer;
     uint64_t call, ret;
@@ -49,11 +49,13 @@ struct history {
 void history_deinit(struct history *h);
 /* Returns the op's index. */
 size_t history_call(struct history *h, struct history_op op);
-void history_return(struct history *h, size_t index, enum history_outcome outcome, bool nil, int64_t answer);
+void history_return(struct history *h, size_t index, enum history_outcome outcome, bool nil,
+                    int64_t answer);
 
 struct buf;
-/* True: for each object there is an order of its ops, each between its call and its return, in which every answer is right. Else `why` has
- * the part that is wrong. *hard: could not be told for one (which counts as true). */
+/* True: for each object there is an order of its ops, each between its call and its return, in
+ * which every answer is right. Else `why` has the part that is wrong. *hard: could not be told for
+ * one (which counts as true). */
 bool history_check(const struct history *h, struct buf *why, bool *hard);
 
 #endif

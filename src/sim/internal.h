@@ -23,16 +23,16 @@ struct host {
     struct io io; /* first: a struct io * is a struct host * */
     struct world *w;
     uint32_t id;
-    bool on;      /* a program runs here */
-    bool dead;    /* it ended, and was not reaped yet */
-    bool powered; /* false after WORLD_POWER until the next boot */
+    bool on;        /* a program runs here */
+    bool dead;      /* it ended, and was not reaped yet */
+    bool powered;   /* false after WORLD_POWER until the next boot */
     uint32_t depth; /* > 0: the program's code is on the stack */
-    bool midway;  /* a turn was interrupted between two handlers */
+    bool midway;    /* a turn was interrupted between two handlers */
     bool woken;
 
     uint64_t paused_until; /* true time */
     uint64_t busy_until;
-    uint64_t skew;         /* how much later than the world's time this turn is */
+    uint64_t skew; /* how much later than the world's time this turn is */
     struct event *next_turn;
 
     uint64_t clock_base, clock_since; /* reading at true time clock_since */
@@ -41,10 +41,10 @@ struct host {
     int64_t wall_offset_ms;
     struct prng random;
 
-    struct list conns;   /* struct conn.in_host */
-    struct list ready;   /* struct conn.in_ready */
-    struct list dirty;   /* struct conn.in_dirty */
-    struct list grave;   /* conns to free when nothing of the program is on the stack */
+    struct list conns; /* struct conn.in_host */
+    struct list ready; /* struct conn.in_ready */
+    struct list dirty; /* struct conn.in_dirty */
+    struct list grave; /* conns to free when nothing of the program is on the stack */
     struct list listeners;
     uint64_t port_next;
 
@@ -55,7 +55,7 @@ struct host {
     struct list finished; /* struct job: to be told */
     uint64_t disk_order;  /* counts requests and completions told */
     bool write_failed;
-    uint64_t covered_to;  /* the latest request among writes that completed */
+    uint64_t covered_to; /* the latest request among writes that completed */
 
     struct world_disk disk;
     struct world_cpu cpu;
@@ -99,9 +99,11 @@ static inline uint64_t world_draw(struct world *w, uint64_t min, uint64_t spread
 /* net.c */
 struct conn;
 extern const struct io_ops world_ops;
-int net_listen(struct io *io, const char *address, const struct io_handler *h, void *ctx, struct io_listener **out);
+int net_listen(struct io *io, const char *address, const struct io_handler *h, void *ctx,
+               struct io_listener **out);
 void net_unlisten(struct io *io, struct io_listener *l);
-struct io_conn *net_connect(struct io *io, const char *address, const struct io_handler *h, void *ctx);
+struct io_conn *net_connect(struct io *io, const char *address, const struct io_handler *h,
+                            void *ctx);
 void net_close(struct io *io, struct io_conn *c, bool flush);
 void net_pause(struct io *io, struct io_conn *c, bool paused);
 void net_dirty(struct io *io, struct io_conn *c);
@@ -121,15 +123,17 @@ uint64_t disk_size(struct io *io, struct io_file *f);
 void disk_write(struct io *io, struct io_file *f, struct io_write *w);
 void disk_read(struct io *io, struct io_file *f, struct io_read *r);
 int64_t disk_read_now(struct io *io, struct io_file *f, void *data, size_t size, uint64_t offset);
-int disk_write_now(struct io *io, struct io_file *f, const void *data, size_t size, uint64_t offset);
+int disk_write_now(struct io *io, struct io_file *f, const void *data, size_t size,
+                   uint64_t offset);
 int disk_rename(struct io *io, const char *from, const char *to);
 int disk_remove(struct io *io, const char *name);
-int disk_list(struct io *io, const char *prefix, void (*each)(void *ctx, const char *name), void *ctx);
+int disk_list(struct io *io, const char *prefix, void (*each)(void *ctx, const char *name),
+              void *ctx);
 int64_t disk_room(struct io *io);
 void disk_work(struct io *io, struct io_work *w);
-void disk_start(struct host *h);              /* end of a turn: begins what was asked for */
-bool disk_handle(struct host *h);             /* tells one completion; false: none */
-void disk_crash(struct host *h);              /* tears what is under way */
+void disk_start(struct host *h);  /* end of a turn: begins what was asked for */
+bool disk_handle(struct host *h); /* tells one completion; false: none */
+void disk_crash(struct host *h);  /* tears what is under way */
 void disk_reap(struct host *h);
 void disk_free(struct host *h);
 

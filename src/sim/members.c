@@ -11,7 +11,8 @@ static struct shim *shim_of(struct engine *e)
     return (struct shim *)(void *)e;
 }
 
-static enum engine_result shim_get(struct engine *e, struct bytes key, bool block, struct buf *value)
+static enum engine_result shim_get(struct engine *e, struct bytes key, bool block,
+                                   struct buf *value)
 {
     struct shim *h = shim_of(e);
     enum engine_result r = h->inner->ops->get(h->inner, key, block, value);
@@ -30,8 +31,8 @@ static struct shim_iter *iter_of(struct engine_iter *it)
     return (struct shim_iter *)(void *)it;
 }
 
-static enum engine_result shim_iter_new(struct engine *e, struct bytes lo, struct bytes hi, bool reverse, bool block,
-                                        struct engine_iter **out)
+static enum engine_result shim_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                        bool reverse, bool block, struct engine_iter **out)
 {
     struct shim *h = shim_of(e);
     struct engine_iter *inner = NULL;
@@ -45,7 +46,8 @@ static enum engine_result shim_iter_new(struct engine *e, struct bytes lo, struc
     return r;
 }
 
-static enum engine_result shim_iter_next(struct engine_iter *it, struct bytes *key, struct bytes *value)
+static enum engine_result shim_iter_next(struct engine_iter *it, struct bytes *key,
+                                         struct bytes *value)
 {
     return iter_of(it)->ops->iter_next(iter_of(it)->inner, key, value);
 }
@@ -113,7 +115,8 @@ static void on_fatal(void *ctx, const char *why)
     world_die(m->s->w, m->host);
 }
 
-static void on_applied(void *ctx, uint32_t group, const struct paxos_entry *entry, bool valid, uint64_t effects_hash)
+static void on_applied(void *ctx, uint32_t group, const struct paxos_entry *entry, bool valid,
+                       uint64_t effects_hash)
 {
     struct member *m = ctx;
     if (world_dead(m->s->w, m->host)) return;
@@ -188,7 +191,8 @@ void members_init(struct sim *s)
 {
     size_t at = 0;
     for (uint32_t i = 0; i < s->nodes; i++)
-        at += (size_t)snprintf(s->found + at, sizeof s->found - at, "%s10.0.0.%u:17000", i ? "," : "", i + 1);
+        at += (size_t)snprintf(s->found + at, sizeof s->found - at, "%s10.0.0.%u:17000",
+                               i ? "," : "", i + 1);
     for (uint32_t i = 0; i < s->nodes; i++) {
         struct member *m = &s->member[i];
         *m = (struct member){.s = s, .host = i, .config = s->knobs};
@@ -227,8 +231,8 @@ uint32_t members_up(const struct sim *s)
 static void look_serving(struct sim *s, const struct member *m, uint32_t g, paxos_ballot ballot)
 {
     if (ballot == s->serving[g] && s->serving_host[g] != m->host)
-        sim_fail(s, SIM_AGREEMENT, "group %u is served by nodes %u and %u at one ballot %" PRIx64, g, s->serving_host[g] + 1,
-                 m->host + 1, ballot);
+        sim_fail(s, SIM_AGREEMENT, "group %u is served by nodes %u and %u at one ballot %" PRIx64,
+                 g, s->serving_host[g] + 1, m->host + 1, ballot);
     if (ballot <= s->serving[g]) return;
     s->serving[g] = ballot;
     s->serving_host[g] = m->host;
@@ -241,12 +245,15 @@ static void look_group(struct sim *s, struct member *m, uint32_t g)
     struct node_group_view v;
     if (!node_group(m->node, g, &v)) return;
     if (v.chosen < m->chosen[g] || v.promised < m->promised[g] || v.flushed < m->flushed[g])
-        sim_fail(s, SIM_AGREEMENT, "node %u group %u went back: chosen %" PRIu64 " -> %" PRIu64 ", promised %" PRIx64 " -> %" PRIx64
-                 ", flushed %" PRIu64 " -> %" PRIu64, m->host + 1, g, m->chosen[g], v.chosen, m->promised[g], v.promised,
-                 m->flushed[g], v.flushed);
+        sim_fail(s, SIM_AGREEMENT,
+                 "node %u group %u went back: chosen %" PRIu64 " -> %" PRIu64 ", promised %" PRIx64
+                 " -> %" PRIx64 ", flushed %" PRIu64 " -> %" PRIu64,
+                 m->host + 1, g, m->chosen[g], v.chosen, m->promised[g], v.promised, m->flushed[g],
+                 v.flushed);
     if (v.flushed > v.applied || v.applied > v.chosen)
-        sim_fail(s, SIM_AGREEMENT, "node %u group %u: flushed %" PRIu64 ", applied %" PRIu64 ", chosen %" PRIu64, m->host + 1, g,
-                 v.flushed, v.applied, v.chosen);
+        sim_fail(s, SIM_AGREEMENT,
+                 "node %u group %u: flushed %" PRIu64 ", applied %" PRIu64 ", chosen %" PRIu64,
+                 m->host + 1, g, v.flushed, v.applied, v.chosen);
     s->result->cover.flushes += m->chosen[g] && v.flushed > m->flushed[g];
     m->chosen[g] = v.chosen;
     m->promised[g] = v.promised;
@@ -261,7 +268,8 @@ static void look_rivals(struct sim *s)
         uint32_t serving = 0;
         for (uint32_t i = 0; i < s->nodes; i++) {
             struct node_group_view v;
-            serving += s->member[i].state == MEMBER_UP && node_group(s->member[i].node, g, &v) && v.serving;
+            serving += s->member[i].state == MEMBER_UP && node_group(s->member[i].node, g, &v) &&
+                       v.serving;
         }
         if (serving > 1) SIM_COUNT(s, rivals);
     }
@@ -274,14 +282,16 @@ void members_look(struct sim *s)
         struct member *m = &s->member[i];
         if (m->state != MEMBER_UP) continue;
         for (uint32_t g = 0; g < s->groups; g++) look_group(s, m, g);
-        if (world_write_failed(s->w, i)) sim_fail(s, SIM_ENDED, "node %u goes on after a failed write of its log", i + 1);
+        if (world_write_failed(s->w, i))
+            sim_fail(s, SIM_ENDED, "node %u goes on after a failed write of its log", i + 1);
         world_enter(s->w, i);
         node_check(m->node);
         world_leave(s->w, i);
     }
 }
 
-/* All live replicas of every group have applied the same, and all that was ever applied anywhere. */
+/* All live replicas of every group have applied the same, and all that was ever applied anywhere.
+ */
 bool members_converged(struct sim *s, char *why, size_t why_size)
 {
     for (uint32_t g = 0; g < s->groups; g++)
@@ -290,8 +300,8 @@ bool members_converged(struct sim *s, char *why, size_t why_size)
             struct node_group_view v;
             if (m->state != MEMBER_UP || m->damaged) continue;
             if (node_group(m->node, g, &v) && v.applied >= s->agreement.count[g]) continue;
-            snprintf(why, why_size, "group %u: node %u has applied %" PRIu64 " of %" PRIu64, g, i + 1,
-                     node_group(m->node, g, &v) ? v.applied : 0, s->agreement.count[g]);
+            snprintf(why, why_size, "group %u: node %u has applied %" PRIu64 " of %" PRIu64, g,
+                     i + 1, node_group(m->node, g, &v) ? v.applied : 0, s->agreement.count[g]);
             return false;
         }
     return true;
@@ -310,11 +320,13 @@ void members_digests(struct sim *s)
             bool known = node_digest(m->node, g, &position[at], &digest[at], &keys[at]);
             world_leave(s->w, i);
             if (!known) sim_fail(s, SIM_DIVERGED, "node %u has no digest of group %u", i + 1, g);
-            if (!at) first = i;
+            if (!at)
+                first = i;
             else if (position[0] == position[1] && (digest[0] != digest[1] || keys[0] != keys[1]))
-                sim_fail(s, SIM_DIVERGED, "group %u at position %" PRIu64 ": node %u has digest %" PRIx64 " of %" PRIu64
-                         " keys, node %u %" PRIx64 " of %" PRIu64, g, position[0], first + 1, digest[0], keys[0], i + 1,
-                         digest[1], keys[1]);
+                sim_fail(s, SIM_DIVERGED,
+                         "group %u at position %" PRIu64 ": node %u has digest %" PRIx64
+                         " of %" PRIu64 " keys, node %u %" PRIx64 " of %" PRIu64,
+                         g, position[0], first + 1, digest[0], keys[0], i + 1, digest[1], keys[1]);
         }
     }
 }

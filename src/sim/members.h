@@ -1,4 +1,5 @@
-/* The parts of a run, shared by the files that make it: the members (nodes on hosts), what was agreed, the nemesis, the clients. */
+/* The parts of a run, shared by the files that make it: the members (nodes on hosts), what was
+ * agreed, the nemesis, the clients. */
 #ifndef SYNOD_SIM_MEMBERS_H
 #define SYNOD_SIM_MEMBERS_H
 
@@ -40,14 +41,15 @@ struct member {
     struct node_config config;
     char listen[32], peer[32];
     uint32_t lives;
-    bool damaged;    /* part of its data was damaged, or all of it taken away */
-    bool excused;    /* this life may end by itself: its disk fails */
-    bool stopping;   /* asked to stop */
-    bool cut;        /* this life was ended by the world in the midst of a blocking write */
+    bool damaged;  /* part of its data was damaged, or all of it taken away */
+    bool excused;  /* this life may end by itself: its disk fails */
+    bool stopping; /* asked to stop */
+    bool cut;      /* this life was ended by the world in the midst of a blocking write */
     char last_words[200];
     uint64_t applied[SIM_GROUPS_MAX]; /* in this life; 0: nothing yet */
     uint64_t applied_ever[SIM_GROUPS_MAX];
-    uint64_t chosen[SIM_GROUPS_MAX], promised[SIM_GROUPS_MAX], flushed[SIM_GROUPS_MAX]; /* last seen in this life */
+    uint64_t chosen[SIM_GROUPS_MAX], promised[SIM_GROUPS_MAX],
+        flushed[SIM_GROUPS_MAX]; /* last seen in this life */
 };
 
 /* What was chosen at a position, as the first replica that applied it said. */
@@ -73,8 +75,8 @@ struct sim {
     struct sim_result *result;
     struct world *w;
     struct prng random;
-    bool stop;  /* a failure was found */
-    bool calm;  /* no more faults */
+    bool stop; /* a failure was found */
+    bool calm; /* no more faults */
     uint32_t nodes, groups, clients_host;
     char found[SIM_NODES_MAX * 32];
     struct node_config knobs;
@@ -92,7 +94,8 @@ struct sim {
 #define SIM_COUNT(s, name) ((s)->result->cover.name++)
 
 /* The first failure counts. */
-void sim_fail(struct sim *s, enum sim_class class, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void sim_fail(struct sim *s, enum sim_class class, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* members.c */
 void members_init(struct sim *s);
@@ -100,21 +103,25 @@ void members_deinit(struct sim *s);
 bool member_start(struct member *m); /* false: it did not, and why is in last_words */
 void member_kill(struct member *m, enum world_death how);
 void member_died(void *ctx, uint32_t host); /* world_options.died */
-void members_look(struct sim *s); /* looks at every group of every node, for what never may be seen */
+void members_look(
+    struct sim *s); /* looks at every group of every node, for what never may be seen */
 bool members_converged(struct sim *s, char *why, size_t why_size);
 void members_digests(struct sim *s);
 uint32_t members_up(const struct sim *s);
 
 /* agree.c */
-void agree_applied(struct member *m, uint32_t group, const struct paxos_entry *entry, bool valid, uint64_t effects_hash);
+void agree_applied(struct member *m, uint32_t group, const struct paxos_entry *entry, bool valid,
+                   uint64_t effects_hash);
 void agree_deinit(struct agreement *a);
 
 /* nemesis.c */
 struct nemesis *nemesis_new(struct sim *s);
 void nemesis_free(struct nemesis *n);
 void nemesis_start(struct nemesis *n);
-void nemesis_node_down(struct nemesis *n, struct member *m); /* it ended by itself: start it again some time */
-/* Ends all faults; starts what is down and not lost. keep_down: a host that stays cut off, or UINT32_MAX. */
+void nemesis_node_down(struct nemesis *n,
+                       struct member *m); /* it ended by itself: start it again some time */
+/* Ends all faults; starts what is down and not lost. keep_down: a host that stays cut off, or
+ * UINT32_MAX. */
 void nemesis_heal(struct nemesis *n, uint32_t keep_down);
 
 /* workload.c */

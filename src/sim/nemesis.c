@@ -1,8 +1,9 @@
 /* The nemesis: what goes wrong, when, and for how long.
  *
- * Each seed draws which kinds of faults there are and how often each comes (a swarm: few kinds at a time find what all at once hide). A
- * fault that lasts is a task with an end. The budget: at most a minority of the members loses its data for good (one in a run), all else
- * ends, so a majority is well in the end and every failure is a bug. */
+ * Each seed draws which kinds of faults there are and how often each comes (a swarm: few kinds at a
+ * time find what all at once hide). A fault that lasts is a task with an end. The budget: at most a
+ * minority of the members loses its data for good (one in a run), all else ends, so a majority is
+ * well in the end and every failure is a bug. */
 #include "sim/members.h"
 
 enum fault {
@@ -92,7 +93,8 @@ static void task_due(void *ctx)
     mem_free(t);
 }
 
-static void task_after(struct nemesis *n, uint64_t delay, void (*run)(struct task *t), uint32_t a, uint32_t b, uint32_t c)
+static void task_after(struct nemesis *n, uint64_t delay, void (*run)(struct task *t), uint32_t a,
+                       uint32_t b, uint32_t c)
 {
     struct task *t = mem_alloc(sizeof *t);
     *t = (struct task){.n = n, .run = run, .a = a, .b = b, .c = c};
@@ -185,8 +187,10 @@ static void restart_soon(struct nemesis *n, struct member *m, uint64_t delay)
 
 void nemesis_node_down(struct nemesis *n, struct member *m)
 {
-    if (m->damaged && !m->cut) m->state = MEMBER_LOST; /* it noticed later than at its start */
-    else restart_soon(n, m, duration(n));
+    if (m->damaged && !m->cut)
+        m->state = MEMBER_LOST; /* it noticed later than at its start */
+    else
+        restart_soon(n, m, duration(n));
 }
 
 static void kill(struct nemesis *n, struct member *m, enum world_death how)
@@ -274,29 +278,33 @@ static void strike_pause(struct nemesis *n)
     world_pause(n->s->w, m->host, draw_ms(n, 1, 300));
 }
 
-/* Longer than any lease. */
-static void strike_pause_long(struct nemesis *n)
-{
-    struct member *m = draw(n, 0, 3) ? any_leader(n) : any_up(n);
-    if (!m) return;
-    SIM_COUNT(n->s, pause_long);
-    world_pause(n->s->w, m->host, draw_ms(n, 300, 5000));
-}
-
 static void strike_wall(struct nemesis *n)
 {
     SIM_COUNT(n->s, wall_jump);
     int64_t ms = (int64_t)draw(n, 0, 20000000) - 10000000;
-    world_wall_jump(n->s->w, (uint32_t)draw(n, 0, n->s->nodes - 1), draw(n, 0, 1) ? ms : ms / 10000);
+    world_wall_jump(n->s->w, (uint32_t)draw(n, 0, n->s->nodes - 1),
+                    draw(n, 0, 1) ? ms : ms / 10000);
 }
 
+static void clock_rate(struct nemesis *n, uint32_t host, int32_t ppm)
+{
+    world_say(n->s->w, host, "clock at %+d ppm", ppm);
+    world_set_rate(n->s->w, host, ppm);
+}
+
+/* One clock drifts anywhere within the bound; or a leader's is as slow as may be and all others as fast. */
 static void strike_rate(struct nemesis *n)
 {
     struct sim *s = n->s;
-    int32_t most = s->drift_ppm, ppm = (int32_t)draw(n, 0, 2 * (uint64_t)most) - most;
+    int32_t most = s->drift_ppm;
     SIM_COUNT(s, rate_change);
-    if (draw(n, 0, 1)) ppm = ppm < 0 ? -most : most;
-    world_set_rate(s->w, (uint32_t)draw(n, 0, s->nodes - 1), ppm);
+    struct member *leader = any_leader(n);
+    if (leader && draw(n, 0, 1)) {
+        for (uint32_t i = 0; i < s->nodes; i++) clock_rate(n, i, i == leader->host ? -most : most);
+        return;
+    }
+    int32_t ppm = (int32_t)draw(n, 0, 2 * (uint64_t)most) - most;
+    clock_rate(n, (uint32_t)draw(n, 0, s->nodes - 1), draw(n, 0, 1) ? ppm : ppm < 0 ? -most : most);
 }
 
 static void stall_ends(struct task *t)
@@ -337,7 +345,8 @@ static void cut_for(struct nemesis *n, uint32_t from, uint32_t to, uint64_t time
     task_after(n, time, cut_ends, from, to, 0);
 }
 
-/* Long enough, mostly, for the others to elect somebody, and often short enough for the old leader's lease to be of interest. */
+/* Long enough, mostly, for the others to elect somebody, and often short enough for the old
+ * leader's lease to be of interest. */
 static uint64_t election_time(struct nemesis *n)
 {
     uint64_t both = n->s->knobs.lease_ms + n->s->knobs.election_ms;
@@ -353,7 +362,10 @@ static void cut_later(struct task *t)
 static void partition_for(struct nemesis *n, uint32_t first, uint32_t one_way, uint64_t time)
 {
     world_say(n->s->w, n->s->clients_host, "partition of %x, %s, for %u ms", first,
-              one_way == 0 ? "both ways" : one_way == 1 ? "not heard" : "deaf", (unsigned)(time / MILLISECOND));
+              one_way == 0   ? "both ways"
+              : one_way == 1 ? "not heard"
+                             : "deaf",
+              (unsigned)(time / MILLISECOND));
     for (uint32_t i = 0; i < n->s->nodes; i++)
         for (uint32_t j = 0; j < n->s->nodes; j++) {
             if (!(first >> i & 1) || (first >> j & 1)) continue;
@@ -370,7 +382,8 @@ static void partition(struct nemesis *n, uint32_t first, uint32_t one_way)
 static void strike_partition(struct nemesis *n)
 {
     SIM_COUNT(n->s, partition);
-    if (draw(n, 0, 3) == 0 && n->s->nodes >= 3) { /* one link cut: a bridge of three, or a hole in a ring */
+    if (draw(n, 0, 3) == 0 &&
+        n->s->nodes >= 3) { /* one link cut: a bridge of three, or a hole in a ring */
         uint32_t i = (uint32_t)draw(n, 0, n->s->nodes - 1), j = (i + 1) % n->s->nodes;
         uint64_t time = duration(n);
         cut_for(n, i, j, time);
@@ -386,10 +399,19 @@ static void strike_one_way(struct nemesis *n)
     partition(n, (uint32_t)draw(n, 1, (1u << n->s->nodes) - 2), (uint32_t)draw(n, 1, 2));
 }
 
+/* Is there a partition already? Then one more makes no new situation, only a longer outage. */
+static bool is_cut(const struct nemesis *n)
+{
+    for (uint32_t i = 0; i < n->s->nodes; i++)
+        for (uint32_t j = 0; j < n->s->nodes; j++)
+            if (n->cuts[i][j]) return true;
+    return false;
+}
+
 static void strike_isolate_leader(struct nemesis *n)
 {
     struct member *m = any_leader(n);
-    if (!m) return;
+    if (!m || is_cut(n)) return;
     SIM_COUNT(n->s, isolate_leader);
     partition_for(n, 1u << m->host, (uint32_t)draw(n, 0, 2), election_time(n));
 }
@@ -402,6 +424,18 @@ static void strike_swizzle(struct nemesis *n)
     for (uint32_t i = 0; i < n->s->nodes; i++)
         for (uint32_t j = 0; j < n->s->nodes; j++)
             if (i != j && draw(n, 0, 1)) cut_for(n, i, j, draw(n, 1, span));
+}
+
+/* Longer than any lease. Half of the time what the others would say on waking is held back too. */
+static void strike_pause_long(struct nemesis *n)
+{
+    struct member *m = draw(n, 0, 3) ? any_leader(n) : any_up(n);
+    if (!m) return;
+    SIM_COUNT(n->s, pause_long);
+    uint64_t time = election_time(n);
+    world_pause(n->s->w, m->host, time);
+    if (n->s->nodes > 1 && !is_cut(n) && draw(n, 0, 1))
+        partition_for(n, 1u << m->host, 0, time + draw_ms(n, 1, 500));
 }
 
 static void betray(struct task *t)
@@ -418,7 +452,7 @@ static void strike_betrayal(struct nemesis *n)
 {
     struct sim *s = n->s;
     struct member *leader = any_leader(n);
-    if (!leader) return;
+    if (!leader || is_cut(n)) return;
     SIM_COUNT(s, betrayal);
     uint32_t friend = (leader->host + 1 + (uint32_t)draw(n, 0, s->nodes - 2)) % s->nodes;
     uint64_t time = election_time(n);
@@ -462,7 +496,8 @@ static void link_ends(struct task *t)
 
 static void strike_slow_link(struct nemesis *n)
 {
-    uint32_t i = (uint32_t)draw(n, 0, n->s->nodes - 1), j = (uint32_t)draw(n, 0, n->s->clients_host);
+    uint32_t i = (uint32_t)draw(n, 0, n->s->nodes - 1),
+             j = (uint32_t)draw(n, 0, n->s->clients_host);
     if (i == j) return;
     SIM_COUNT(n->s, slow_link);
     struct world_link *l = world_link(n->s->w, i, j);
@@ -482,7 +517,8 @@ static void strike_frames(struct nemesis *n)
 {
     SIM_COUNT(n->s, frame_storm);
     uint64_t time = duration(n);
-    uint32_t drop = draw(n, 0, 1) ? (uint32_t)draw(n, 0, 300000) : 0, twice = draw(n, 0, 1) ? (uint32_t)draw(n, 0, 500000) : 0;
+    uint32_t drop = draw(n, 0, 1) ? (uint32_t)draw(n, 0, 300000) : 0,
+             twice = draw(n, 0, 1) ? (uint32_t)draw(n, 0, 500000) : 0;
     uint32_t late = draw(n, 0, 1) ? (uint32_t)draw(n, 0, 300000) : 0;
     for (uint32_t i = 0; i < n->s->nodes; i++)
         for (uint32_t j = 0; j < n->s->nodes; j++) {
@@ -594,8 +630,8 @@ static void strike_misses(struct nemesis *n)
     task_after(n, duration(n), misses_end, m->host, 0, 0);
 }
 
-/* One member of a run loses data for good, if the others are a majority by themselves. Not while the cluster is being founded: that needs
- * every node. */
+/* One member of a run loses data for good, if the others are a majority by themselves. Not while
+ * the cluster is being founded: that needs every node. */
 static struct member *victim(struct nemesis *n)
 {
     struct sim *s = n->s;
@@ -611,7 +647,8 @@ static void strike_damage(struct nemesis *n)
     struct member *m = victim(n);
     if (!m) return;
     member_kill(m, WORLD_POWER);
-    if (world_damage(n->s->w, m->host, (enum world_damage)draw(n, 0, WORLD_DAMAGES - 1), what, sizeof what)) {
+    if (world_damage(n->s->w, m->host, (enum world_damage)draw(n, 0, WORLD_DAMAGES - 1), what,
+                     sizeof what)) {
         SIM_COUNT(n->s, damage);
         n->lost++;
         m->damaged = true;
@@ -633,7 +670,8 @@ static void format(struct nemesis *n, struct member *m)
     m->disk = engine_mem_disk_new();
 }
 
-/* The end of strike_format: of those who know, one forgets and the others are away; those who lagged are back. b: who lagged. */
+/* The end of strike_format: of those who know, one forgets and the others are away; those who
+ * lagged are back. b: who lagged. */
 static void amnesia(struct task *t)
 {
     struct nemesis *n = t->n;
@@ -649,8 +687,8 @@ static void amnesia(struct task *t)
     }
 }
 
-/* A minority lags behind, then one of those who do not forgets everything while the rest is away: with the minority it would be a majority,
- * of which nobody knows what was chosen meanwhile. */
+/* A minority lags behind, then one of those who do not forgets everything while the rest is away:
+ * with the minority it would be a majority, of which nobody knows what was chosen meanwhile. */
 static void strike_format(struct nemesis *n)
 {
     struct sim *s = n->s;
@@ -677,7 +715,7 @@ static const struct fault_kind kinds[FAULTS] = {
     [FAULT_RECOVERY] = {"recovery", FAMILY_CRASH, 300000, 5000, 1, strike_recovery},
     [FAULT_STOP] = {"stop", FAMILY_CRASH, 200000, 6000, 1, strike_stop},
     [FAULT_PAUSE] = {"pause", FAMILY_CLOCK, 400000, 1500, 1, strike_pause},
-    [FAULT_PAUSE_LONG] = {"pause-long", FAMILY_CLOCK, 300000, 5000, 1, strike_pause_long},
+    [FAULT_PAUSE_LONG] = {"pause-long", FAMILY_CLOCK, 400000, 2500, 1, strike_pause_long},
     [FAULT_PARTITION] = {"partition", FAMILY_NET, 400000, 3000, 2, strike_partition},
     [FAULT_ONE_WAY] = {"one-way", FAMILY_NET, 350000, 3000, 2, strike_one_way},
     [FAULT_ISOLATE_LEADER] = {"isolate-leader", FAMILY_NET, 500000, 2000, 2, strike_isolate_leader},
@@ -732,7 +770,8 @@ struct nemesis *nemesis_new(struct sim *s)
     for (uint32_t f = 0; f < FAULTS; f++) {
         bool has = prng_chance(&n->random, kinds[f].chance_ppm);
         uint64_t mean = draw_ms(n, kinds[f].interval_ms / 3, 3 * kinds[f].interval_ms);
-        if (!mode_allows(s->options.mode, kinds[f].family) || s->nodes < kinds[f].nodes_min) has = false;
+        if (!mode_allows(s->options.mode, kinds[f].family) || s->nodes < kinds[f].nodes_min)
+            has = false;
         n->chain[f] = (struct chain){n, f, has ? mean : 0};
     }
     return n;
@@ -746,7 +785,8 @@ static void background(struct nemesis *n)
     for (uint32_t i = 0; i <= s->clients_host; i++)
         for (uint32_t j = 0; j <= s->clients_host; j++) link_calm(s, i, j);
     if (!mode_allows(s->options.mode, FAMILY_NET)) return;
-    uint32_t split = draw(n, 0, 1) ? (uint32_t)draw(n, 0, 300000) : 0, refuse = draw(n, 0, 3) ? 0 : 200000;
+    uint32_t split = draw(n, 0, 1) ? (uint32_t)draw(n, 0, 300000) : 0,
+             refuse = draw(n, 0, 3) ? 0 : 200000;
     uint32_t reset = draw(n, 0, 3) ? 0 : (uint32_t)draw(n, 1, 500);
     for (uint32_t i = 0; i <= s->clients_host; i++)
         for (uint32_t j = 0; j <= s->clients_host; j++) {
@@ -761,7 +801,8 @@ void nemesis_start(struct nemesis *n)
 {
     background(n);
     for (uint32_t f = 0; f < FAULTS; f++)
-        if (n->chain[f].mean_ns) world_after(n->s->w, draw(n, 1, 2 * n->chain[f].mean_ns), chain_strikes, &n->chain[f]);
+        if (n->chain[f].mean_ns)
+            world_after(n->s->w, draw(n, 1, 2 * n->chain[f].mean_ns), chain_strikes, &n->chain[f]);
     if (mode_allows(n->s->options.mode, FAMILY_CLOCK))
         for (uint32_t i = 0; i < n->s->nodes; i++) strike_rate(n);
 }
@@ -786,7 +827,8 @@ void nemesis_heal(struct nemesis *n, uint32_t keep_down)
         world_disk(s->w, i)->error_ppm = world_disk(s->w, i)->cut_ppm = 0;
         world_resume(s->w, i);
     }
-    /* The ends of all faults, and starts of what is down, now; tasks made meanwhile come in their time. */
+    /* The ends of all faults, and starts of what is down, now; tasks made meanwhile come in their
+     * time. */
     for (struct list *at = n->tasks.next; last != &n->tasks; at = at->next) {
         struct task *t = LIST_OF(at, struct task, in_nemesis);
         if (!t->done) t->run(t);

@@ -1,12 +1,13 @@
 /* The network: what TCP gives a program and what it does not.
  *
- * A stream is a connection with two ends and a pipe each way. In a pipe bytes keep their order; they come late, in pieces, or never
- * again once it broke. While a link is blocked its pipes hold; held for longer than the stream's patience, the sender's end breaks,
- * and the other end knows nothing of it until it sends. A machine without power answers nothing; once it is back it resets what it
- * does not know.
+ * A stream is a connection with two ends and a pipe each way. In a pipe bytes keep their order;
+ * they come late, in pieces, or never again once it broke. While a link is blocked its pipes hold;
+ * held for longer than the stream's patience, the sender's end breaks, and the other end knows
+ * nothing of it until it sends. A machine without power answers nothing; once it is back it resets
+ * what it does not know.
  *
- * On links that carry frames, whole frames may also be lost, doubled or late (and so out of order), as messages are on a network
- * that is not a stream. */
+ * On links that carry frames, whole frames may also be lost, doubled or late (and so out of order),
+ * as messages are on a network that is not a stream. */
 #include "sim/internal.h"
 
 #define READ_MAX (64u << 10)
@@ -27,7 +28,7 @@ struct pipe {
     struct stream *stream;
     uint8_t side; /* which end sends */
     struct chunk *head, *tail;
-    size_t flying; /* bytes on the way */
+    size_t flying;      /* bytes on the way */
     struct buf arrived; /* at the receiver's kernel */
     uint64_t last_due;
     struct event *event;
@@ -52,7 +53,7 @@ struct stream {
 };
 
 struct conn {
-    struct io_conn base; /* first */
+    struct io_conn base;   /* first */
     struct stream *stream; /* NULL: opened by a dying program */
     uint8_t side;
     bool opened, resumed, drain, over, paused, gone, in_ready_list;
@@ -176,8 +177,10 @@ static void pipe_append(struct pipe *p, uint8_t kind, struct bytes data)
     p->last_due = due;
     *c = (struct chunk){.due = due, .kind = kind, .size = data.size};
     if (data.size) memcpy(c->data, data.data, data.size);
-    if (p->tail) p->tail->next = c;
-    else p->head = c;
+    if (p->tail)
+        p->tail->next = c;
+    else
+        p->head = c;
     p->tail = c;
     p->flying += data.size;
     pipe_wake(p);
@@ -229,7 +232,8 @@ static void chunk_arrives(struct pipe *p, const struct chunk *c)
     struct stream *s = p->stream;
     struct conn *to = s->end[!p->side];
 
-    world_note(s->w, 'B', s->id << 1 | p->side, c->size ? hash64((struct bytes){c->data, c->size}, 0) : c->kind);
+    world_note(s->w, 'B', s->id << 1 | p->side,
+               c->size ? hash64((struct bytes){c->data, c->size}, 0) : c->kind);
     switch (c->kind) {
     case CHUNK_DATA:
         if (to) {
@@ -244,8 +248,7 @@ static void chunk_arrives(struct pipe *p, const struct chunk *c)
         p->ended = true;
         if (to) conn_ready(to);
         break;
-    default:
-        conn_break(to, -ECONNRESET);
+    default: conn_break(to, -ECONNRESET);
     }
 }
 
@@ -283,7 +286,8 @@ void net_unblocked(struct world *w, uint32_t from, uint32_t to)
             if (!p->held || s->host[i] != from || s->host[!i] != to) continue;
             p->held = false;
             event_cancel(&p->event); /* the next retransmission is not at once */
-            if (p->head) p->event = world_event(w, prng_below(&w->random, 300 * MILLISECOND), pipe_step, p);
+            if (p->head)
+                p->event = world_event(w, prng_below(&w->random, 300 * MILLISECOND), pipe_step, p);
         }
     }
 }
@@ -324,7 +328,8 @@ static void conn_bury(struct conn *c)
 void net_bury(struct host *h)
 {
     struct list *at;
-    while (h->depth == 0 && (at = list_pop(&h->grave))) conn_free(LIST_OF(at, struct conn, in_host));
+    while (h->depth == 0 && (at = list_pop(&h->grave)))
+        conn_free(LIST_OF(at, struct conn, in_host));
 }
 
 static void conn_detach(struct conn *c)
@@ -347,14 +352,16 @@ static void frame_delay(struct pipe *p, struct bytes frame)
     list_push(&p->stream->lates, &late->in_stream);
     p->stream->refs++;
     p->stream->w->counts.frames_delayed++;
-    world_after(p->stream->w, 1 + prng_below(&p->stream->w->random, pipe_link(p)->delay_ns), frame_late, late);
+    world_after(p->stream->w, 1 + prng_below(&p->stream->w->random, pipe_link(p)->delay_ns),
+                frame_late, late);
 }
 
 static void frame_late(void *ctx)
 {
     struct late *late = ctx;
     struct stream *s = late->pipe->stream;
-    if (s->end[late->pipe->side] && !s->end[late->pipe->side]->over) pipe_send(late->pipe, (struct bytes){late->data, late->size});
+    if (s->end[late->pipe->side] && !s->end[late->pipe->side]->over)
+        pipe_send(late->pipe, (struct bytes){late->data, late->size});
     list_remove(&late->in_stream);
     mem_free(late);
     s->refs--;
@@ -377,14 +384,19 @@ static void frame_send(struct pipe *p, struct bytes frame)
     }
     if (prng_chance(&w->random, l->double_ppm)) {
         w->counts.frames_doubled++;
-        if (l->delay_ns && prng_chance(&w->random, 500000)) frame_delay(p, frame);
-        else pipe_send(p, frame);
+        if (l->delay_ns && prng_chance(&w->random, 500000))
+            frame_delay(p, frame);
+        else
+            pipe_send(p, frame);
     }
-    if (prng_chance(&w->random, l->delay_ppm)) frame_delay(p, frame);
-    else pipe_send(p, frame);
+    if (prng_chance(&w->random, l->delay_ppm))
+        frame_delay(p, frame);
+    else
+        pipe_send(p, frame);
 }
 
-/* Sends whole frames, as many as the window takes (one is always taken); returns the bytes taken. */
+/* Sends whole frames, as many as the window takes (one is always taken); returns the bytes taken.
+ */
 static size_t frames_send(struct pipe *p, struct bytes out, size_t room)
 {
     struct world *w = p->stream->w;
@@ -410,14 +422,19 @@ static void conn_flush(struct conn *c, bool all)
     struct buf *out = &c->base.out;
 
     if (!s->open || c->over || out->size == 0) return;
-    size_t used = p->flying + p->arrived.size, room = all ? SIZE_MAX : used < s->window ? s->window - used : 0;
-    size_t n = s->framed ? frames_send(p, buf_bytes(out), room) : (out->size < room ? out->size : room);
+    size_t used = p->flying + p->arrived.size, room = all                ? SIZE_MAX
+                                                      : used < s->window ? s->window - used
+                                                                         : 0;
+    size_t n =
+        s->framed ? frames_send(p, buf_bytes(out), room) : (out->size < room ? out->size : room);
     if (!s->framed && n) pipe_send(p, (struct bytes){out->data, n});
     buf_drop_front(out, n);
     if (!prng_chance(&w->random, pipe_link(p)->reset_ppm)) return;
     w->counts.resets++;
-    if (prng_chance(&w->random, 500000)) pipe_append(p, CHUNK_RESET, (struct bytes){0}); /* what was sent arrives first */
-    else pipe_reset(p);
+    if (prng_chance(&w->random, 500000))
+        pipe_append(p, CHUNK_RESET, (struct bytes){0}); /* what was sent arrives first */
+    else
+        pipe_reset(p);
     conn_break(c, -ECONNRESET);
 }
 
@@ -450,8 +467,10 @@ static void conn_say_goodbye(struct conn *c, bool reset)
 {
     struct stream *s = c->stream;
     if (!s || !s->open || c->over) return;
-    if (reset) pipe_reset(&s->pipe[c->side]);
-    else pipe_append(&s->pipe[c->side], CHUNK_FIN, (struct bytes){0});
+    if (reset)
+        pipe_reset(&s->pipe[c->side]);
+    else
+        pipe_append(&s->pipe[c->side], CHUNK_FIN, (struct bytes){0});
 }
 
 void net_close(struct io *io, struct io_conn *base, bool flush)
@@ -510,7 +529,8 @@ static void window_opens(struct conn *sender)
 static void conn_read(struct host *h, struct conn *c)
 {
     struct pipe *p = &c->stream->pipe[!c->side];
-    size_t n = p->arrived.size, room = c->base.in_limit > c->in.size ? c->base.in_limit - c->in.size : 0;
+    size_t n = p->arrived.size,
+           room = c->base.in_limit > c->in.size ? c->base.in_limit - c->in.size : 0;
     bool resumed = c->resumed;
 
     c->resumed = false;
@@ -558,14 +578,16 @@ void net_handle(struct host *h, struct conn *c)
 
 /* ---- connecting ---- */
 
-int net_listen(struct io *io, const char *address, const struct io_handler *handler, void *ctx, struct io_listener **out)
+int net_listen(struct io *io, const char *address, const struct io_handler *handler, void *ctx,
+               struct io_listener **out)
 {
     struct host *h = host_of(io);
     *out = NULL;
     if (h->dead) return -EIO;
     if (strlen(address) >= sizeof(*out)->address) return -EINVAL;
     for (struct list *at = h->listeners.next; at != &h->listeners; at = at->next)
-        if (strcmp(LIST_OF(at, struct io_listener, in_host)->address, address) == 0) return -EADDRINUSE;
+        if (strcmp(LIST_OF(at, struct io_listener, in_host)->address, address) == 0)
+            return -EADDRINUSE;
     struct io_listener *l = mem_zalloc(sizeof *l);
     l->handler = handler;
     l->ctx = ctx;
@@ -612,7 +634,8 @@ static void connect_arrives(void *ctx)
 {
     struct stream *s = ctx;
     struct world *w = s->w;
-    struct world_link *there = &w->link[s->host[0]][s->host[1]], *back = &w->link[s->host[1]][s->host[0]];
+    struct world_link *there = &w->link[s->host[0]][s->host[1]],
+                      *back = &w->link[s->host[1]][s->host[0]];
     struct host *to = w->host[s->host[1]];
 
     if (!s->end[0]) {
@@ -638,14 +661,16 @@ static void connect_arrives(void *ctx)
         c->opened = true;
         s->end[1] = c;
         s->open = true;
-        snprintf(c->base.peer, sizeof c->base.peer, "10.0.0.%u:%u", s->host[0] + 1, (unsigned)(20000 + s->id % 40000));
+        snprintf(c->base.peer, sizeof c->base.peer, "10.0.0.%u:%u", s->host[0] + 1,
+                 (unsigned)(20000 + s->id % 40000));
         w->counts.connects++;
         conn_ready(c);
     }
     world_after(w, back->latency_ns + prng_below(&w->random, back->jitter_ns), connect_back, s);
 }
 
-struct io_conn *net_connect(struct io *io, const char *address, const struct io_handler *handler, void *ctx)
+struct io_conn *net_connect(struct io *io, const char *address, const struct io_handler *handler,
+                            void *ctx)
 {
     struct host *h = host_of(io);
     struct world *w = h->w;
@@ -654,7 +679,8 @@ struct io_conn *net_connect(struct io *io, const char *address, const struct io_
 
     snprintf(c->base.peer, sizeof c->base.peer, "%s", address);
     if (h->dead) return &c->base;
-    bool known = sscanf(address, "10.0.0.%u:", &number) == 1 && number > 0 && number <= w->options.hosts;
+    bool known =
+        sscanf(address, "10.0.0.%u:", &number) == 1 && number > 0 && number <= w->options.hosts;
     struct stream *s = stream_new(w, h->id, known ? number - 1 : h->id);
     c->stream = s;
     s->end[0] = c;
@@ -662,7 +688,8 @@ struct io_conn *net_connect(struct io *io, const char *address, const struct io_
     s->give_up = w->now + world_draw(w, SECOND, 5 * SECOND);
     s->refs++;
     struct world_link *l = &w->link[h->id][s->host[1]];
-    world_after(w, h->skew + l->latency_ns + prng_below(&w->random, l->jitter_ns), connect_arrives, s);
+    world_after(w, h->skew + l->latency_ns + prng_below(&w->random, l->jitter_ns), connect_arrives,
+                s);
     return &c->base;
 }
 

@@ -52,10 +52,8 @@ static int64_t reply_size_at(struct bytes in, int depth)
     case '%':
         if (!bytes_to_i64(line, &count) || count < 0) return -1;
         return many_size(in, head, 2 * count, depth);
-    case ':':
-        return bytes_to_i64(line, &count) ? (int64_t)head : -1;
-    default:
-        return (int64_t)head;
+    case ':': return bytes_to_i64(line, &count) ? (int64_t)head : -1;
+    default: return (int64_t)head;
     }
 }
 
@@ -69,16 +67,12 @@ struct reply_view reply_read(struct bytes whole)
     struct reply_view v = {0};
     size_t head = line_take(whole, &v.text);
     switch (whole.data[0]) {
-    case '-':
-        v.kind = REPLY_ERROR;
-        return v;
+    case '-': v.kind = REPLY_ERROR; return v;
     case ':':
         v.kind = REPLY_NUMBER;
         (void)bytes_to_i64(v.text, &v.number);
         return v;
-    case '_':
-        v.kind = REPLY_NIL;
-        return v;
+    case '_': v.kind = REPLY_NIL; return v;
     case '$':
     case '=':
     case '!':
@@ -93,8 +87,6 @@ struct reply_view reply_read(struct bytes whole)
         (void)bytes_to_i64(v.text, &v.number);
         v.kind = v.number < 0 ? REPLY_NIL : REPLY_MANY;
         return v;
-    default:
-        v.kind = REPLY_TEXT;
-        return v;
+    default: v.kind = REPLY_TEXT; return v;
     }
 }

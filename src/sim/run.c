@@ -5,18 +5,21 @@
 
 #include <stdarg.h>
 
-#define LIVENESS_BOUND   (10 * SECOND)
-#define LOOK_EVERY       (5 * MILLISECOND)
-#define TICKS_DEFAULT    20000
+#define LIVENESS_BOUND (10 * SECOND)
+#define LOOK_EVERY     (5 * MILLISECOND)
+#define TICKS_DEFAULT  20000
 
-const char *const sim_mode_names[] = {"swarm", "calm", "crashes", "network", "disks", "clocks", NULL};
+const char *const sim_mode_names[] = {"swarm", "calm",   "crashes", "network",
+                                      "disks", "clocks", NULL};
 
 const char *sim_class_name(enum sim_class class)
 {
     static const char *const names[SIM_CLASSES] = {
-        [SIM_PASSED] = "passed",     [SIM_AGREEMENT] = "agreement", [SIM_LINEAR] = "linearizability",
-        [SIM_DIVERGED] = "diverged", [SIM_STUCK] = "liveness",      [SIM_ENDED] = "ended",
-        [SIM_PROTOCOL] = "protocol", [SIM_RANDOM] = "determinism",  [SIM_ASSERTED] = "assertion",
+        [SIM_PASSED] = "passed",          [SIM_AGREEMENT] = "agreement",
+        [SIM_LINEAR] = "linearizability", [SIM_DIVERGED] = "diverged",
+        [SIM_STUCK] = "liveness",         [SIM_ENDED] = "ended",
+        [SIM_PROTOCOL] = "protocol",      [SIM_RANDOM] = "determinism",
+        [SIM_ASSERTED] = "assertion",
     };
     return names[class];
 }
@@ -40,7 +43,8 @@ static uint64_t draw(struct sim *s, uint64_t min, uint64_t max)
     return min + prng_below(&s->random, max - min + 1);
 }
 
-#define PICK(s, ...) ((const uint64_t[]){__VA_ARGS__}[draw(s, 0, sizeof((const uint64_t[]){__VA_ARGS__}) / 8 - 1)])
+#define PICK(s, ...)                                                                               \
+    ((const uint64_t[]){__VA_ARGS__}[draw(s, 0, sizeof((const uint64_t[]){__VA_ARGS__}) / 8 - 1)])
 
 static void draw_knobs(struct sim *s)
 {
@@ -54,7 +58,8 @@ static void draw_knobs(struct sim *s)
     c->log_quota_bytes = c->log_segment_bytes * PICK(s, 4, 6, 16);
     c->memory_bytes = (size_t)PICK(s, 16u << 10, 64u << 10, 256u << 10, 4u << 20);
     c->cache_bytes = (size_t)PICK(s, 4u << 10, 64u << 10, 4u << 20);
-    /* Leases that outlast elections by far are what makes grants matter; badly wrong clocks (and nodes told so), what makes drift matter. */
+    /* Leases that outlast elections by far are what makes grants matter; badly wrong clocks (and
+     * nodes told so), what makes drift matter. */
     c->lease_ms = (uint32_t)PICK(s, 100, 200, 400, 400, 1000, 2000);
     c->election_ms = (uint32_t)(c->lease_ms * PICK(s, 1, 2, 3, 4, 6) / 4);
     if (c->election_ms < 75) c->election_ms = 75;
@@ -62,7 +67,9 @@ static void draw_knobs(struct sim *s)
     c->heartbeat_ms = (uint32_t)(beat / PICK(s, 4, 8, 10));
     c->drift_ppm = (uint32_t)PICK(s, 5000, 5000, 20000, 100000);
     s->drift_ppm = s->options.drift_ppm ? s->options.drift_ppm : (int32_t)c->drift_ppm;
-    s->latency_ns = draw(s, 0, 2) ? 50 * MICROSECOND : draw(s, 1, c->election_ms < 640 ? c->election_ms / 16 : 40) * MILLISECOND;
+    s->latency_ns = draw(s, 0, 2)
+                        ? 50 * MICROSECOND
+                        : draw(s, 1, c->election_ms < 640 ? c->election_ms / 16 : 40) * MILLISECOND;
     s->write_ns = PICK(s, 80 * MICROSECOND, 80 * MICROSECOND, MILLISECOND, 8 * MILLISECOND);
     s->result->cover.quorum_reads += c->read_mode == NODE_READ_QUORUM;
     s->result->cover.one_node += s->nodes == 1;
@@ -75,8 +82,9 @@ static void on_line(void *ctx, uint32_t host, const char *text)
 {
     struct sim *s = ctx;
     uint64_t now = world_now(s->w);
-    printf("%4u.%06u %s%u %s\n", (unsigned)(now / SECOND), (unsigned)(now % SECOND / 1000), host == s->clients_host ? "clients " : "node ",
-           host == s->clients_host ? 0 : host + 1, text);
+    printf("%4u.%06u %s%u %s\n", (unsigned)(now / SECOND), (unsigned)(now % SECOND / 1000),
+           host == s->clients_host ? "clients " : "node ", host == s->clients_host ? 0 : host + 1,
+           text);
 }
 
 static void look(void *ctx)
@@ -90,7 +98,9 @@ static void start_one(void *ctx)
 {
     struct member *m = ctx;
     if (m->state != MEMBER_DOWN || m->lives) return;
-    if (!member_start(m)) sim_fail(m->s, SIM_ENDED, "node %u does not start for the first time: %s", m->host + 1, m->last_words);
+    if (!member_start(m))
+        sim_fail(m->s, SIM_ENDED, "node %u does not start for the first time: %s", m->host + 1,
+                 m->last_words);
 }
 
 static struct world *world_make(struct sim *s)
@@ -113,7 +123,8 @@ static void run_for(struct sim *s, uint64_t time)
     world_run(s->w, world_now(s->w) + time, &s->stop);
 }
 
-/* A host to do without in the end: none, or, if the others are a majority without it and the lost one, any. */
+/* A host to do without in the end: none, or, if the others are a majority without it and the lost
+ * one, any. */
 static uint32_t draw_core(struct sim *s)
 {
     uint32_t lost = 0, host = (uint32_t)draw(s, 0, s->nodes - 1);
@@ -122,7 +133,8 @@ static uint32_t draw_core(struct sim *s)
         lost += s->member[i].damaged;
         founded = founded && s->member[i].applied_ever[0];
     }
-    bool may = founded && s->nodes >= 3 && s->nodes - lost - 1 > s->nodes / 2 && !s->member[host].damaged;
+    bool may =
+        founded && s->nodes >= 3 && s->nodes - lost - 1 > s->nodes / 2 && !s->member[host].damaged;
     if (!may || s->options.mode == SIM_CALM || draw(s, 0, 1)) return UINT32_MAX;
     SIM_COUNT(s, core_only);
     return host;
@@ -140,7 +152,9 @@ static void phase_liveness(struct sim *s)
     workload_demand_writes(s->workload);
     uint64_t end = world_now(s->w) + LIVENESS_BOUND;
     while (!s->stop && !workload_satisfied(s->workload, missing, sizeof missing)) {
-        if (world_now(s->w) >= end) sim_fail(s, SIM_STUCK, "after %u s without faults: %s", (unsigned)(LIVENESS_BOUND / SECOND), missing);
+        if (world_now(s->w) >= end)
+            sim_fail(s, SIM_STUCK, "after %u s without faults: %s",
+                     (unsigned)(LIVENESS_BOUND / SECOND), missing);
         run_for(s, 20 * MILLISECOND);
     }
     run_for(s, SECOND);
@@ -167,7 +181,8 @@ static void judge_history(struct sim *s)
 {
     struct buf why = {0};
     bool hard = false;
-    if (!history_check(&s->history, &why, &hard)) sim_fail(s, SIM_LINEAR, "%.*s", (int)why.size, (const char *)why.data);
+    if (!history_check(&s->history, &why, &hard))
+        sim_fail(s, SIM_LINEAR, "%.*s", (int)why.size, (const char *)why.data);
     s->result->cover.undecided += hard;
     buf_deinit(&why);
 }
@@ -203,11 +218,14 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     members_init(s);
     s->nemesis = nemesis_new(s);
     s->workload = workload_new(s);
-    for (uint32_t i = 0; i < s->nodes; i++) world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
+    for (uint32_t i = 0; i < s->nodes; i++)
+        world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
     world_after(s->w, LOOK_EVERY, look, s);
-    world_say(s->w, s->clients_host, "%u nodes, %u groups, %s reads, lease %u ms, election %u ms, heartbeat %u ms, drift %u ppm",
-              s->nodes, s->groups, s->knobs.read_mode == NODE_READ_LEASE ? "lease" : "quorum", s->knobs.lease_ms,
-              s->knobs.election_ms, s->knobs.heartbeat_ms, s->knobs.drift_ppm);
+    world_say(
+        s->w, s->clients_host,
+        "%u nodes, %u groups, %s reads, lease %u ms, election %u ms, heartbeat %u ms, drift %u ppm",
+        s->nodes, s->groups, s->knobs.read_mode == NODE_READ_LEASE ? "lease" : "quorum",
+        s->knobs.lease_ms, s->knobs.election_ms, s->knobs.heartbeat_ms, s->knobs.drift_ppm);
     nemesis_start(s->nemesis);
     run_for(s, (options->ticks ? options->ticks : TICKS_DEFAULT) * MILLISECOND);
 

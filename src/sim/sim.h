@@ -1,8 +1,10 @@
-/* One simulated run: a cluster of real nodes in a simulated world, clients, faults, and the checks of what came of it.
+/* One simulated run: a cluster of real nodes in a simulated world, clients, faults, and the checks
+ * of what came of it.
  *
- * Everything follows from options.seed (and the other options): the knobs of the cluster, which kinds of faults there are and how often,
- * what the clients ask. First a phase in which faults happen, all within a budget that leaves a majority able to go on in the end;
- * then all is healed but what may be lost for ever, and progress is demanded. So every failure is a bug. */
+ * Everything follows from options.seed (and the other options): the knobs of the cluster, which
+ * kinds of faults there are and how often, what the clients ask. First a phase in which faults
+ * happen, all within a budget that leaves a majority able to go on in the end; then all is healed
+ * but what may be lost for ever, and progress is demanded. So every failure is a bug. */
 #ifndef SYNOD_SIM_SIM_H
 #define SYNOD_SIM_SIM_H
 
@@ -13,14 +15,14 @@
 
 enum sim_class {
     SIM_PASSED,
-    SIM_AGREEMENT,   /* two replicas applied different things, or not in order */
-    SIM_LINEAR,      /* a history has no linearization: a lost write, a stale read */
-    SIM_DIVERGED,    /* replicas at the same position hold different data */
-    SIM_STUCK,       /* no progress although a majority is well */
-    SIM_ENDED,       /* a node ended itself, or does not start, without cause */
-    SIM_PROTOCOL,    /* a reply no client would understand */
-    SIM_RANDOM,      /* the same seed made two different runs */
-    SIM_ASSERTED,    /* an assertion failed or the process crashed (seen from outside) */
+    SIM_AGREEMENT, /* two replicas applied different things, or not in order */
+    SIM_LINEAR,    /* a history has no linearization: a lost write, a stale read */
+    SIM_DIVERGED,  /* replicas at the same position hold different data */
+    SIM_STUCK,     /* no progress although a majority is well */
+    SIM_ENDED,     /* a node ended itself, or does not start, without cause */
+    SIM_PROTOCOL,  /* a reply no client would understand */
+    SIM_RANDOM,    /* the same seed made two different runs */
+    SIM_ASSERTED,  /* an assertion failed or the process crashed (seen from outside) */
     SIM_CLASSES,
 };
 const char *sim_class_name(enum sim_class class);
@@ -31,23 +33,34 @@ extern const char *const sim_mode_names[]; /* NULL-ended */
 
 struct sim_options {
     uint64_t seed;
-    uint32_t ticks;  /* of the phase with faults, virtual milliseconds; 0: 20000 */
-    uint32_t nodes;  /* 0: drawn (3 mostly) */
+    uint32_t ticks; /* of the phase with faults, virtual milliseconds; 0: 20000 */
+    uint32_t nodes; /* 0: drawn (3 mostly) */
     enum sim_mode mode;
-    int32_t drift_ppm; /* clock rates differ from true time by up to this; 0: what the nodes are told to expect */
+    int32_t drift_ppm; /* clock rates differ from true time by up to this; 0: what the nodes are
+                          told to expect */
     bool verbose;
 };
 
 /* How often what happened. */
-#define SIM_COVER(X)                                                                                                   \
-    X(starts) X(refused_starts) X(crash) X(crash_all) X(crash_in_recovery) X(power_loss) X(stop) X(pause) X(pause_long)  \
-    X(partition) X(one_way) X(isolate_leader) X(betrayal) X(swizzle) X(client_cut) X(slow_link) X(frame_storm) X(reset)              \
-    X(wall_jump) X(rate_change) X(stall) X(disk_stall) X(disk_slow) X(disk_error) X(disk_full) X(ingest_full)            \
-    X(miss_storm) X(damage) X(format) X(quorum_reads) X(one_node) X(five_nodes) X(core_only)                             \
-    X(applied) X(noops) X(reproposed) X(invalid) X(elections) X(rivals) X(flushes) X(ingests) X(misses)   \
-    X(frames_lost) X(frames_doubled) X(frames_delayed) X(resets) X(timeouts) X(half_open) X(refused)                     \
-    X(writes_torn) X(writes_failed) X(stalls)                                                                \
-    X(ops_done) X(ops_refused) X(ops_no_room) X(ops_unknown) X(reads) X(writes) X(swaps) X(adds) X(breadth) X(pipelined) X(reconnects) X(undecided)
+/* clang-format off: it would move these for ever */
+#define SIM_COVER(X)                                                                               \
+    X(starts)                                                                                      \
+    X(refused_starts)                                                                              \
+    X(crash)                                                                                       \
+    X(crash_all)                                                                                   \
+    X(crash_in_recovery)                                                                           \
+    X(power_loss) X(stop) X(pause) X(pause_long) X(partition) X(one_way) X(isolate_leader)         \
+        X(betrayal) X(swizzle) X(client_cut) X(slow_link) X(frame_storm) X(reset) X(wall_jump)     \
+            X(rate_change) X(stall) X(disk_stall) X(disk_slow) X(disk_error) X(disk_full)          \
+                X(ingest_full) X(miss_storm) X(damage) X(format) X(quorum_reads) X(one_node)       \
+                    X(five_nodes) X(core_only) X(applied) X(noops) X(reproposed) X(invalid)        \
+                        X(elections) X(rivals) X(flushes) X(ingests) X(misses) X(frames_lost)      \
+                            X(frames_doubled) X(frames_delayed) X(resets) X(timeouts) X(half_open) \
+                                X(refused) X(writes_torn) X(writes_failed) X(stalls) X(ops_done)   \
+                                    X(ops_refused) X(ops_no_room) X(ops_unknown) X(reads)          \
+                                        X(writes) X(swaps) X(adds) X(breadth) X(pipelined)         \
+                                            X(reconnects) X(undecided)
+/* clang-format on */
 struct sim_cover {
 #define SIM_COVER_FIELD(name) uint64_t name;
     SIM_COVER(SIM_COVER_FIELD)
@@ -57,7 +70,7 @@ struct sim_cover {
 struct sim_result {
     enum sim_class class;
     char why[2000];
-    uint64_t hash;       /* of everything that happened */
+    uint64_t hash; /* of everything that happened */
     uint64_t events, turns, virtual_ms;
     struct sim_cover cover;
 };

@@ -1,8 +1,9 @@
 /* Clients: plain Redis clients on a host of their own, one connection each, to any node.
  *
- * Each asks something of a few objects (history.h), which are then checked, and a little of everything else for breadth. What is no answer
- * (a broken connection, no reply in time, -UNKNOWN) is recorded as unknown. A value names its number and is filled by a rule, so that
- * a mangled one is noticed. */
+ * Each asks something of a few objects (history.h), which are then checked, and a little of
+ * everything else for breadth. What is no answer (a broken connection, no reply in time, -UNKNOWN)
+ * is recorded as unknown. A value names its number and is filled by a rule, so that a mangled one
+ * is noticed. */
 #include "sim/members.h"
 #include "sim/reply.h"
 
@@ -24,9 +25,9 @@ struct object {
 /* Something that must be answered in the end. */
 struct demand {
     enum { DEMAND_OPEN, DEMAND_ASKED, DEMAND_DONE } state;
-    bool read;       /* of an object; else a write in a group */
+    bool read; /* of an object; else a write in a group */
     uint32_t number;
-    char said[80];   /* the last refusal */
+    char said[80]; /* the last refusal */
 };
 
 struct pending {
@@ -40,7 +41,8 @@ struct client {
     uint32_t id, node;
     struct io_conn *conn;
     bool open, resp3;
-    bool reader;       /* only reads: a write to a leader that was cut off would wait, and keep it from asking what that leader still says */
+    bool reader; /* only reads: a write to a leader that was cut off would wait, and keep it from
+                    asking what that leader still says */
     uint64_t next_at;  /* when to ask again, or to connect; the clients' clock */
     uint64_t asked_at; /* the oldest pending request */
     struct pending pending[PIPELINE_MAX + 1];
@@ -77,7 +79,9 @@ static struct bytes value_text(struct workload *l, const struct object *o, int64
     buf_printf(&l->value, "%" PRId64, number);
     if (o->counter) return buf_bytes(&l->value);
     uint64_t dice = hash_mix((uint64_t)number);
-    size_t fill = dice % 100 < 70 ? dice / 100 % 20 : dice % 100 < 98 ? dice / 100 % 1500 : dice / 100 % 20000;
+    size_t fill = dice % 100 < 70   ? dice / 100 % 20
+                  : dice % 100 < 98 ? dice / 100 % 1500
+                                    : dice / 100 % 20000;
     uint8_t *to = buf_reserve(&l->value, fill + 1);
     to[0] = ':';
     for (size_t i = 0; i < fill; i++) to[i + 1] = (uint8_t)('a' + (dice + i) % 26);
@@ -85,11 +89,14 @@ static struct bytes value_text(struct workload *l, const struct object *o, int64
     return buf_bytes(&l->value);
 }
 
-static bool value_number(struct workload *l, const struct object *o, struct bytes text, int64_t *number)
+static bool value_number(struct workload *l, const struct object *o, struct bytes text,
+                         int64_t *number)
 {
     const uint8_t *colon = o->counter ? NULL : memchr(text.data, ':', text.size);
     if (!o->counter && !colon) return false;
-    if (!bytes_to_i64((struct bytes){text.data, colon ? (size_t)(colon - text.data) : text.size}, number)) return false;
+    if (!bytes_to_i64((struct bytes){text.data, colon ? (size_t)(colon - text.data) : text.size},
+                      number))
+        return false;
     return bytes_equal(text, value_text(l, o, *number));
 }
 
@@ -128,7 +135,8 @@ static void put_object(struct buf *out, const struct object *o, const char *comm
     if (o->field[0]) put_word(out, o->field);
 }
 
-static const char *put_add(struct workload *l, struct buf *out, const struct object *o, struct history_op *op)
+static const char *put_add(struct workload *l, struct buf *out, const struct object *o,
+                           struct history_op *op)
 {
     char amount[24];
     op->arg = (int64_t)draw(l, 1, 5);
@@ -146,7 +154,8 @@ static const char *put_add(struct workload *l, struct buf *out, const struct obj
     return name;
 }
 
-static const char *put_op(struct client *c, struct buf *out, const struct object *o, struct history_op *op)
+static const char *put_op(struct client *c, struct buf *out, const struct object *o,
+                          struct history_op *op)
 {
     struct workload *l = c->l;
     bool hash = o->field[0] != 0;
@@ -190,15 +199,18 @@ static uint8_t draw_kind(struct client *c, uint32_t object)
     return dice < 91 ? HISTORY_CREATE : dice < 96 ? HISTORY_DELETE : HISTORY_TAKE;
 }
 
-static void client_ask_object(struct client *c, uint32_t object, uint8_t kind, struct demand *demand)
+static void client_ask_object(struct client *c, uint32_t object, uint8_t kind,
+                              struct demand *demand)
 {
     struct sim *s = c->l->s;
     struct history_op op = {.object = object, .client = c->id, .kind = kind};
     const char *name = put_op(c, io_conn_out(c->conn), &c->l->object[object], &op);
     size_t index = history_call(&s->history, op);
     s->result->cover.reads += kind == HISTORY_READ;
-    s->result->cover.writes += kind == HISTORY_WRITE || kind == HISTORY_PUT || kind == HISTORY_DELETE;
-    s->result->cover.swaps += kind >= HISTORY_CREATE && kind <= HISTORY_TAKE && kind != HISTORY_DELETE;
+    s->result->cover.writes +=
+        kind == HISTORY_WRITE || kind == HISTORY_PUT || kind == HISTORY_DELETE;
+    s->result->cover.swaps +=
+        kind >= HISTORY_CREATE && kind <= HISTORY_TAKE && kind != HISTORY_DELETE;
     s->result->cover.adds += kind == HISTORY_ADD;
     client_expect(c, (struct pending){index, demand, name});
 }
@@ -245,7 +257,8 @@ static void put_breadth_arg(struct workload *l, struct buf *out, const char *pat
     size_t size = 0;
     for (const char *p = pattern; *p; p++) {
         if (*p == '#') {
-            text[size++] = (uint8_t)(p > pattern && p[-1] == 'm' ? tag : (char)('0' + draw(l, 0, 9)));
+            text[size++] =
+                (uint8_t)(p > pattern && p[-1] == 'm' ? tag : (char)('0' + draw(l, 0, 9)));
         } else if (*p == '@') {
             size_t fill = draw(l, 0, 3) ? draw(l, 0, 30) : draw(l, 0, 3000);
             for (size_t i = 0; i < fill; i++) text[size++] = (uint8_t)('A' + i % 26);
@@ -273,7 +286,8 @@ static void client_ask_breadth(struct client *c)
 /* A key in the middle of the group's slots: they are cut evenly between the groups. */
 static void group_key(const struct workload *l, uint32_t group, char key[24])
 {
-    uint32_t groups = l->s->groups, lo = group * SLOT_COUNT / groups, hi = (group + 1) * SLOT_COUNT / groups;
+    uint32_t groups = l->s->groups, lo = group * SLOT_COUNT / groups,
+             hi = (group + 1) * SLOT_COUNT / groups;
     for (uint32_t i = 0;; i++) {
         snprintf(key, 24, "live%u", i);
         uint32_t slot = slot_of(bytes_str(key));
@@ -310,17 +324,19 @@ static struct demand *demand_open(struct workload *l)
 /* Errors that say: nothing was done. */
 static bool is_refusal(struct bytes text)
 {
-    static const char *const words[] = {"TRYAGAIN", "CLUSTERDOWN", "OOM", "LOADING", "BUSY", "MASTERDOWN", "READONLY"};
+    static const char *const words[] = {"TRYAGAIN", "CLUSTERDOWN", "OOM",     "LOADING",
+                                        "BUSY",     "MASTERDOWN",  "READONLY"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (text.size >= strlen(words[i]) && memcmp(text.data, words[i], strlen(words[i])) == 0) return true;
+        if (text.size >= strlen(words[i]) && memcmp(text.data, words[i], strlen(words[i])) == 0)
+            return true;
     return false;
 }
 
 static void client_wrong(struct client *c, const struct pending *p, struct bytes whole)
 {
     int shown = whole.size < 100 ? (int)whole.size : 100;
-    sim_fail(c->l->s, SIM_PROTOCOL, "client %u got a strange reply to %s from node %u: %.*s", c->id, p->name, c->node + 1, shown,
-             (const char *)whole.data);
+    sim_fail(c->l->s, SIM_PROTOCOL, "client %u got a strange reply to %s from node %u: %.*s", c->id,
+             p->name, c->node + 1, shown, (const char *)whole.data);
 }
 
 static void demand_answered(struct demand *d, struct reply_view v)
@@ -343,7 +359,8 @@ static void op_unknown(struct client *c, const struct pending *p)
 }
 
 /* The answer to an op on an object; false: not one it may have. */
-static bool op_answer(struct client *c, const struct history_op *op, struct reply_view v, bool *nil, int64_t *answer)
+static bool op_answer(struct client *c, const struct history_op *op, struct reply_view v, bool *nil,
+                      int64_t *answer)
 {
     const struct object *o = &c->l->object[op->object];
     *nil = v.kind == REPLY_NIL;
@@ -371,7 +388,8 @@ static void client_answered(struct client *c, const struct pending *p, struct by
     struct workload *l = c->l;
     struct sim *s = l->s;
     struct reply_view v = reply_read(whole);
-    bool unknown = v.kind == REPLY_ERROR && v.text.size >= 7 && memcmp(v.text.data, "UNKNOWN", 7) == 0;
+    bool unknown =
+        v.kind == REPLY_ERROR && v.text.size >= 7 && memcmp(v.text.data, "UNKNOWN", 7) == 0;
     bool refused = v.kind == REPLY_ERROR && is_refusal(v.text);
     bool nil;
     int64_t answer;
@@ -379,8 +397,8 @@ static void client_answered(struct client *c, const struct pending *p, struct by
     world_note(s->w, 'R', c->id, hash64(whole, 0));
     demand_answered(p->demand, v);
     if (refused || unknown)
-        world_say(s->w, s->clients_host, "client %u, node %u: %s: %.*s", c->id, c->node + 1, p->name, (int)v.text.size,
-                  (const char *)v.text.data);
+        world_say(s->w, s->clients_host, "client %u, node %u: %s: %.*s", c->id, c->node + 1,
+                  p->name, (int)v.text.size, (const char *)v.text.data);
     if (refused || unknown) c->next_at = io_now(l->io) + draw(l, 5, 80) * MILLISECOND;
     if (v.kind == REPLY_ERROR && !refused && !unknown) {
         client_wrong(c, p, whole);
@@ -483,7 +501,8 @@ static void client_ask(struct client *c)
         return;
     }
     if (l->quiet) return;
-    uint32_t burst = prng_chance(&l->random, l->pipeline_ppm) ? (uint32_t)draw(l, 2, PIPELINE_MAX) : 1;
+    uint32_t burst =
+        prng_chance(&l->random, l->pipeline_ppm) ? (uint32_t)draw(l, 2, PIPELINE_MAX) : 1;
     if (burst > 1) SIM_COUNT(l->s, pipelined);
     for (uint32_t i = 0; i < burst; i++) {
         if (!c->reader && prng_chance(&l->random, l->breadth_ppm)) {
@@ -509,7 +528,8 @@ static uint64_t client_turn(struct client *c, uint64_t now)
     }
     bool waits = !c->open || c->count;
     if (waits && now >= c->asked_at + l->timeout_ns) {
-        world_say(l->s->w, l->s->clients_host, "client %u hears nothing from node %u: %s (%u pending)", c->id, c->node + 1,
+        world_say(l->s->w, l->s->clients_host,
+                  "client %u hears nothing from node %u: %s (%u pending)", c->id, c->node + 1,
                   c->count ? c->pending[0].name : "connect", c->count);
         io_conn_close(c->conn, false);
         client_lost(c, draw(l, 0, 30) * MILLISECOND);
@@ -531,7 +551,8 @@ static uint64_t workload_turn(void *ctx, uint64_t now)
 
 /* ---- life ---- */
 
-static void object_add(struct workload *l, bool counter, const char *field, const char *format, uint32_t i)
+static void object_add(struct workload *l, bool counter, const char *field, const char *format,
+                       uint32_t i)
 {
     struct object *o = &l->object[l->objects++];
     ASSERT(l->objects <= OBJECTS_MAX);
@@ -542,7 +563,8 @@ static void object_add(struct workload *l, bool counter, const char *field, cons
 
 static void objects_draw(struct workload *l)
 {
-    uint32_t registers = (uint32_t)draw(l, 1, 6), counters = (uint32_t)draw(l, 1, 3), hashes = (uint32_t)draw(l, 1, 2);
+    uint32_t registers = (uint32_t)draw(l, 1, 6), counters = (uint32_t)draw(l, 1, 3),
+             hashes = (uint32_t)draw(l, 1, 2);
     for (uint32_t i = 0; i < registers; i++) object_add(l, false, "", "r%u", i);
     for (uint32_t i = 0; i < counters; i++) object_add(l, true, "", "c%u", i);
     for (uint32_t i = 0; i < hashes; i++) {
@@ -552,7 +574,8 @@ static void objects_draw(struct workload *l)
     }
     for (uint32_t i = 0; i < l->objects; i++) {
         const struct object *o = &l->object[i];
-        snprintf(l->s->history.name[i], sizeof l->s->history.name[i], "%s%s%s", o->key, o->field[0] ? "." : "", o->field);
+        snprintf(l->s->history.name[i], sizeof l->s->history.name[i], "%s%s%s", o->key,
+                 o->field[0] ? "." : "", o->field);
     }
 }
 
@@ -565,12 +588,15 @@ struct workload *workload_new(struct sim *s)
     objects_draw(l);
     l->clients = (uint32_t)draw(l, 2, 9);
     l->think_ns = draw(l, 2, 40) * MILLISECOND;
-    /* The impatient are free to ask the next leader while the last one still thinks that it leads. */
+    /* The impatient are free to ask the next leader while the last one still thinks that it leads.
+     */
     static const uint64_t patience_ms[] = {50, 100, 200, 500, 3000};
     l->timeout_ns = patience_ms[draw(l, 0, 4)] * MILLISECOND + 10 * s->latency_ns + 5 * s->write_ns;
     l->breadth_ppm = (uint32_t)draw(l, 0, 400000);
     l->pipeline_ppm = draw(l, 0, 1) ? (uint32_t)draw(l, 0, 400000) : 0;
-    for (uint32_t i = 0; i < l->clients; i++) l->client[i] = (struct client){.l = l, .id = i, .resp3 = draw(l, 0, 1), .reader = i % 3 == 2};
+    for (uint32_t i = 0; i < l->clients; i++)
+        l->client[i] =
+            (struct client){.l = l, .id = i, .resp3 = draw(l, 0, 1), .reader = i % 3 == 2};
     world_boot(s->w, s->clients_host);
     world_enter(s->w, s->clients_host);
     l->io->client = (struct io_client){workload_turn, l};
@@ -622,8 +648,11 @@ bool workload_satisfied(const struct workload *l, char *missing, size_t size)
     for (uint32_t i = 0; i < l->demands; i++) {
         const struct demand *d = &l->demand[i];
         if (d->state == DEMAND_DONE) continue;
-        if (d->read) snprintf(missing, size, "no answer to a read of %s %s %s", l->object[d->number].key, l->object[d->number].field, d->said);
-        else snprintf(missing, size, "no answer to a write in group %u %s", d->number, d->said);
+        if (d->read)
+            snprintf(missing, size, "no answer to a read of %s %s %s", l->object[d->number].key,
+                     l->object[d->number].field, d->said);
+        else
+            snprintf(missing, size, "no answer to a write in group %u %s", d->number, d->said);
         return false;
     }
     return true;

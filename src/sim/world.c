@@ -3,8 +3,8 @@
 
 #include <stdarg.h>
 
-#define TURN_DELAY_NS  (20 * MICROSECOND) /* from "something is ready" to the turn, at most */
-#define TURN_COST_MIN  MICROSECOND
+#define TURN_DELAY_NS (20 * MICROSECOND) /* from "something is ready" to the turn, at most */
+#define TURN_COST_MIN MICROSECOND
 
 /* ---- the queue: a binary heap by (time, order of making) ---- */
 
@@ -20,7 +20,8 @@ static void heap_push(struct world *w, struct event *e)
         w->heap = mem_realloc(w->heap, w->heap_capacity * sizeof *w->heap);
     }
     size_t i = w->heap_count++;
-    for (; i > 0 && event_before(e, w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
+    for (; i > 0 && event_before(e, w->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        w->heap[i] = w->heap[(i - 1) / 2];
     w->heap[i] = e;
 }
 
@@ -79,7 +80,8 @@ void world_run(struct world *w, uint64_t until, const bool *stop)
 
 void world_note(struct world *w, uint64_t kind, uint64_t a, uint64_t b)
 {
-    w->hash = hash_mix(w->hash + kind) ^ hash_mix(a + 0x51ed2701) * 3 ^ hash_mix(b + 0x9e3779b9) * 7;
+    w->hash =
+        hash_mix(w->hash + kind) ^ hash_mix(a + 0x51ed2701) * 3 ^ hash_mix(b + 0x9e3779b9) * 7;
 }
 
 /* ---- clocks ---- */
@@ -102,7 +104,8 @@ static uint64_t host_until(struct host *h, uint64_t reading)
 {
     uint64_t clock = host_clock(h);
     if (reading <= clock) return h->skew;
-    if (reading - clock > 3600 * SECOND) return 3600 * SECOND; /* far enough: it will be asked again */
+    if (reading - clock > 3600 * SECOND)
+        return 3600 * SECOND; /* far enough: it will be asked again */
     return h->skew + (uint64_t)((double)(reading - clock) * 1e6 / (1e6 + h->clock_ppm)) + 1000;
 }
 
@@ -196,11 +199,13 @@ static void host_turn_at(struct host *h, uint64_t at)
 
 void host_ready(struct host *h)
 {
-    if (!h->on || h->dead || h->midway || h->depth) return; /* in a turn: it looks again at its end */
+    if (!h->on || h->dead || h->midway || h->depth)
+        return; /* in a turn: it looks again at its end */
     host_turn_at(h, h->w->now + 1 + prng_below(&h->w->random, TURN_DELAY_NS));
 }
 
-/* Runs handlers of what is ready, as many as were ready at the start. False: the turn was interrupted, to go on later. */
+/* Runs handlers of what is ready, as many as were ready at the start. False: the turn was
+ * interrupted, to go on later. */
 static bool host_handlers(struct host *h)
 {
     struct world *w = h->w;
@@ -271,8 +276,10 @@ static void host_turn(void *ctx)
         host_turn_at(h, h->busy_until);
         return;
     }
-    if (host_has_more(h)) host_turn_at(h, end);
-    else if (wait != UINT64_MAX) host_turn_at(h, w->now + wait);
+    if (host_has_more(h))
+        host_turn_at(h, end);
+    else if (wait != UINT64_MAX)
+        host_turn_at(h, w->now + wait);
     if (w->options.turned) w->options.turned(w->options.ctx, h->id);
 }
 
@@ -375,7 +382,6 @@ bool world_paused(const struct world *w, uint32_t host)
 
 /* ---- life ---- */
 
-
 static void host_line(void *ctx, const char *line)
 {
     struct host *h = ctx;
@@ -390,10 +396,11 @@ static struct host *host_new(struct world *w, uint32_t id)
     h->id = id;
     h->clock_base = world_draw(w, SECOND, 100000 * SECOND);
     prng_init(&h->random, prng_u64(&w->random));
-    struct list *const heads[] = {&h->conns, &h->ready, &h->dirty, &h->grave, &h->listeners, &h->files,
-                                  &h->handles, &h->queued, &h->inflight, &h->finished};
+    struct list *const heads[] = {&h->conns, &h->ready,   &h->dirty,  &h->grave,    &h->listeners,
+                                  &h->files, &h->handles, &h->queued, &h->inflight, &h->finished};
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) list_init(heads[i]);
-    h->disk = (struct world_disk){.write_ns = 80 * MICROSECOND, .write_jitter_ns = 200 * MICROSECOND, .capacity = 1ull << 32};
+    h->disk = (struct world_disk){
+        .write_ns = 80 * MICROSECOND, .write_jitter_ns = 200 * MICROSECOND, .capacity = 1ull << 32};
     h->cpu = (struct world_cpu){.turn_ns = 20 * MICROSECOND};
     if (w->options.line) h->trace.sink = host_line;
     h->trace.sink_ctx = h;
@@ -410,7 +417,8 @@ struct world *world_new(const struct world_options *options)
     for (uint32_t i = 0; i < options->hosts; i++) w->host[i] = host_new(w, i);
     for (uint32_t i = 0; i < WORLD_HOSTS_MAX; i++)
         for (uint32_t j = 0; j < WORLD_HOSTS_MAX; j++)
-            w->link[i][j] = (struct world_link){.latency_ns = 50 * MICROSECOND, .jitter_ns = 100 * MICROSECOND, .ns_per_kib = 1000};
+            w->link[i][j] = (struct world_link){
+                .latency_ns = 50 * MICROSECOND, .jitter_ns = 100 * MICROSECOND, .ns_per_kib = 1000};
     return w;
 }
 
@@ -450,8 +458,10 @@ void world_say(struct world *w, uint32_t host, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (w->host[host]->depth) trace_line("%s", text); /* for the moment an assertion fails; `line` sees it too */
-    else if (w->options.line) w->options.line(w->options.ctx, host, text);
+    if (w->host[host]->depth)
+        trace_line("%s", text); /* for the moment an assertion fails; `line` sees it too */
+    else if (w->options.line)
+        w->options.line(w->options.ctx, host, text);
 }
 
 struct io *world_io(struct world *w, uint32_t host)

@@ -222,12 +222,12 @@ static enum log_open_result verdict(struct scan *s)
     if (e || record_classify(s->end, s->proven) == RECORD_TORN || MUTANT(MUTANT_CUT_CORRUPT))
         return e;
     uint32_t i = find_sequence(s, s->sequence);
-    return FAIL(
-        s, LOG_E_CORRUPT,
-        "%s: damaged at offset %llu, or the segment behind it is missing: records from lsn %llu on cannot be read, "
-        "but those up to lsn %llu had been on disk; " ADVICE,
-        s->file[i].name, (unsigned long long)s->offset, (unsigned long long)s->end.lsn + 1,
-        (unsigned long long)s->proven);
+    return FAIL(s, LOG_E_CORRUPT,
+                "%s: damaged at offset %llu, or the segment behind it is missing: records from lsn "
+                "%llu on cannot be read, "
+                "but those up to lsn %llu had been on disk; " ADVICE,
+                s->file[i].name, (unsigned long long)s->offset, (unsigned long long)s->end.lsn + 1,
+                (unsigned long long)s->proven);
 }
 
 enum log_open_result scan_run(struct scan *s, struct io *io, const struct scan_sink *sink)

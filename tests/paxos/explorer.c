@@ -939,21 +939,21 @@ static int search(void)
             }
             if (!inside || !seen_add(world_hash())) continue;
             if (states == states_max) {
-                printf(
-                    "explorer: more than %llu states within the bounds: not exhaustive (depth %llu reached)\n",
-                    (unsigned long long)states, (unsigned long long)depth);
+                printf("explorer: more than %llu states within the bounds: not exhaustive (depth "
+                       "%llu reached)\n",
+                       (unsigned long long)states, (unsigned long long)depth);
                 return mutant_active ? 0 : 2;
             }
             remember((uint32_t)at, list[i]);
         }
         free(blobs[at].data);
     }
-    printf(
-        "explorer: exhaustive: %u ballots, %u data entries, %u crashes, %u duplicates%s: %llu states, %llu transitions, depth %llu, "
-        "%.1f s\n",
-        bound.ballots, bound.data, bound.crashes, bound.dups, bound.leases ? ", leases" : "",
-        (unsigned long long)states, (unsigned long long)transitions, (unsigned long long)depth,
-        (double)(clock() - start) / CLOCKS_PER_SEC);
+    printf("explorer: exhaustive: %u ballots, %u data entries, %u crashes, %u duplicates%s: %llu "
+           "states, %llu transitions, depth %llu, "
+           "%.1f s\n",
+           bound.ballots, bound.data, bound.crashes, bound.dups, bound.leases ? ", leases" : "",
+           (unsigned long long)states, (unsigned long long)transitions, (unsigned long long)depth,
+           (double)(clock() - start) / CLOCKS_PER_SEC);
     return 0;
 }
 

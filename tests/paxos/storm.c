@@ -68,16 +68,16 @@ static void dump(const struct cluster *c)
     for (int i = 1; i <= c->opt.count; i++) {
         const struct paxos *px = c->r[i].px;
         if (!c->r[i].up) continue;
-        fprintf(
-            stderr,
-            "  %d: %s leader=%u promised=%llx ballot=%llx released=%llx floor=%llu chosen=%llu streamed=%llu last=%llu "
-            "heard=%llu follow=%llx lsn=%llu/%llu\n",
-            i, role[paxos_role(px)], paxos_leader(px), (unsigned long long)px->promised,
-            (unsigned long long)px->ballot, (unsigned long long)px->released,
-            (unsigned long long)px->floor, (unsigned long long)px->chosen,
-            (unsigned long long)px->streamed, (unsigned long long)px->last,
-            (unsigned long long)px->heard, (unsigned long long)px->follow,
-            (unsigned long long)px->synced, (unsigned long long)px->lsn);
+        fprintf(stderr,
+                "  %d: %s leader=%u promised=%llx ballot=%llx released=%llx floor=%llu chosen=%llu "
+                "streamed=%llu last=%llu "
+                "heard=%llu follow=%llx lsn=%llu/%llu\n",
+                i, role[paxos_role(px)], paxos_leader(px), (unsigned long long)px->promised,
+                (unsigned long long)px->ballot, (unsigned long long)px->released,
+                (unsigned long long)px->floor, (unsigned long long)px->chosen,
+                (unsigned long long)px->streamed, (unsigned long long)px->last,
+                (unsigned long long)px->heard, (unsigned long long)px->follow,
+                (unsigned long long)px->synced, (unsigned long long)px->lsn);
         for (int k = 0; k < c->opt.count && paxos_role(px) == PAXOS_LEADER; k++)
             fprintf(
                 stderr,

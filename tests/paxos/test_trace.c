@@ -137,17 +137,17 @@ TEST(a_new_leader_adopts_the_highest_ballot_per_position_and_serves_after_its_ba
     /* Replica 3 was led meanwhile by itself at 1.3, which filled position 2 with a no-op. */
     node_recv(&n, PROMISE(.from = 3, .ballot = B(2, 2),
                           ENTRIES(E(1, B(1, 1), 'A', 0, 0), NOOP(2, B(1, 3)))));
-    EXPECT_TRACE(
-        &n,
-        "append [1 b=2.2 born=1.1 A on 0] chosen=0 lsn=6\n"
-        "release A\n"
-        "append [2 b=2.2 born=1.3 noop] chosen=0 lsn=7\n"
-        "release B\n"
-        "append [3 b=2.2 born=1.1 C on 2] chosen=0 lsn=8\n"
-        "append [4 b=2.2 noop] chosen=0 lsn=9\n"
-        "role leader leader=2\n"
-        "send 2->1 accept b=2.2 [1 b=2.2 born=1.1 A on 0] [2 b=2.2 born=1.3 noop] [3 b=2.2 born=1.1 C on 2] [4 b=2.2 noop]\n"
-        "send 2->3 accept b=2.2 [1 b=2.2 born=1.1 A on 0] [2 b=2.2 born=1.3 noop] [3 b=2.2 born=1.1 C on 2] [4 b=2.2 noop]\n");
+    EXPECT_TRACE(&n, "append [1 b=2.2 born=1.1 A on 0] chosen=0 lsn=6\n"
+                     "release A\n"
+                     "append [2 b=2.2 born=1.3 noop] chosen=0 lsn=7\n"
+                     "release B\n"
+                     "append [3 b=2.2 born=1.1 C on 2] chosen=0 lsn=8\n"
+                     "append [4 b=2.2 noop] chosen=0 lsn=9\n"
+                     "role leader leader=2\n"
+                     "send 2->1 accept b=2.2 [1 b=2.2 born=1.1 A on 0] [2 b=2.2 born=1.3 noop] [3 "
+                     "b=2.2 born=1.1 C on 2] [4 b=2.2 noop]\n"
+                     "send 2->3 accept b=2.2 [1 b=2.2 born=1.1 A on 0] [2 b=2.2 born=1.3 noop] [3 "
+                     "b=2.2 born=1.1 C on 2] [4 b=2.2 noop]\n");
     node_sync(&n);
     node_recv(&n, ACCEPTED(.from = 3, .ballot = B(2, 2), .position = 4));
     /* C stood on B, which was never chosen: everybody skips it. */

@@ -56,10 +56,9 @@ TEST(a_founding_node_finds_itself_in_the_list)
 {
     struct server_options o;
     struct options_text text = {0};
-    assert_int_equal(
-        SERVER_PARSE(&o, "--data", "d", "--listen", "localhost:7002", "--found",
-                     "127.0.0.1:17001,localhost:17002,127.0.0.1:17003"),
-        EXIT_DONE);
+    assert_int_equal(SERVER_PARSE(&o, "--data", "d", "--listen", "localhost:7002", "--found",
+                                  "127.0.0.1:17001,localhost:17002,127.0.0.1:17003"),
+                     EXIT_DONE);
     assert_int_equal(o.found_count, 3);
     assert_int_equal(o.found_self, 1);
     assert_string_equal(o.found[1], "127.0.0.1:17002"); /* names become numbers */

@@ -1,4 +1,5 @@
-/* The simulator alone, for tools/canary and for those who work on it: `synod_sim --seed 1` is `synod sim --seed 1`. */
+/* The simulator alone, for tools/canary and for those who work on it: `synod_sim --seed 1` is
+ * `synod sim --seed 1`. */
 #include "cli/commands.h"
 #include "cli/options.h"
 

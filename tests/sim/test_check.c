@@ -491,17 +491,16 @@ TEST(an_explanation_names_the_key_and_what_has_no_place)
                                 "7 8 1 write bad 3 -> ok\n",
                                 &text),
                      CHECK_VIOLATION);
-    EXPECT_BYTES(
-        buf_bytes(&text),
-        "# Key 'bad' is not linearizable: 3 operations (of 4) show it:\n"
-        "1 2 1 write bad 1 -> ok\n"
-        "3 4 1 write bad 2 -> ok\n"
-        "5 6 2 read bad -> 1\n"
-        "# The longest order found has 2 of the 3 that were answered; then the value is 2. It ends with:\n"
-        "#   1 2 1 write bad 1 -> ok\n"
-        "#   3 4 1 write bad 2 -> ok\n"
-        "# Answered, and with no place in it:\n"
-        "#   5 6 2 read bad -> 1\n");
+    EXPECT_BYTES(buf_bytes(&text), "# Key 'bad' is not linearizable: 3 operations (of 4) show it:\n"
+                                   "1 2 1 write bad 1 -> ok\n"
+                                   "3 4 1 write bad 2 -> ok\n"
+                                   "5 6 2 read bad -> 1\n"
+                                   "# The longest order found has 2 of the 3 that were answered; "
+                                   "then the value is 2. It ends with:\n"
+                                   "#   1 2 1 write bad 1 -> ok\n"
+                                   "#   3 4 1 write bad 2 -> ok\n"
+                                   "# Answered, and with no place in it:\n"
+                                   "#   5 6 2 read bad -> 1\n");
     buf_deinit(&text);
 }
 

@@ -31,15 +31,19 @@ struct toy {
 static void toy_opened(void *ctx, struct io_conn *c)
 {
     struct toy *t = ctx;
-    if (c == t->conn) t->opened++;
-    else t->accepted++;
+    if (c == t->conn)
+        t->opened++;
+    else
+        t->accepted++;
 }
 
 static size_t toy_data(void *ctx, struct io_conn *c, struct bytes in)
 {
     struct toy *t = ctx;
-    if (t->echo) buf_append_bytes(io_conn_out(c), in);
-    else buf_append_bytes(&t->got, in);
+    if (t->echo)
+        buf_append_bytes(io_conn_out(c), in);
+    else
+        buf_append_bytes(&t->got, in);
     return in.size;
 }
 
@@ -112,14 +116,18 @@ static bool toy_may_disturb(struct bytes frame)
 
 static struct world *toy_world(uint64_t seed)
 {
-    struct world_options options = {.seed = seed, .hosts = 3, .framed_hosts = 2, .frame = toy_frame,
+    struct world_options options = {.seed = seed,
+                                    .hosts = 3,
+                                    .framed_hosts = 2,
+                                    .frame = toy_frame,
                                     .may_disturb = toy_may_disturb};
     return world_new(&options);
 }
 
 /* ---- network ---- */
 
-/* Many bytes through splitting, slow links: every byte comes back once and in order. Returns the hash of the run. */
+/* Many bytes through splitting, slow links: every byte comes back once and in order. Returns the
+ * hash of the run. */
 static uint64_t echo_run(uint64_t seed)
 {
     struct toy server = {0}, client = {0};
@@ -131,7 +139,8 @@ static uint64_t echo_run(uint64_t seed)
     struct buf sent = {0};
     for (int i = 0; i < 300; i++) {
         char text[600];
-        int n = snprintf(text, sizeof text, "%d %*d;", i, (int)(hash_mix(seed + (uint64_t)i) % 500), i);
+        int n =
+            snprintf(text, sizeof text, "%d %*d;", i, (int)(hash_mix(seed + (uint64_t)i) % 500), i);
         buf_append(&sent, text, (size_t)n);
         toy_send(&client, text, (size_t)n);
         world_run(w, world_now(w) + 30 * MICROSECOND, NULL);
@@ -203,7 +212,8 @@ TEST(a_connect_to_nobody_is_refused_and_one_to_a_dark_machine_times_out)
     world_free(w);
 }
 
-/* Client to server blocked: the server's bytes still come, the client's wait, then the client's end breaks and the server's does not. */
+/* Client to server blocked: the server's bytes still come, the client's wait, then the client's end
+ * breaks and the server's does not. */
 TEST(a_one_way_partition_holds_one_direction_and_leaves_a_half_open_end)
 {
     struct toy server = {0}, client = {0};
@@ -270,8 +280,13 @@ TEST(frames_are_lost_doubled_and_reordered_whole_and_only_those_that_may_be)
     struct toy a = {0}, b = {0};
     struct world *w = toy_world(21);
     struct world_link *l = world_link(w, 0, 1);
-    *l = (struct world_link){.latency_ns = 1000, .jitter_ns = 1000, .split_ppm = 300000, .drop_ppm = 200000, .double_ppm = 200000,
-                             .delay_ppm = 200000, .delay_ns = 5 * MILLISECOND};
+    *l = (struct world_link){.latency_ns = 1000,
+                             .jitter_ns = 1000,
+                             .split_ppm = 300000,
+                             .drop_ppm = 200000,
+                             .double_ppm = 200000,
+                             .delay_ppm = 200000,
+                             .delay_ns = 5 * MILLISECOND};
     toy_start(&a, w, 0, false);
     toy_start(&b, w, 1, false);
     world_enter(w, 1);
@@ -330,8 +345,10 @@ TEST(clocks_run_at_their_rates_and_timers_follow_them)
     world_run(w, 9952 * MILLISECOND, NULL); /* 10 s of a clock that is 0.5 % fast */
     assert_int_equal(t[1].turns, before + 1);
     world_run(w, 10 * SECOND, NULL);
-    assert_true(io_now(t[0].io) - start[0] > 9949 * MILLISECOND && io_now(t[0].io) - start[0] < 9951 * MILLISECOND);
-    assert_true(io_now(t[1].io) - start[1] > 10049 * MILLISECOND && io_now(t[1].io) - start[1] < 10051 * MILLISECOND);
+    assert_true(io_now(t[0].io) - start[0] > 9949 * MILLISECOND &&
+                io_now(t[0].io) - start[0] < 9951 * MILLISECOND);
+    assert_true(io_now(t[1].io) - start[1] > 10049 * MILLISECOND &&
+                io_now(t[1].io) - start[1] < 10051 * MILLISECOND);
     assert_int_equal(io_wall_ms(t[0].io) - wall, 10000);
     world_wall_jump(w, 0, -3600000);
     assert_int_equal(io_wall_ms(t[0].io) - wall, 10000 - 3600000);
@@ -421,7 +438,10 @@ static void lane_write(struct lane *l)
     if (at > LOG_BLOCKS) return;
     l->number = at;
     for (size_t k = 0; k < IO_BLOCK; k += 8) memcpy(t->block[l->i] + k, &at, 8);
-    t->write[l->i] = (struct io_write){.data = t->block[l->i], .size = IO_BLOCK, .offset = (at - 1) * IO_BLOCK, .done = lane_done,
+    t->write[l->i] = (struct io_write){.data = t->block[l->i],
+                                       .size = IO_BLOCK,
+                                       .offset = (at - 1) * IO_BLOCK,
+                                       .done = lane_done,
                                        .ctx = l};
     io_file_write(t->io, t->file, &t->write[l->i]);
 }
@@ -458,16 +478,22 @@ TEST(a_crash_keeps_what_was_completed_and_tears_only_what_was_under_way)
             uint64_t word[IO_BLOCK / 8];
             const struct lane *l = &was[(b - 1) % 4];
             size_t right = 0;
-            assert_int_equal(io_file_read_now(t.io, t.file, word, IO_BLOCK, (b - 1) * IO_BLOCK), IO_BLOCK);
+            assert_int_equal(io_file_read_now(t.io, t.file, word, IO_BLOCK, (b - 1) * IO_BLOCK),
+                             IO_BLOCK);
             for (size_t k = 0; k < IO_BLOCK / 8; k++) {
                 assert_true(word[k] == b || word[k] == 0);
                 right += word[k] == b;
             }
-            if (b <= l->told) assert_int_equal(right, IO_BLOCK / 8);
-            else if (b > l->number) assert_int_equal(right, 0);
-            else if (right == 0) gone++;
-            else if (right == IO_BLOCK / 8) kept++;
-            else torn++;
+            if (b <= l->told)
+                assert_int_equal(right, IO_BLOCK / 8);
+            else if (b > l->number)
+                assert_int_equal(right, 0);
+            else if (right == 0)
+                gone++;
+            else if (right == IO_BLOCK / 8)
+                kept++;
+            else
+                torn++;
         }
         world_leave(w, 0);
         toy_kill(&t, WORLD_EXIT);
@@ -560,7 +586,8 @@ TEST(damage_never_touches_the_last_write)
         for (int i = 0; i < 4; i++)
             if (lane[i].told > last) last = lane[i].told;
         toy_kill(&t, WORLD_EXIT);
-        assert_true(world_damage(w, 0, (enum world_damage)(seed % WORLD_DAMAGES), what, sizeof what));
+        assert_true(
+            world_damage(w, 0, (enum world_damage)(seed % WORLD_DAMAGES), what, sizeof what));
         unsigned long long block = 0;
         assert_int_equal(sscanf(what, "log block %llu", &block), 1);
         assert_true(block + 1 < last);
