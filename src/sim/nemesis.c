@@ -292,7 +292,8 @@ static void clock_rate(struct nemesis *n, uint32_t host, int32_t ppm)
     world_set_rate(n->s->w, host, ppm);
 }
 
-/* One clock drifts anywhere within the bound; or a leader's is as slow as may be and all others as fast. */
+/* One clock drifts anywhere within the bound; or a leader's is as slow as may be and all others as
+ * fast. */
 static void strike_rate(struct nemesis *n)
 {
     struct sim *s = n->s;

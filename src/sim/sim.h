@@ -42,7 +42,8 @@ struct sim_options {
 };
 
 /* How often what happened. */
-/* clang-format off: it would move these for ever */
+/* It would move these for ever. */
+/* clang-format off */
 #define SIM_COVER(X)                                                                               \
     X(starts)                                                                                      \
     X(refused_starts)                                                                              \
