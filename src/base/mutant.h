@@ -38,7 +38,8 @@ enum mutant {
     MUTANT_LEASE_MINORITY = 25,         /* one supporter less than a quorum makes a lease */
     MUTANT_LEASE_KEPT_ON_TRANSFER = 26, /* the lease lives on after it was handed over */
     /* node (src/node) */
-    MUTANT_LEASE_BEFORE_READ = 40,   /* the lease is checked before the read, not after it */
+    MUTANT_LEASE_BEFORE_READ =
+        40, /* the lease is checked with a clock read before the read was asked for */
     MUTANT_LOST_DISK_REJOIN = 41,    /* a replica that lost its log votes again under its old id */
     MUTANT_REPLY_BEFORE_CHOSEN = 42, /* replies leave before what they saw is chosen */
     MUTANT_KEEP_PENDING = 43,        /* speculative writes survive the loss of leadership */

@@ -515,7 +515,7 @@ static void propose(struct group *g)
 static void confirm_reads(struct group *g)
 {
     struct node *n = g->node;
-    uint64_t now = MUTANT(MUTANT_LEASE_BEFORE_READ) ? n->now : io_now(n->io);
+    uint64_t now = MUTANT(MUTANT_LEASE_BEFORE_READ) ? n->turned_at : io_now(n->io);
     g->reads_this_turn = false;
     if (n->config.read_mode == NODE_READ_LEASE && now < paxos_lease_end(g->px)) {
         g->read_confirmed = g->read_open;

@@ -309,7 +309,8 @@ struct node {
     struct list remote;        /* evaluated for peers, hold not yet ready */
     struct buf scratch, scratch2;
 
-    uint64_t now; /* of this turn, or of the handler under way */
+    uint64_t now;       /* of this turn, or of the handler under way */
+    uint64_t turned_at; /* the last turn; only a planted bug looks at it */
     int64_t wall_ms;
     struct prng random;
     uint64_t leader_epoch; /* rises whenever any group's leader changes, as far as known here */

@@ -595,6 +595,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
     scratch_trim(n);
     trace_use(NULL);
 
+    n->turned_at = now;
     uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at,
              log_at = log_deadline(n->log);
     if (log_at < deadline) deadline = log_at;

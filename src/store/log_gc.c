@@ -201,7 +201,12 @@ static void rewrite_done(void *ctx, struct log_read *r, const struct log_record 
         const struct log_group *g = index_group(l, r->group);
         const struct log_place *p = g ? index_find(g, records[i].entry.position) : NULL;
         if (!p || p->sequence != l->segment[0]->sequence) continue;
-        log_put(l, &records[i]);
+        /* The record that said how far the group was chosen may die with this segment: say it
+         * again, or a restart would know less than peers were told (they let go of what we have).
+         */
+        struct log_record again = records[i];
+        if (g->chosen > again.chosen) again.chosen = g->chosen;
+        log_put(l, &again);
         moved++;
     }
     if (!moved && keeps_oldest(l, index_group(l, r->group))) l->rewrite_failed = true;

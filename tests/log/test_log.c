@@ -470,6 +470,34 @@ TEST(the_few_entries_of_a_cold_group_are_moved_and_a_large_group_is_named)
     rig_deinit(&g);
 }
 
+/* A node tells its peers how far it durably knows what is chosen, and they let go of their entries up
+ * there. So the word for it must outlive the segment it was written in. */
+TEST(the_watermark_of_a_cold_group_outlives_the_segment_that_said_it)
+{
+    RIG(g);
+    g.l->options.quota_bytes = 3 * SEGMENT;
+    rig_append_entry(&g, 2, 10, 4, "cold");
+    log_append(g.l,
+               &(struct log_record){.type = LOG_CHOSEN, .group = 2, .replica = 7, .chosen = 10});
+    uint64_t next = 1, known = 0;
+    for (int i = 0; i < 5; i++) next = fill_segment(&g, 1, next);
+    log_set_floor(g.l, 1, next - 10);
+    for (int i = 0; i < 4; i++) rig_settle(&g);
+    assert_true(g.l->segment[0]->sequence > 2);
+    fill_segment(&g, 1, next); /* a durable block says that the first segments are dead */
+    rig_settle(&g);
+
+    rig_crash(&g, 0);
+    rig_start(&g);
+    for (uint32_t k = 0; k < g.replayed_count; k++) {
+        const struct log_record *r = &g.replayed[k].r;
+        assert_false(r->group == 2 && r->type == LOG_CHOSEN); /* what was said first is gone */
+        if (r->group == 2 && r->chosen > known) known = r->chosen;
+    }
+    assert_true(known == 10);
+    rig_deinit(&g);
+}
+
 TEST(entries_with_gaps_between_them_are_moved_too)
 {
     RIG(g);
