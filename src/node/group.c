@@ -8,6 +8,8 @@
 #include "base/mutant.h"
 #include "redis/object.h"
 
+#include <errno.h>
+
 #define RING_START  16
 #define LEARN_BYTES (1u << 20)
 #define ENTRIES_MAX 1024
@@ -687,9 +689,11 @@ static void shard_flush_done(void *ctx, struct shard *s, int error)
                  "everything meanwhile",
                  g->id, strerror(-error));
         g->flush_retry_at = n->now + 1000 * MS;
+        if (error == -ENOSPC) log_yield(n->log);
         return;
     }
     (void)s;
+    n->engine_bytes_at = 0; /* it has grown */
     group_set_floor(g);
 }
 

@@ -74,9 +74,12 @@ static void info_persistence(struct client *c, struct buf *out)
                (unsigned long long)s.records, (unsigned long long)s.bytes,
                (unsigned long long)s.writes, (unsigned long long)s.segments,
                (unsigned long long)s.segment_bytes, (unsigned long long)s.recycled);
-    buf_printf(out, "log_write_us_avg:%llu\r\nlog_write_us_max:%llu\r\nlog_full:%d\r\n",
+    buf_printf(out,
+               "log_write_us_avg:%llu\r\nlog_write_us_max:%llu\r\nlog_full:%d\r\n"
+               "log_reserve_bytes:%llu\r\n",
                (unsigned long long)(s.writes ? s.write_ns_total / s.writes / 1000 : 0),
-               (unsigned long long)s.write_ns_max / 1000, n->log_full);
+               (unsigned long long)s.write_ns_max / 1000, n->log_full,
+               (unsigned long long)s.reserve_bytes);
     if (n->config.engine) n->config.engine->ops->stats(n->config.engine, out);
 }
 

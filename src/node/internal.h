@@ -315,9 +315,13 @@ struct node {
     struct prng random;
     uint64_t leader_epoch; /* rises whenever any group's leader changes, as far as known here */
     uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at, flush_at;
-    bool log_full;                 /* refuse writes that need room */
-    bool log_stuck;                /* nothing can be written at all: accept nothing */
-    bool memory_full;              /* flushing does not keep up: writes wait */
+    bool log_full;                          /* refuse writes that need room */
+    bool log_stuck;                         /* nothing can be written at all: accept nothing */
+    bool memory_full;                       /* flushing does not keep up: writes wait */
+    uint64_t engine_bytes, engine_bytes_at; /* on the disk, as of a second ago at most */
+    uint64_t reclaim_at;                    /* when to flush and merge next on a full disk */
+    struct io_work reclaim;
+    bool reclaiming;
     size_t batch_max, effects_max; /* of an entry; what a log segment holds with ease */
     bool advanced; /* something was applied or confirmed since replies were last released */
 

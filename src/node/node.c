@@ -11,13 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SLOW_EVERY       (10 * MS) /* ticks, deadlines, flushing */
-#define FLUSH_LOOK_EVERY (50 * MS)
-#define SCRATCH_KEEP     (4u << 20)
-#define MEMORY_FULL      8           /* times memory_bytes: then writes wait for flushing */
-#define SPREAD_EVERY     (250 * MS)  /* at most one leadership is given back in that time */
-#define SPREAD_PATIENCE  (1000 * MS) /* after a node came up, or a leadership began */
-#define BEAT_EVERY       (1000 * MS) /* a write to an idle log, to know that the device lives */
+#define SLOW_EVERY        (10 * MS) /* ticks, deadlines, flushing */
+#define FLUSH_LOOK_EVERY  (50 * MS)
+#define ENGINE_LOOK_EVERY (1000 * MS)
+#define MERGE_SHARE       4            /* of the engine's bytes is kept free for merging them, */
+#define MERGE_MAX         (1ull << 30) /* but no more than nearly every merge takes */
+#define RECLAIM_EVERY     (200 * MS)   /* on a full disk */
+#define SCRATCH_KEEP      (4u << 20)
+#define MEMORY_FULL       8           /* times memory_bytes: then writes wait for flushing */
+#define SPREAD_EVERY      (250 * MS)  /* at most one leadership is given back in that time */
+#define SPREAD_PATIENCE   (1000 * MS) /* after a node came up, or a leadership began */
+#define BEAT_EVERY        (1000 * MS) /* a write to an idle log, to know that the device lives */
 
 /* ---- words for the operator ---- */
 
@@ -468,6 +472,45 @@ bool node_stop(struct node *n)
 
 /* ---- the turn ---- */
 
+/* What the engine must be able to write whatever clients do: all that is in memory only, and a
+ * merge, whose output is there before its input goes, for without it nothing that is deleted
+ * leaves. */
+static void reserve_room(struct node *n, size_t memory)
+{
+    struct engine *e = n->config.engine;
+    if (e && n->now >= n->engine_bytes_at) {
+        n->engine_bytes_at = n->now + ENGINE_LOOK_EVERY;
+        n->engine_bytes = e->ops->disk_bytes(e);
+    }
+    uint64_t merge = (n->engine_bytes + memory) / MERGE_SHARE;
+    log_set_reserve(n->log, memory, merge < MERGE_MAX ? merge : MERGE_MAX);
+}
+
+static void reclaim_run(void *ctx) /* off the reactor */
+{
+    struct node *n = ctx;
+    n->config.engine->ops->reclaim(n->config.engine);
+}
+
+static void reclaim_done(void *ctx)
+{
+    struct node *n = ctx;
+    n->reclaiming = false;
+}
+
+/* On a full disk deletes go on. What they free appears once they are in the engine, and merged
+ * there with what they delete; neither comes by itself, for the tables grow no more. */
+static void reclaim_some(struct node *n, struct group *largest)
+{
+    struct engine *e = n->config.engine;
+    n->reclaim_at = n->now + RECLAIM_EVERY;
+    if (largest) (void)group_flush(largest);
+    if (!e || !e->ops->reclaim || n->reclaiming) return;
+    n->reclaiming = true;
+    n->reclaim = (struct io_work){.run = reclaim_run, .done = reclaim_done, .ctx = n};
+    io_work(n->io, &n->reclaim);
+}
+
 /* The largest memory is flushed when there is too much of it; a group that holds the oldest segment
  * when the log is too long. */
 static void flush_some(struct node *n)
@@ -482,19 +525,22 @@ static void flush_some(struct node *n)
         flushing |= space_flushing(g->shard->space);
         total += space_memory(g->shard->space);
         if (n->now < g->flush_retry_at) continue;
-        if (!largest ||
-            space_recent_bytes(g->shard->space) > space_recent_bytes(largest->shard->space))
+        if (!largest || space_memory(g->shard->space) > space_memory(largest->shard->space))
             largest = g;
     }
     n->memory_full = total > MEMORY_FULL * n->config.memory_bytes;
+    reserve_room(n, total);
     if (flushing) return; /* one at a time */
+    bool begun = false;
     if (total > n->config.memory_bytes && largest) {
-        (void)group_flush(largest);
+        begun = group_flush(largest);
     } else if (log_pressure(n->log, &oldest) && oldest < n->group_count &&
                n->groups[oldest].shard && n->now >= n->groups[oldest].flush_retry_at) {
         struct group *g = &n->groups[oldest];
-        if (!group_flush(g)) group_set_floor(g);
+        begun = group_flush(g);
+        if (!begun) group_set_floor(g);
     }
+    if (!begun && n->log_full && n->now >= n->reclaim_at) reclaim_some(n, largest);
 }
 
 /* Leaderships go back to where founding put them, one at a time, once that member is up and has

@@ -53,6 +53,9 @@ struct engine_ops {
     /* "name:value\r\n" lines for INFO; engine_last_error among them once something failed. */
     void (*stats)(struct engine *e, struct buf *text);
     uint64_t (*disk_bytes)(struct engine *e);
+    /* The disk is nearly full: begins to merge, in the background, what deletions are likeliest to
+     * shrink. Call it again while that is so. Any thread. NULL: deleted is gone at once. */
+    void (*reclaim)(struct engine *e);
     void (*close)(struct engine *e);
 };
 

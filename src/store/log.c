@@ -601,4 +601,5 @@ void log_stats(const struct log *l, struct log_stats *out)
     *out = l->stats;
     out->segments = l->segment_count;
     out->segment_bytes = l->options.segment_bytes;
+    out->reserve_bytes = l->reserve;
 }

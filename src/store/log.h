@@ -88,11 +88,21 @@ uint64_t log_appended(const struct log *l);
 
 enum log_room {
     LOG_ROOM_OK,
-    LOG_ROOM_LOW,  /* no spare segment and the disk is nearly full: refuse client writes */
-    LOG_ROOM_NONE, /* appends still queued may not be written until room appears; accept nothing new
-                    */
+    LOG_ROOM_LOW,  /* no spare segment, or no room for the reserve: refuse client writes */
+    LOG_ROOM_NONE, /* what little is left, of the disk or of the last segment, is for what lets
+                      segments die; appends may wait until room appears: accept nothing new */
 };
 enum log_room log_room(const struct log *l);
+
+/* Everything in the log goes to the engine once, and only then do segments die. So the log leaves
+ * room for it: flush_bytes is what the engine has yet to write, merge_bytes what it should have
+ * besides to merge in. No segment is made that leaves less than flush_bytes and a margin of half a
+ * segment; without room for both and the margin, it is LOW; with hardly flush_bytes, NONE. Looks at
+ * the disk: call it some times a second. */
+void log_set_reserve(struct log *l, uint64_t flush_bytes, uint64_t merge_bytes);
+/* Somebody else took the room, and the engine could not write: gives up a spare segment for it, if
+ * there is one and the last segment is not short of room. */
+void log_yield(struct log *l);
 
 /* Entries below `floor` of the group are not needed any more (flushed by the engine, and no
  * straggler wants them). Segments in which nothing is live are recycled; a promise that lives only
@@ -132,6 +142,7 @@ struct log_stats {
         write_ns_max;
     uint64_t
         read_errors; /* reads that failed, or found damaged records (which are not handed out) */
+    uint64_t reserve_bytes; /* see log_set_reserve */
 };
 void log_stats(const struct log *l, struct log_stats *out);
 

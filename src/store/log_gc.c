@@ -85,21 +85,47 @@ static bool tail_waits(const struct log *l)
     return !l->segment[l->segment_count - 1]->file;
 }
 
+static uint64_t tail_rest(const struct log *l)
+{
+    const struct log_segment *tail = l->segment[l->segment_count - 1];
+    return tail->file ? tail->bytes - tail->end : 0;
+}
+
+static uint64_t margin(const struct log *l)
+{
+    return l->options.segment_bytes / 2;
+}
+
+/* L6. If the tail waits, what the engine has yet to write comes first as long as that can let a
+ * segment die, for what it takes comes back; promises alone are moved by appends. */
+static uint64_t room_for_a_segment(const struct log *l)
+{
+    uint64_t segment = l->options.segment_bytes;
+    if (tail_waits(l)) return segment + (l->segment[0]->live ? l->reserve : 0);
+    return segment + l->reserve + margin(l);
+}
+
+static uint32_t spares_kept(struct log *l)
+{
+    bool yields = l->yields && tail_rest(l) >= l->options.segment_bytes / 4;
+    l->yields = false;
+    return yields ? 0 : l->options.spare_segments + !l->starved;
+}
+
 static void make_spares(struct log *l, uint64_t now)
 {
     if (l->job.busy) return;
-    if (l->spare_count > l->options.spare_segments + 1) {
+    if (l->spare_count > spares_kept(l)) {
         const struct log_spare *spare = &l->spare[--l->spare_count];
         io_file_close(l->io, spare->file);
         memcpy(l->job.name, spare->name, sizeof l->job.name);
         job_start(l, 0);
         return;
     }
-    if (l->spare_count >= l->options.spare_segments + tail_waits(l)) return;
+    bool will_be_taken = tail_waits(l) && l->spare_count; /* then the next turn sees what is left */
+    if (will_be_taken || l->spare_count >= l->options.spare_segments + tail_waits(l)) return;
     if (l->make_failed && now < l->retry_at) return;
-    /* What is nearly full is left to the engine, whose flushes are what lets segments die. */
-    uint64_t need = l->options.segment_bytes * (tail_waits(l) ? 1 : 2);
-    if (io_room(l->io) < (int64_t)need) {
+    if (io_room(l->io) < (int64_t)room_for_a_segment(l)) {
         l->make_failed = true;
         l->retry_at = now + LOG_RETRY_NS;
         return;
@@ -109,10 +135,30 @@ static void make_spares(struct log *l, uint64_t now)
     job_start(l, l->options.segment_bytes);
 }
 
+void log_set_reserve(struct log *l, uint64_t flush_bytes, uint64_t merge_bytes)
+{
+    int64_t room = io_room(l->io);
+    if (room < 0) return; /* not known: writes will tell */
+    uint64_t enough = flush_bytes + merge_bytes + margin(l);
+    if (l->starved) enough += margin(l) / 2;
+    l->reserve = flush_bytes;
+    l->starved = (uint64_t)room < enough;
+    l->choked = (uint64_t)room < flush_bytes + margin(l) / 2;
+}
+
+void log_yield(struct log *l)
+{
+    l->yields = true;
+}
+
+/* The last sixteenth of the last segment is left to promises and to what is moved to the tail:
+ * without them the oldest segment could not die. */
 static enum log_room room_now(const struct log *l)
 {
-    if (l->spare_count || !l->make_failed) return LOG_ROOM_OK;
-    return tail_waits(l) ? LOG_ROOM_NONE : LOG_ROOM_LOW;
+    bool no_segment = !l->spare_count && l->make_failed;
+    if (no_segment && tail_rest(l) < l->options.segment_bytes / 16) return LOG_ROOM_NONE;
+    if (l->choked) return LOG_ROOM_NONE;
+    return no_segment || l->starved ? LOG_ROOM_LOW : LOG_ROOM_OK;
 }
 
 enum log_room log_room(const struct log *l)
@@ -249,7 +295,7 @@ static void relieve(struct log *l)
     while (map_next(&l->groups, &at, &id, &value)) {
         const struct log_group *g = value;
         if (!keeps_oldest(l, g)) continue;
-        if (!l->rewrite_failed && group_is_cold(l, g)) {
+        if (!l->rewrite_failed && l->room != LOG_ROOM_NONE && group_is_cold(l, g)) {
             if (cold) l->cold_left = true;
             cold = g;
         } else if (!l->pressed) {

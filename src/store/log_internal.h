@@ -7,7 +7,10 @@
  * begun. L3  segment.live is the number of index places in it; segment.promises the number of
  * groups whose promise is nowhere later. L4  A dead segment is written over only after a durable
  * block says `oldest` > its sequence, and while nobody reads it. L5  Writes complete in order:
- * `synced` never runs ahead of a block that is still in flight. */
+ * `synced` never runs ahead of a block that is still in flight. L6  (Not checked: others take room
+ * too.) What the engine has yet to write fits the room on the disk: no segment is made that would
+ * not leave it, with a margin, and nothing is accepted that would eat it. So flushing never stops
+ * for want of room, and in the end segments die. */
 #ifndef SYNOD_STORE_LOG_INTERNAL_H
 #define SYNOD_STORE_LOG_INTERNAL_H
 
@@ -124,6 +127,10 @@ struct log {
     struct log_job job;
     bool make_failed; /* the last attempt to make a segment failed */
     uint64_t retry_at;
+    uint64_t reserve; /* bytes the engine still has to write (log_set_reserve) */
+    bool starved;     /* the disk has less than that, and room to merge in, and a margin */
+    bool choked;      /* it has hardly that */
+    bool yields;      /* a spare is to be given up */
     enum log_room room;
 
     struct log_block *fill; /* takes appends; NULL: none begun */

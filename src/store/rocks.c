@@ -11,7 +11,12 @@
  * failed read, and with it the rest of a level, when they may meet range deletions: "not in the
  * cache" or a bad checksum then looks like the end. So every read says ignore_range_deletions,
  * which takes the older, sound path. After a large wipe RocksDB is asked to merge the range soon,
- * for walks have to step over its deletions until then. */
+ * for walks have to step over its deletions until then.
+ *
+ * On a full disk RocksDB may fail to write any file but its manifest: a failed write there stops
+ * the store, and in builds with assertions ends the process. So nothing is ingested that leaves no
+ * room for it, and PATH/reserve is a file without meaning that is given up to open a store on a
+ * full disk, and made again when there is room. */
 #include "store/engine.h"
 
 #include "base/assert.h"
@@ -25,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define FILE_BYTES      (64u << 20)
@@ -32,9 +38,12 @@
 #define NEVER           (1 << 20) /* a number of files no trigger reaches */
 #define READ_TIER_CACHE 1         /* rocksdb::kBlockCacheTier */
 #define INGEST_DIR      "ingest"
-#define WIPE_LARGE      10000u /* deletions that are worth a merge of their own */
-#define DELETED_WINDOW  4096u  /* a file with this many keys in a row, */
-#define DELETED_MANY    3072u  /* of which this many are deletions, is merged soon */
+#define RESERVE_FILE    "reserve"
+#define RESERVE_BYTES   (16u << 20)
+#define MANIFEST_ROOM   (8u << 20) /* for what RocksDB says about its files; 4 MiB and a bit */
+#define WIPE_LARGE      10000u     /* deletions that are worth a merge of their own */
+#define DELETED_WINDOW  4096u      /* a file with this many keys in a row, */
+#define DELETED_MANY    3072u      /* of which this many are deletions, is merged soon */
 
 struct engine_rocks {
     struct engine engine;
@@ -286,6 +295,80 @@ static void wipe_suggest_merge(struct wipe *w)
     rocksdb_free(error);
 }
 
+/* ---- room ---- */
+
+static uint64_t room_at(const char *path)
+{
+    struct statvfs st;
+    if (statvfs(path, &st) != 0) return UINT64_MAX; /* then a write will tell */
+    return (uint64_t)st.f_bavail * st.f_frsize;
+}
+
+static void reserve_name(const struct engine_rocks *r, struct buf *name)
+{
+    buf_printf(name, "%s/" RESERVE_FILE, r->path);
+    buf_u8(name, 0);
+}
+
+static void reserve_give_up(const struct engine_rocks *r)
+{
+    struct buf name = {0};
+    if (room_at(r->path) >= RESERVE_BYTES) return;
+    reserve_name(r, &name);
+    (void)unlink((const char *)name.data);
+    buf_deinit(&name);
+}
+
+/* Where the file system cannot, there is none. */
+static void reserve_make(const struct engine_rocks *r)
+{
+    struct buf name = {0};
+    struct stat st;
+    reserve_name(r, &name);
+    if (stat((const char *)name.data, &st) != 0 && room_at(r->path) >= 4ull * RESERVE_BYTES) {
+        int fd = open((const char *)name.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (fd >= 0 && fallocate(fd, 0, 0, RESERVE_BYTES) != 0)
+            (void)unlink((const char *)name.data);
+        if (fd >= 0) (void)close(fd);
+    }
+    buf_deinit(&name);
+}
+
+/* How much a merge of this file is worth. In the last level there is nothing below to delete. A
+ * file whose numbers are not known yet (just after opening) is worth a try. */
+static uint64_t reclaim_worth(const rocksdb_livefiles_t *files, int i, int last_level)
+{
+    if (rocksdb_livefiles_level(files, i) >= last_level) return 0;
+    if (rocksdb_livefiles_entries(files, i) == 0) return 1;
+    return rocksdb_livefiles_deletions(files, i);
+}
+
+/* A merge needs room for its output before its input goes; so one file at a time, with what it
+ * overlaps. */
+static void rocks_reclaim(struct engine *e)
+{
+    struct engine_rocks *r = rocks_of(e);
+    const rocksdb_livefiles_t *files = rocksdb_livefiles(r->db);
+    int count = rocksdb_livefiles_count(files), last = 0, best = -1;
+    uint64_t most = 0;
+    for (int i = 0; i < count; i++)
+        if (rocksdb_livefiles_level(files, i) > last) last = rocksdb_livefiles_level(files, i);
+    for (int i = 0; i < count; i++) {
+        uint64_t worth = reclaim_worth(files, i, last);
+        if (worth > most) most = worth, best = i;
+    }
+    if (best >= 0) {
+        size_t lo_size, hi_size;
+        const char *lo = rocksdb_livefiles_smallestkey(files, best, &lo_size),
+                   *hi = rocksdb_livefiles_largestkey(files, best, &hi_size);
+        char *error = NULL;
+        rocksdb_suggest_compact_range(r->db, lo, lo_size, hi, hi_size, &error);
+        if (error) rocks_note_error(r, "suggest a merge", error);
+        rocksdb_free(error);
+    }
+    rocksdb_livefiles_destroy(files);
+}
+
 /* ---- ingesting ---- */
 
 struct ingest {
@@ -379,17 +462,25 @@ static int rocks_ingest(struct engine *e, struct engine_source *source)
     struct wipe wipe;
     wipe_init(&wipe, r, source);
     ingest_keys(&g, source, &wipe);
-    if (!g.error && g.count)
+    bool full = !g.error && room_at(r->path) < MANIFEST_ROOM;
+    if (!full && !g.error && g.count)
         rocksdb_ingest_external_file(r->db, (const char *const *)g.file, g.count, r->ingest_options,
                                      &g.error);
-    if (!g.error) wipe_suggest_merge(&wipe);
+    if (!full && !g.error) {
+        wipe_suggest_merge(&wipe);
+        reserve_make(r);
+    }
     wipe_deinit(&wipe);
     for (size_t i = 0; i < g.count; i++) {
-        if (g.error) (void)unlink(g.file[i]); /* after success RocksDB has moved them */
+        if (full || g.error) (void)unlink(g.file[i]); /* after success RocksDB has moved them */
         mem_free(g.file[i]);
     }
     mem_free(g.file);
     if (g.error) return rocks_write_error(r, g.error);
+    if (full) {
+        rocks_note_error(r, "ingest", "no room is left for the manifest");
+        return -ENOSPC;
+    }
     pthread_mutex_lock(&r->lock);
     r->ingests++;
     pthread_mutex_unlock(&r->lock);
@@ -582,6 +673,7 @@ static bool rocks_open_db(struct engine_rocks *r, char *error, size_t error_size
     buf_printf(&ingest, "%s/" INGEST_DIR, r->path);
     buf_u8(&ingest, 0);
     int failed = dir_make(r->path);
+    if (!failed) reserve_give_up(r);
     if (!failed) failed = dir_make((const char *)ingest.data);
     if (failed) {
         open_error(r->path, strerror(-failed), error, error_size);
@@ -607,6 +699,7 @@ struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *err
         .ingest = rocks_ingest,
         .stats = rocks_stats,
         .disk_bytes = rocks_disk_bytes,
+        .reclaim = rocks_reclaim,
         .close = rocks_close,
     };
     ASSERT(error_size > 0);

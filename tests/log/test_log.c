@@ -470,8 +470,8 @@ TEST(the_few_entries_of_a_cold_group_are_moved_and_a_large_group_is_named)
     rig_deinit(&g);
 }
 
-/* A node tells its peers how far it durably knows what is chosen, and they let go of their entries up
- * there. So the word for it must outlive the segment it was written in. */
+/* A node tells its peers how far it durably knows what is chosen, and they let go of their entries
+ * up there. So the word for it must outlive the segment it was written in. */
 TEST(the_watermark_of_a_cold_group_outlives_the_segment_that_said_it)
 {
     RIG(g);
@@ -617,6 +617,65 @@ TEST(on_a_full_disk_a_segment_that_dies_makes_room_by_itself)
     rig_start(&g);
     for (uint64_t i = last_of_first + 1; i < next; i++)
         assert_non_null(rig_replayed_entry(&g, 1, i));
+    rig_deinit(&g);
+}
+
+/* What is in memory must fit the disk once more before segments die (L6): the log neither takes
+ * that room for a segment nor lets clients fill it. */
+TEST(the_log_leaves_the_engine_the_room_to_flush_in)
+{
+    RIG(g);
+    rig_settle(&g);
+    g.f.room = 3 * SEGMENT;
+    log_set_reserve(g.l, SEGMENT, SEGMENT);
+    uint64_t next = fill_segment(&g, 1, 1); /* takes the spare; the room would do for another */
+    rig_settle(&g);
+    assert_int_equal(log_room(g.l), LOG_ROOM_OK);
+    assert_int_equal(g.l->spare_count, 1);
+    assert_true(g.f.room == 2 * SEGMENT);
+
+    log_set_reserve(g.l, 2 * SEGMENT - SEGMENT / 4, 0); /* fits, and hardly more */
+    uint64_t end = fill_segment(&g, 1, next);
+    rig_settle(&g);
+    g.f.now += LOG_RETRY_NS;
+    rig_settle(&g);
+    assert_true(g.f.room == 2 * SEGMENT); /* no segment was made of it */
+    assert_int_equal(log_room(g.l), LOG_ROOM_LOW);
+    log_set_reserve(g.l, 2 * SEGMENT - 1, 0);
+    rig_settle(&g);
+    assert_int_equal(log_room(g.l), LOG_ROOM_NONE);
+
+    log_set_floor(g.l, 1, next - 1); /* flushed: the oldest segment dies and is the spare */
+    log_set_reserve(g.l, SEGMENT / 4, 0);
+    rig_settle(&g);
+    rig_append_entry(&g, 1, end, 1, "a block that tells of the death");
+    for (int i = 0; i < 4; i++) rig_settle(&g);
+    assert_int_equal(g.l->spare_count, 1);
+    assert_true(g.f.room == 2 * SEGMENT);
+    assert_int_equal(log_room(g.l), LOG_ROOM_OK);
+    rig_deinit(&g);
+}
+
+TEST(a_spare_is_given_up_for_an_engine_that_cannot_write)
+{
+    RIG(g);
+    rig_settle(&g);
+    g.f.room = 0;
+    assert_int_equal(g.l->spare_count, 1);
+    log_yield(g.l);
+    rig_settle(&g);
+    assert_int_equal(g.l->spare_count, 0);
+    assert_true(g.f.room == SEGMENT);
+    log_set_reserve(g.l, SEGMENT, 0);
+    rig_settle(&g);
+    assert_true(g.f.room == SEGMENT); /* it does not come back at once */
+    assert_int_equal(log_room(g.l), LOG_ROOM_NONE);
+    g.f.room = 3 * SEGMENT;
+    log_set_reserve(g.l, SEGMENT, 0);
+    g.f.now += LOG_RETRY_NS;
+    for (int i = 0; i < 3; i++) rig_settle(&g);
+    assert_int_equal(g.l->spare_count, 1);
+    assert_int_equal(log_room(g.l), LOG_ROOM_OK);
     rig_deinit(&g);
 }
 

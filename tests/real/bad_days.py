@@ -554,15 +554,21 @@ def a_full_disk_refuses_writes_and_recovers_when_there_is_room(env):
 
 
 def fill(node, value):
-    """Writes until a write is refused for want of room; the keys that were acknowledged."""
-    done = []
+    """Writes until every write is refused for want of room, for as long as it may take to flush what was written, which makes room by
+    itself; the keys that were acknowledged."""
+    done, refused = [], None
     with node.conn(20) as conn:
-        for i in range(4000):
+        for i in range(20000):
             reply = conn.do("SET", f"{{{i % 97}}}{i}", value)
-            if isinstance(reply, Err):
-                expect(reply.startswith("OOM"), "the first refusal is", reply)
+            if not isinstance(reply, Err):
+                done.append(f"{{{i % 97}}}{i}")
+                refused = None
+                continue
+            expect(reply.startswith("OOM"), "a refusal is", reply)
+            refused = refused or time.monotonic()
+            if time.monotonic() > refused + 3:
                 return done
-            done.append(f"{{{i % 97}}}{i}")
+            time.sleep(0.01)
     raise AssertionError("the disk never was full")
 
 

@@ -219,6 +219,38 @@ TEST(a_large_wipe_is_merged_away_soon)
     world_remove_dir(dir);
 }
 
+static bool delete_next(void *ctx, struct bytes *key, struct bytes *value, bool *deleted)
+{
+    struct batch *b = ctx;
+    if (!batch_next(ctx, key, value, deleted)) return false;
+    *value = (struct bytes){0};
+    *deleted = true;
+    return b->at <= b->count;
+}
+
+/* Too few deletions for the store to merge them by itself: on a full disk their room is asked for.
+ */
+TEST(what_few_deletions_free_can_be_reclaimed)
+{
+    char dir[64];
+    make_dir(dir);
+    struct engine *e = must_open(dir);
+    assert_int_equal(ingest(e, 0, 1000, 2000), 0);
+    struct batch b = {.first = 0, .count = 1000};
+    assert_int_equal(engine_ingest(e, &(struct engine_source){.next = delete_next, .ctx = &b}), 0);
+    assert_true(e->ops->disk_bytes(e) > 2000000);
+    for (int i = 0; i < 1000 && e->ops->disk_bytes(e) > 100000; i++) {
+        e->ops->reclaim(e);
+        usleep(10000);
+    }
+    assert_true(e->ops->disk_bytes(e) < 100000);
+    unsigned keys;
+    assert_int_equal(walk(e, false, true, &keys), ENGINE_ABSENT);
+    assert_int_equal(keys, 0);
+    engine_close(e);
+    world_remove_dir(dir);
+}
+
 /* ---- SIGKILL ---- */
 
 enum { RANGE_KEYS = 400 };
