@@ -796,7 +796,7 @@ TEST(messages_that_no_member_would_send_are_counted_and_change_nothing)
     struct paxos before = n.px;
     paxos_ballot b = B(9, 2);
     struct paxos_message bad[] = {
-        PREPARE(.from = 4, .ballot = B(9, 4)),                              /* no member */
+        PREPARE(.from = 0, .ballot = B(9, 0)),                              /* nobody */
         PREPARE(.from = 1, .ballot = B(9, 1)),                              /* myself */
         PREPARE(.from = 2, .to = 3, .ballot = b),                           /* not to me */
         PREPARE(.from = 2, .ballot = B(9, 3)),                              /* another's ballot */
