@@ -106,7 +106,11 @@ void catchup_heard(struct turn *t, uint16_t from, uint64_t chosen, bool at_once)
 {
     struct paxos *px = t->px;
     if (chosen > px->heard) px->heard = chosen;
-    if (chosen <= px->chosen || px->role == PAXOS_LEADER || px->installing) return;
+    if (chosen <= px->chosen || px->role == PAXOS_LEADER) return;
+    if (px->installing) { /* first the snapshot */
+        px->fetch_from = from;
+        return;
+    }
     if (px->fetch_at && t->now < px->fetch_at && px->fetch_from == from) return; /* asked already */
     if (at_once) {
         fetch(t, from, px->chosen + 1);
