@@ -253,7 +253,7 @@ static void leader_reconfigured(struct turn *t, bool adopted)
     tell_chosen(t);
     if (!paxos_is_voter(px)) {
         election_step_down(t, true);
-        px->leave_at = t->now + px->leave_wait;
+        px->remind_at = t->now + px->remind_wait;
         return;
     }
     if (adopted && !MUTANT(MUTANT_SKIP_PHASE1)) {
@@ -340,6 +340,7 @@ void follower_commit(struct turn *t, uint64_t chosen)
     struct paxos *px = t->px;
     ASSERT(px->streamed <= px->last);
     if (px->heard < chosen) px->heard = chosen;
+    if (px->noticed < chosen) px->noticed = chosen;
     if (px->role == PAXOS_LEADER || px->installing) return;
     uint64_t limit = MUTANT(MUTANT_COMMIT_OWN_VALUE) ? px->last : px->streamed;
     if (px->chosen < chosen && px->chosen < limit) px->busy_at = t->now;
@@ -382,7 +383,7 @@ void follower_take_held(struct turn *t)
             return;
         struct paxos_entry e = s->pending;
         s->pending = (struct paxos_entry){0};
-        accept_next(t, &e, px->heard);
+        accept_next(t, &e, px->noticed);
     }
 }
 
@@ -422,10 +423,11 @@ static bool join(struct turn *t, const struct paxos_message *m)
         if (px->role != PAXOS_FOLLOWER) election_step_down(t, false);
         election_promise(t, m->ballot);
     }
-    if (m->ballot >= px->promised) election_follow(t, m->from, m->ballot);
+    if (m->ballot >= px->promised) election_follow(t, m, m->ballot);
     if (px->follow != m->ballot) {
         ring_clear_pending(t);
         px->follow = m->ballot;
+        px->noticed = 0;
         px->streamed = px->chosen;
         /* After a restart, some of this ballot is there already. */
         while (px->streamed < px->last && ring_entry(px, px->streamed + 1)->ballot == m->ballot)
@@ -474,7 +476,7 @@ void follower_on_commit(struct turn *t, const struct paxos_message *m)
         px->stats.hostile += 1;
         return;
     }
-    if (m->ballot >= px->promised) election_follow(t, m->from, m->ballot);
+    if (m->ballot >= px->promised) election_follow(t, m, m->ballot);
     if (px->follow == m->ballot || MUTANT(MUTANT_COMMIT_OWN_VALUE)) follower_commit(t, m->chosen);
     catchup_heard(t, m->from, m->chosen, px->follow != m->ballot);
 }

@@ -135,8 +135,8 @@ static void has_all(struct turn *t, uint16_t from)
 void catchup_on_learn(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
-    if (m->entry_count == 0 && m->chosen <= px->chosen && paxos_member_of(px, m->from) < 0) {
-        has_all(t, m->from); /* it left, and reminds me of what I know: it may be silent (P18) */
+    if (m->entry_count == 0 && m->chosen <= px->chosen) {
+        has_all(t, m->from); /* it reminds me of what I know: it may be silent (P18) */
         return;
     }
     if (px->role == PAXOS_LEADER) return; /* what it lacks it is about to choose itself */

@@ -79,12 +79,21 @@ uint16_t paxos_node_of(const struct paxos *px, uint16_t replica)
     return i < 0 ? 0 : px->opt.config.member[i].node;
 }
 
-/* My lease mark towards a replica's node. Where the node is not known, a grant to it could not be
- * kept either (election_permits would not find it), so none is claimed: 0 is nobody's mark (P17).
- */
+/* The node whose lease a promise to `replica` may have to respect. One that is no voter of my
+ * configuration has none: if it led, it stepped down before that configuration was known to be
+ * chosen; if it leads under a younger one, I claimed no support for it (P17). */
+uint16_t paxos_holder(const struct paxos *px, uint16_t replica)
+{
+    int i = paxos_member_of(px, replica);
+    if (i < 0 || px->opt.config.member[i].role != PAXOS_VOTER) return 0;
+    return px->opt.config.member[i].node;
+}
+
+/* My lease mark towards a replica's node. Where a grant would not be kept, none is claimed: 0 is
+ * nobody's mark (P17). */
 uint64_t paxos_mark_for(const struct paxos *px, uint16_t replica)
 {
-    uint16_t node = paxos_node_of(px, replica);
+    uint16_t node = paxos_holder(px, replica);
     return node || MUTANT(MUTANT_STRANGER_MARK) ? lease_mark(px->opt.leases, node) : 0;
 }
 
@@ -211,14 +220,14 @@ void config_switch(struct turn *t, const struct paxos_config *next, struct paxos
     ASSERT(id.position > px->opt.config_id.position);
 
     struct paxos_config from = px->opt.config;
-    bool voted = px->self >= 0 && from.member[px->self].role != PAXOS_LEARNER;
+
     px->opt.config = *next;
     px->opt.config_id = id;
     px->self = (int8_t)paxos_member_of(px, px->opt.replica);
     px->votes = px->confirms = 0;
     px->switched = true;
-    px->leave_at = 0;
-    px->leave_wait = voted && !paxos_is_voter(px) ? px->opt.election_timeout_ns / 4 : 0;
+    px->remind_at = 0;
+    px->remind_wait = paxos_is_voter(px) ? 0 : px->opt.election_timeout_ns / 4;
     peers_remap(t, &from);
     if (px->role == PAXOS_LEADER) tell_leavers(t, &from);
 }
@@ -237,30 +246,32 @@ void config_settle(struct turn *t)
     /* A leader that I do not know, while I know that I lack something, may be of a configuration
      * still to come. */
     if (!leads && (px->leader == 0 || px->heard <= px->chosen)) election_restart(t);
-    if (px->leave_wait) px->leave_at = t->now + px->leave_wait;
+    if (px->remind_wait) px->remind_at = t->now + px->remind_wait;
 }
 
-/* ---- leaving (P18) ---- */
+/* ---- reminding (P18) ---- */
 
-/* A word of the configuration from one who can campaign in it: it needs no reminder. */
+/* A word from one who can campaign in the configuration, and has what it takes: no reminder needed.
+ */
 void config_heard(struct paxos *px, const struct paxos_message *m)
 {
     int i = paxos_member_of(px, m->from);
     if (i >= 0 && px->opt.config.member[i].role == PAXOS_VOTER &&
-        m->config >= px->opt.config_id.position)
-        px->leave_at = px->leave_wait = 0;
+        m->config >= px->opt.config_id.position && m->chosen >= px->opt.config_id.position)
+        px->remind_at = px->remind_wait = 0;
 }
 
 /* The new voters may not know that they are: whoever chose the entry that says so may have told
- * nobody and stopped. So each that left reminds them until one of them shows that it knows. */
+ * nobody else and stopped. So those that know, and cannot lead themselves, remind them, ever less
+ * often, until one shows that it knows. Where somebody leads that is at once. */
 void config_tick(struct turn *t)
 {
     struct paxos *px = t->px;
-    if (!px->leave_at || t->now < px->leave_at) return;
+    if (!px->remind_at || t->now < px->remind_at) return;
 
     uint64_t timeout = px->opt.election_timeout_ns;
-    if (px->leave_wait < 4 * timeout) px->leave_wait *= 2;
-    px->leave_at = t->now + px->leave_wait;
+    if (px->remind_wait < 4 * timeout) px->remind_wait *= 2;
+    px->remind_at = t->now + px->remind_wait;
     for (int i = 0; i < px->opt.config.count; i++) {
         const struct paxos_member *m = &px->opt.config.member[i];
         if (i == px->self || m->role != PAXOS_VOTER) continue;

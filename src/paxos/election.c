@@ -34,14 +34,14 @@ static paxos_ballot released_word(const struct paxos *px)
 }
 
 /* May this replica promise the group to `candidate`? Only a promise to somebody else binds, and
- * only while that somebody may lead under a lease that counts on it (P8). Of a holder that is not
- * in the configuration only a grant from before a restart can matter: then this replica may have
- * known its node, and have forgotten it (P17). */
+ * only while that somebody may lead under a lease that counts on it (P8). Of a holder that is no
+ * voter only a grant from before a restart can matter: this replica may have known a configuration
+ * that it has forgotten (P17). */
 bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot released,
                       uint64_t now)
 {
     uint16_t holder = paxos_ballot_replica(px->promised);
-    uint16_t node = paxos_node_of(px, holder);
+    uint16_t node = paxos_holder(px, holder);
     if (px->promised == 0) return true;
     if (holder == candidate || holder == px->opt.replica) return true;
     if (px->promised == released || px->promised == px->released) return true;
@@ -55,11 +55,20 @@ static bool leader_alive(const struct paxos *px, uint64_t now)
                            px->opt.election_timeout_ns, px->leader_since, now);
 }
 
-/* Somebody leads at `ballot`: stop thinking of campaigns. */
-void election_follow(struct turn *t, uint16_t leader, paxos_ballot ballot)
+/* Does the sender lead at `ballot` still, or is the message from before it gave up, or left? */
+static bool may_lead_me(const struct paxos *px, const struct paxos_message *m, paxos_ballot ballot)
+{
+    if (ballot == px->released) return false;
+    return paxos_holder(px, m->from) || m->config > px->opt.config_id.position;
+}
+
+/* The sender leads at `ballot`: stop thinking of campaigns. */
+void election_follow(struct turn *t, const struct paxos_message *m, paxos_ballot ballot)
 {
     struct paxos *px = t->px;
+    uint16_t leader = m->from;
     ASSERT(leader != px->opt.replica && ballot >= px->promised);
+    if (!may_lead_me(px, m, ballot)) return;
 
     if (px->role != PAXOS_FOLLOWER) election_step_down(t, false);
     /* The node of a leader that is not in my configuration is not watched: its word counts. */
@@ -137,7 +146,7 @@ void election_promise(struct turn *t, paxos_ballot ballot)
 {
     struct paxos *px = t->px;
     ASSERT(ballot > px->promised);
-    uint16_t holder = paxos_node_of(px, paxos_ballot_replica(px->promised));
+    uint16_t holder = paxos_holder(px, paxos_ballot_replica(px->promised));
     uint16_t winner = paxos_node_of(px, paxos_ballot_replica(ballot));
     if (holder != winner && px->promised) lease_lost(px->opt.leases, holder);
     turn_append_promise(t, ballot);
@@ -156,7 +165,7 @@ static void ask_all(struct turn *t)
                               .position = px->chosen,
                               .chosen = px->chosen};
     for (int i = 0; i < px->opt.config.count; i++)
-        if (i != px->self && paxos_votes(px, i) && !(px->votes >> i & 1))
+        if (i != px->self && !(px->votes >> i & 1) && (paxos_votes(px, i) || !paxos_may_lead(px)))
             turn_send(t, px->opt.config.member[i].replica, pre ? 0 : paxos_after(px), m);
     px->ask_at = t->now + px->opt.election_timeout_ns / 8;
 }
@@ -298,7 +307,7 @@ static void candidate_refused(struct turn *t, const struct paxos_message *m)
     } else if (m->flags & PAXOS_F_LEADER && pre && m->promised >= px->promised &&
                paxos_ballot_replica(m->promised) == m->from) {
         catchup_heard(t, m->from, m->position, true);
-        election_follow(t, m->from, m->promised);
+        election_follow(t, m, m->promised);
     } else if (m->promised > m->ballot) {
         election_step_down(t, !pre);
     }

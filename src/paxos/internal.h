@@ -49,8 +49,9 @@ struct paxos {
     bool started;
     bool installing; /* a snapshot is taking the place of the state: nothing is chosen meanwhile */
     bool switched;   /* the configuration changed, and the role has not followed yet */
-    uint64_t leave_at; /* when to remind the voters of the configuration I left; 0: no need */
-    uint64_t leave_wait;
+    uint64_t
+        remind_at; /* when to remind the voters of a configuration in which I am none; 0: never */
+    uint64_t remind_wait;
 
     /* acceptor and learner */
     paxos_ballot promised;
@@ -61,6 +62,8 @@ struct paxos {
     uint64_t hint;  /* restore: positions known chosen. Later: the last chosen watermark written to
                        the log */
     uint64_t heard; /* highest position known chosen, by anybody's word */
+    uint64_t noticed; /* the same, of `follow`, by its leader's word: it covers what was accepted at
+                         it */
     uint64_t fetch_at; /* when to ask for what heard > chosen says is missing; 0: nothing asked */
     uint16_t fetch_from;
     uint16_t leader; /* as far as known; 0: nobody */
@@ -128,6 +131,7 @@ uint64_t paxos_after(const struct paxos *px);
 /* config.c */
 int paxos_member_of(const struct paxos *px, uint16_t replica);    /* index, or -1 */
 uint16_t paxos_node_of(const struct paxos *px, uint16_t replica); /* 0: not a member */
+uint16_t paxos_holder(const struct paxos *px, uint16_t replica);
 uint64_t paxos_mark_for(const struct paxos *px, uint16_t replica);
 bool paxos_votes(const struct paxos *px, int i);
 bool paxos_alone(const struct paxos *px);
@@ -164,7 +168,7 @@ bool entry_plausible(const struct paxos_entry *e);
 /* election.c */
 bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot released,
                       uint64_t now);
-void election_follow(struct turn *t, uint16_t leader, paxos_ballot ballot);
+void election_follow(struct turn *t, const struct paxos_message *m, paxos_ballot ballot);
 void election_promise(struct turn *t, paxos_ballot ballot);
 void election_leaderless(struct turn *t, uint64_t delay);
 void election_restart(struct turn *t); /* leaderless, and nobody has tried yet */

@@ -245,8 +245,8 @@ void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_b
     px->leader_since = px->busy_at = now;
 
     px->switched = false;
-    if (px->self < 0) px->leave_wait = px->opt.election_timeout_ns / 4;
-    if (px->leave_wait) px->leave_at = now + px->leave_wait;
+    if (!paxos_is_voter(px)) px->remind_wait = px->opt.election_timeout_ns;
+    if (px->remind_wait) px->remind_at = now + px->remind_wait;
     if (paxos_alone(px) && paxos_may_lead(px))
         election_prepare(&t); /* nobody else to ask */
     else
@@ -290,7 +290,7 @@ void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_v
                      const struct paxos_sink *sink)
 {
     struct turn t = {px, sink, 0, 0};
-    ASSERT(px->started && last_valid.position <= position && config_id.position <= position);
+    ASSERT(px->started && last_valid.position <= position);
     if (px->role == PAXOS_LEADER) return;
     px->installing = false;
     if (position > px->chosen) jump(&t, position, last_valid);
@@ -366,7 +366,7 @@ static bool stranger_admitted(struct turn *t, const struct paxos_message *m)
 static void step_message(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
-    if (px->leave_at) config_heard(px, m);
+    if (px->remind_at) config_heard(px, m);
     if (paxos_member_of(px, m->from) < 0 && !stranger_admitted(t, m)) return;
     if (m->promised > px->seen) px->seen = m->promised;
     /* Word that the ballot which binds me is led no more. About my own ballots I know better. */
@@ -536,7 +536,7 @@ uint64_t paxos_deadline(const struct paxos *px)
     if (other < at) at = other;
     other = read_deadline(px);
     if (other < at) at = other;
-    return px->leave_at && px->leave_at < at ? px->leave_at : at;
+    return px->remind_at && px->remind_at < at ? px->remind_at : at;
 }
 
 const struct paxos_stats *paxos_stats(const struct paxos *px)

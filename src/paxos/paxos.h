@@ -115,7 +115,7 @@ enum paxos_message_type {
     PAXOS_FETCH,  /* send me chosen entries from `position` on */
     PAXOS_LEARN,  /* entries, each known chosen by the sender, in order; chosen: the sender's
                    * watermark (of the answer to a SERVE_FETCH: as in that effect). Without entries:
-                   * the word of a replica that left the group, "there is more than you know" */
+                   * a reminder, "is that known to you who vote?" */
     PAXOS_CONFIRM, /* is `ballot` still your promise? seq: the round (ReadIndex) */
     PAXOS_CONFIRMED,
     PAXOS_TIMEOUT_NOW, /* leadership transfer: campaign now; ballot: mine, whose lease I have given
@@ -240,8 +240,9 @@ enum paxos_role { PAXOS_FOLLOWER, PAXOS_PRECANDIDATE, PAXOS_CANDIDATE, PAXOS_LEA
 
 struct paxos_options {
     uint16_t replica;           /* mine; not in config if it was removed */
-    struct paxos_config config; /* the newest known: of the applied state, or ahead of it (a learner
-                                   is born with one that it has yet to reach) */
+    struct paxos_config config; /* at a restart that of the restored state (the log above it brings
+                                   the younger ones); ahead of the state only at birth, of a replica
+                                   that has yet to reach the entry that named it */
     struct paxos_id config_id;  /* of the CONFIG entry that set it; {0, 0}: the founding one */
     struct bytes (*value_of)(void *handle); /* bytes of a CONFIG entry's value, borrowed for the
                                                step; NULL: such entries are refused as hostile */

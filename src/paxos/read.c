@@ -101,7 +101,7 @@ void read_on_confirm(struct turn *t, const struct paxos_message *m)
                                              .chosen = px->chosen});
         return;
     }
-    election_follow(t, m->from, m->ballot);
+    election_follow(t, m, m->ballot);
     turn_send(t, m->from, paxos_after(px),
               (struct paxos_message){.type = PAXOS_CONFIRMED,
                                      .ballot = m->ballot,

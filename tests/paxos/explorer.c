@@ -27,6 +27,7 @@
  *
  * --walks: random paths instead of breadth first, for bounds that are too wide to exhaust. Exit
  * status: 0 nothing found, 1 found (the path is printed), 2 usage or memory. */
+#include "base/buf.h"
 #include "base/prng.h"
 #include "paxos/internal.h"
 #include "paxos/msg.h"
@@ -42,10 +43,10 @@
 int mutant_active;
 
 enum {
-    N = 3,
+    N = EXPLORER_REPLICAS, /* 3, or 4, of which the last is a learner and the members may change */
     RING = 16,
     ENTRIES = 6,
-    NET = 40,
+    NET = N == 3 ? 40 : 64,
     TAIL = 12,
     WAITS = 12,
     POSITIONS = 8,
@@ -90,22 +91,31 @@ struct xreplica {
     struct paxos_id last_valid;
 };
 
+/* A CONFIG entry as the history keeps it: which configuration, on which base, born when (ballots as
+ * indices + 1). */
+struct xconfig {
+    uint8_t next, base_position, base_born, born;
+};
+
 struct world {
     struct xreplica r[N];
     struct xmessage net[NET];
     uint32_t net_count;
     uint64_t now;
     uint32_t campaigns, data, crashes, dups, times, beats, handovers, fetches; /* used so far */
+    uint32_t configs;
     /* history */
     uint64_t value[BALLOTS][POSITIONS];   /* proposed at (ballot, position): identity hash */
     uint8_t accepted[BALLOTS][POSITIONS]; /* by whom, on disk */
+    struct xconfig config[BALLOTS][POSITIONS];
+    uint8_t under[BALLOTS][POSITIONS]; /* the configuration whose votes its proposer counts */
     uint64_t truth[POSITIONS], fold[POSITIONS];
 };
 
 static struct {
-    uint32_t ballots, data, crashes, dups, times, beats, handovers, fetches;
+    uint32_t ballots, data, crashes, dups, times, beats, handovers, fetches, configs;
     bool leases;
-} bound = {2, 1, 1, 1, 0, 0, 0, 1, false};
+} bound = {2, 1, 1, 1, 0, 0, 0, 1, N == 3 ? 0 : 1, false};
 
 static struct world *w;             /* the world at work */
 static struct lease_table table[N]; /* its lease tables, rows loaded */
@@ -133,26 +143,112 @@ static int ballot_index(paxos_ballot b)
     return (int)((round - 1) * N + id - 1);
 }
 
+/* ---- who decides where: from the history alone, not by what a machine believes ---- */
+
+#define CONFIG_VALUE 1000 /* and above: the values that are configurations */
+enum { CONFIGS = 3 };
+/* {1,2,3} with learner 4 if there are four; {2,3,4}; {4}. */
+static const uint8_t config_voters[CONFIGS] = {0x7, 0xe, 0x8};
+
+static struct paxos_config config_of(uint32_t number)
+{
+    struct paxos_config c = {.next_replica = N + 1};
+    for (uint16_t i = 1; i <= N; i++)
+        if (config_voters[number] >> (i - 1) & 1)
+            c.member[c.count++] = (struct paxos_member){i, i, PAXOS_VOTER};
+        else if (number == 0)
+            c.member[c.count++] = (struct paxos_member){i, i, PAXOS_LEARNER};
+    return c;
+}
+
+static uint8_t number_of(const struct paxos_config *c)
+{
+    uint8_t voters = 0;
+    for (int i = 0; i < c->count; i++)
+        voters |= (uint8_t)((c->member[i].role == PAXOS_VOTER) << (c->member[i].replica - 1));
+    return voters == config_voters[0] ? 0 : voters == config_voters[1] ? 1 : 2;
+}
+
+static struct bytes value_of(void *handle)
+{
+    static uint8_t bytes[64];
+    uint64_t id = (uint64_t)(uintptr_t)handle;
+    if (id < CONFIG_VALUE || id >= CONFIG_VALUE + CONFIGS) return BYTES("");
+    struct paxos_config c = config_of((uint32_t)(id - CONFIG_VALUE));
+    struct buf b = {0};
+    paxos_config_encode(&c, &b);
+    size_t size = b.size;
+    memcpy(bytes, b.data, size);
+    buf_deinit(&b);
+    return bytes_of(bytes, size);
+}
+
+static bool majority(uint8_t members, uint32_t config)
+{
+    uint8_t voters = config_voters[config];
+    return __builtin_popcount(members & voters) * 2 > __builtin_popcount(voters);
+}
+
+struct force {
+    uint32_t config;
+    uint8_t position, born; /* of the entry that set it; born: index + 1 */
+};
+
+/* Is what was accepted there chosen? Only a proposer that counts the votes of the configuration in
+ * force can come to know; what others accepted is no vote for it (docs/PAXOS.md, P15). */
+static bool is_choice(int b, uint64_t p, uint32_t config)
+{
+    return w->under[b][p] == config && majority(w->accepted[b][p], config);
+}
+
+/* The configuration in force at position p: those chosen below it, one after the other. */
+static struct force in_force(uint64_t p)
+{
+    struct force f = {0, 0, 0};
+    for (uint64_t q = 1; q < p && w->configs; q++)
+        for (int b = 0; b < BALLOTS; b++) {
+            const struct xconfig *c = &w->config[b][q];
+            if (!c->next || c->base_position != f.position || c->base_born != f.born) continue;
+            if (!is_choice(b, q, f.config)) continue;
+            f = (struct force){c->next, (uint8_t)q, c->born};
+            break;
+        }
+    return f;
+}
+
 /* ---- effects ---- */
 
 static bool is_chosen_on_disk(const struct paxos_entry *e)
 {
+    struct force f = in_force(e->position);
     for (int b = 0; b < BALLOTS; b++)
-        if (__builtin_popcount(w->accepted[b][e->position]) * 2 > N &&
-            w->value[b][e->position] == entry_identity(e))
+        if (is_choice(b, e->position, f.config) && w->value[b][e->position] == entry_identity(e))
             return true;
     return false;
 }
 
-static void check_agreement(uint64_t p)
+static void check_agreement(uint64_t from)
 {
-    uint64_t chosen = 0;
-    for (int b = 0; b < BALLOTS; b++) {
-        if (__builtin_popcount(w->accepted[b][p]) * 2 <= N) continue;
-        if (chosen && chosen != w->value[b][p])
-            violate("agreement: two values were accepted by majorities at one position");
-        chosen = w->value[b][p];
+    for (uint64_t p = from; p < POSITIONS && (p == from || w->configs); p++) {
+        struct force f = in_force(p);
+        uint64_t chosen = 0;
+        for (int b = 0; b < BALLOTS; b++) {
+            if (!is_choice(b, p, f.config)) continue;
+            if (chosen && chosen != w->value[b][p])
+                violate("agreement: two values were accepted by majorities at one position");
+            chosen = w->value[b][p];
+        }
     }
+}
+
+/* A machine is where the entries it took as chosen have brought it. */
+static void check_config(const struct xreplica *r, const struct paxos_effect *fx)
+{
+    struct force before = in_force(fx->position), after = in_force(fx->position + 1);
+    if (fx->valid != (before.position != after.position))
+        violate("a CONFIG entry is valid where it does not follow the configuration in force");
+    if (r->px.opt.config_id.position != after.position)
+        violate("a machine is in another configuration than the one in force");
 }
 
 static uint64_t local_now(void)
@@ -176,6 +272,12 @@ static void on_append(struct xreplica *r, struct xrecord rec)
         uint64_t *value = &w->value[b][rec.entry.position], identity = entry_identity(&rec.entry);
         if (*value && *value != identity) violate("two values at one ballot and position");
         *value = identity;
+        const struct paxos_entry *e = &rec.entry;
+        if (r->px.role == PAXOS_LEADER) w->under[b][e->position] = number_of(&r->px.opt.config);
+        if (e->kind == PAXOS_CONFIG)
+            w->config[b][e->position] = (struct xconfig){
+                (uint8_t)(e->hash - CONFIG_VALUE), (uint8_t)e->base.position,
+                (uint8_t)(ballot_index(e->base.born) + 1), (uint8_t)(ballot_index(e->born) + 1)};
     }
     r->tail[r->tail_count++] = rec;
 }
@@ -213,14 +315,17 @@ static void describe(const struct xmessage *x)
            paxos_ballot_replica(m->ballot), (unsigned long long)m->position,
            (unsigned long long)m->chosen);
     for (uint32_t i = 0; i < m->entry_count; i++)
-        printf(
-            " [%llu: %s v=%llu b=%llu.%u born=%llu.%u base=%llu]",
-            (unsigned long long)x->entry[i].position,
-            x->entry[i].kind == PAXOS_NOOP ? "noop" : "data", (unsigned long long)x->entry[i].hash,
-            (unsigned long long)paxos_ballot_round(x->entry[i].ballot),
-            paxos_ballot_replica(x->entry[i].ballot),
-            (unsigned long long)paxos_ballot_round(x->entry[i].born),
-            paxos_ballot_replica(x->entry[i].born), (unsigned long long)x->entry[i].base.position);
+        printf(" [%llu: %s v=%llu b=%llu.%u born=%llu.%u base=%llu]",
+               (unsigned long long)x->entry[i].position,
+               x->entry[i].kind == PAXOS_NOOP   ? "noop"
+               : x->entry[i].kind == PAXOS_DATA ? "data"
+                                                : "config",
+               (unsigned long long)x->entry[i].hash,
+               (unsigned long long)paxos_ballot_round(x->entry[i].ballot),
+               paxos_ballot_replica(x->entry[i].ballot),
+               (unsigned long long)paxos_ballot_round(x->entry[i].born),
+               paxos_ballot_replica(x->entry[i].born),
+               (unsigned long long)x->entry[i].base.position);
 }
 
 static void net_put(const struct xmessage *x)
@@ -277,7 +382,7 @@ static void on_chosen(struct xreplica *r, const struct paxos_effect *fx)
     }
     if (e->position != r->applied + 1) violate("chosen out of order");
     r->applied = e->position;
-    if (valid != fx->valid)
+    if (e->kind != PAXOS_CONFIG && valid != fx->valid)
         violate("effect chain: an entry was applied on another state than it was evaluated on");
     if (!is_chosen_on_disk(e)) violate("an entry was taken as chosen that no majority has on disk");
     uint64_t *truth = &w->truth[e->position], *fold = &w->fold[e->position];
@@ -286,6 +391,7 @@ static void on_chosen(struct xreplica *r, const struct paxos_effect *fx)
     if (*truth && *fold != r->fold) violate("states differ at one position");
     *truth = entry_identity(e);
     *fold = r->fold;
+    if (e->kind == PAXOS_CONFIG) check_config(r, fx);
     if (r->px.role != PAXOS_LEADER || !r->px.started) return;
     for (int i = 0; i < N; i++) {
         const struct paxos *o = &w->r[i].px;
@@ -321,7 +427,7 @@ static void check_complete(const struct xreplica *r)
 {
     for (uint64_t p = r->px.chosen + 1; p < POSITIONS; p++)
         for (int b = 0; b < ballot_index(r->px.ballot); b++)
-            if (__builtin_popcount(w->accepted[b][p]) * 2 > N)
+            if (is_choice(b, p, in_force(p).config))
                 violate("a leader serves that lacks something chosen before it");
 }
 
@@ -404,9 +510,8 @@ static void boot(struct xreplica *r, uint16_t id, bool fresh)
                               .window_entries = 3,
                               .window_bytes = 1 << 24,
                               .retain_bytes = 1 << 24,
-                              .config.count = N};
-    for (uint16_t i = 0; i < N; i++)
-        o.config.member[i] = (struct paxos_member){(uint16_t)(i + 1), (uint16_t)(i + 1)};
+                              .value_of = value_of,
+                              .config = config_of(0)};
     struct paxos_sink sink = sink_of(r);
     r->incarnation += 1;
     lease_init(&table[id - 1], id, r->incarnation, bound.leases ? 2 * UNIT : UNIT, 0, local_now(),
@@ -462,6 +567,7 @@ static struct hash128 message_hash(const struct xmessage *x)
     const struct paxos_message *m = &x->m;
     mix(&h, (uint64_t)m->from << 8 | m->to), mix(&h, m->ballot), mix(&h, m->position),
         mix(&h, m->chosen), mix(&h, m->seq);
+    if (bound.configs) mix(&h, m->config);
     if (bound.leases) mix(&h, m->released), mix(&h, m->mark), mix(&h, m->promised);
     for (uint32_t i = 0; i < m->entry_count; i++) mix_entry(&h, &x->entry[i]);
     return h;
@@ -479,9 +585,10 @@ static void mix_machine(struct hash128 *h, const struct paxos *px)
                               px->last_valid.born,
                               px->lsn - px->synced,
                               px->heard,
+                              px->noticed > px->chosen ? px->noticed : 0,
                               px->fetch_at != 0,
                               px->ballot,
-                              w->campaigns < bound.ballots ? px->seen : 0,
+                              w->campaigns < bound.ballots || bound.configs ? px->seen : 0,
                               px->role == PAXOS_CANDIDATE && px->promise_lsn > px->synced,
                               px->votes,
                               px->serving,
@@ -492,7 +599,9 @@ static void mix_machine(struct hash128 *h, const struct paxos *px)
                               px->transfer_to,
                               px->lease_given};
     for (size_t i = 0; i < sizeof field / sizeof *field; i++) mix(h, field[i]);
-    for (int i = 0; i < N && px->role >= PAXOS_CANDIDATE; i++) {
+    if (bound.configs)
+        mix(h, px->opt.config_id.position), mix(h, px->opt.config_id.born), mix(h, px->config_at);
+    for (int i = 0; i < px->opt.config.count && px->role >= PAXOS_CANDIDATE; i++) {
         const struct paxos_peer *p = &px->peer[i];
         /* What was chosen needs no more votes: whether a third came tells only how far back the
          * ring reaches. */
@@ -501,7 +610,7 @@ static void mix_machine(struct hash128 *h, const struct paxos *px)
         mix(h, p->paused);
         if (bound.leases) mix(h, p->mark);
     }
-    for (uint64_t p = px->chosen + 1; p <= px->chosen + 4; p++) {
+    for (uint64_t p = px->chosen + 1; p <= px->chosen + (N == 3 ? 4 : 6); p++) {
         const struct paxos_slot *s = &px->ring[p & (px->capacity - 1)];
         mix_entry(h, &s->entry), mix_entry(h, &s->pending),
             mix(h, s->lsn > px->synced ? s->lsn - px->synced : 0);
@@ -539,15 +648,16 @@ static struct hash128 world_hash(void)
     }
     mix(&h, net.a), mix(&h, net.b);
     mix(&h, w->now << 32 | w->campaigns << 24 | w->data << 16 | w->crashes << 8 | w->dups);
-    mix(&h, w->fetches << 16 | w->beats << 8 | w->handovers);
+    mix(&h, w->configs << 24 | w->fetches << 16 | w->beats << 8 | w->handovers);
     uint64_t chosen[POSITIONS] = {0}; /* more votes for what is chosen change nothing */
     for (int b = 0; b < BALLOTS; b++)
         for (int p = 1; p < POSITIONS; p++)
-            if (__builtin_popcount(w->accepted[b][p]) * 2 > N) chosen[p] = w->value[b][p];
+            if (is_choice(b, (uint64_t)p, bound.configs ? in_force((uint64_t)p).config : 0))
+                chosen[p] = w->value[b][p];
     for (int b = 0; b < BALLOTS; b++)
         for (int p = 1; p < POSITIONS; p++)
             if (w->accepted[b][p] && w->value[b][p] != chosen[p])
-                mix(&h, (uint64_t)(b * 100 + p) << 8 | w->accepted[b][p]);
+                mix(&h, (uint64_t)(b * 100 + p) << 8 | w->accepted[b][p]), mix(&h, w->under[b][p]);
     return h;
 }
 
@@ -557,16 +667,18 @@ static bool pointless(const struct xmessage *x)
     const struct paxos_message *m = &x->m;
     const struct xreplica *r = &w->r[m->to - 1];
     bool may_crash = w->crashes < bound.crashes;
-    if (mutant_active) return false;
+    int i = paxos_member_of(&r->px, m->from);
+    if (mutant_active || (i < 0 && m->type < PAXOS_MESSAGE_TYPES)) return false;
     switch (m->type) {
     case PAXOS_PROMISE: return r->px.role != PAXOS_CANDIDATE || r->px.ballot != m->ballot;
     case PAXOS_ACCEPTED:
         return r->px.role != PAXOS_LEADER || r->px.ballot != m->ballot ||
                (!bound.leases &&
-                (r->px.peer[m->from - 1].match >= m->position || r->px.chosen >= m->position));
+                (r->px.peer[i].match >= m->position || r->px.chosen >= m->position));
     case PAXOS_NACK:
         return r->px.ballot != m->ballot || r->px.role < PAXOS_CANDIDATE ||
-               (r->px.role == PAXOS_LEADER && !(m->flags & PAXOS_F_GAP));
+               (r->px.role == PAXOS_LEADER && !(m->flags & PAXOS_F_GAP) &&
+                m->config <= r->px.opt.config_id.position);
     case PAXOS_PREPARE:
     case PAXOS_ACCEPT: return m->ballot < r->disk_promised;
     case PAXOS_COMMIT:
@@ -616,7 +728,8 @@ enum {
     A_TIME,
     A_BEAT,
     A_TRANSFER,
-    A_RESIGN
+    A_RESIGN,
+    A_RECONFIGURE
 };
 struct action {
     uint8_t type, replica, arg;
@@ -710,7 +823,7 @@ static void act(struct action a)
     struct xreplica *r = &w->r[a.replica];
     static const char *const name[] = {"",         "",        "sync",        "crash",
                                        "campaign", "propose", "time passes", "heartbeat",
-                                       "transfer", "resign"};
+                                       "transfer", "resign",  "reconfigure"};
     if (narrate && a.type >= A_SYNC)
         printf("  %s replica %u (%u)\n", name[a.type], a.replica + 1, a.arg);
     leases_load();
@@ -728,6 +841,15 @@ static void act(struct action a)
                                      .size = 1 << 20,
                                      .hash = w->data});
         break;
+    case A_RECONFIGURE: {
+        uint64_t value = CONFIG_VALUE + in_force(POSITIONS).config + 1;
+        w->configs += 1;
+        step(r, (struct paxos_event){.type = PAXOS_EV_RECONFIGURE,
+                                     .value = (void *)(uintptr_t)value,
+                                     .size = 1 << 20,
+                                     .hash = value});
+        break;
+    }
     case A_TIME: w->now += 1; break;
     case A_BEAT: do_beat(r, a.arg); break;
     case A_TRANSFER:
@@ -744,6 +866,7 @@ static bool may_campaign(const struct xreplica *r)
 {
     if (w->campaigns >= bound.ballots || r->px.role == PAXOS_CANDIDATE) return false;
     if (w->campaigns == 0 && r != &w->r[1]) return false;
+    if (!paxos_may_lead(&r->px)) return false;
     return !bound.leases || election_permits(&r->px, r->px.opt.replica, 0, local_now());
 }
 
@@ -775,6 +898,9 @@ static uint32_t actions(struct action *out)
         if (may_campaign(r)) out[n++] = (struct action){A_CAMPAIGN, i, 0};
         if (w->data < bound.data && paxos_can_propose(&r->px, 1))
             out[n++] = (struct action){A_PROPOSE, i, 0};
+        if (w->configs < bound.configs && paxos_can_reconfigure(&r->px) &&
+            in_force(POSITIONS).config + 1 < CONFIGS)
+            out[n++] = (struct action){A_RECONFIGURE, i, 0};
         if (!bound.leases) continue;
         bool leads = r->px.role == PAXOS_LEADER;
         for (uint8_t to = 1; to <= N && w->beats < bound.beats && leads; to++)
@@ -951,7 +1077,10 @@ static int search(void)
     printf("explorer: exhaustive: %u ballots, %u data entries, %u crashes, %u duplicates%s: %llu "
            "states, %llu transitions, depth %llu, "
            "%.1f s\n",
-           bound.ballots, bound.data, bound.crashes, bound.dups, bound.leases ? ", leases" : "",
+           bound.ballots, bound.data, bound.crashes, bound.dups,
+           bound.configs  ? ", reconfiguration"
+           : bound.leases ? ", leases"
+                          : "",
            (unsigned long long)states, (unsigned long long)transitions, (unsigned long long)depth,
            (double)(clock() - start) / CLOCKS_PER_SEC);
     return 0;
@@ -985,7 +1114,10 @@ static int walk(uint64_t walks, uint64_t seed)
     }
     printf("explorer: %llu walks, %llu steps: %u ballots, %u data entries, %u crashes%s\n",
            (unsigned long long)walks, (unsigned long long)steps, bound.ballots, bound.data,
-           bound.crashes, bound.leases ? ", leases" : "");
+           bound.crashes,
+           bound.configs  ? ", reconfiguration"
+           : bound.leases ? ", leases"
+                          : "");
     return 0;
 }
 
@@ -1020,6 +1152,8 @@ int main(int argc, char **argv)
             bound.beats = (uint32_t)v;
         else if (!strcmp(a, "--handovers"))
             bound.handovers = (uint32_t)v;
+        else if (!strcmp(a, "--configs"))
+            bound.configs = N == 3 ? 0 : (uint32_t)v;
         else if (!strcmp(a, "--mutant"))
             mutant_active = (int)v;
         else if (!strcmp(a, "--walks"))
