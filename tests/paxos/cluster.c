@@ -196,6 +196,7 @@ static void send(struct replica *r, const struct paxos_effect *fx)
     if (fx->message->to != fx->to || fx->message->from != r->id)
         violate(r->world, "a message with a wrong address");
     struct packet p = packet_of(r, fx->message);
+    r->world->sent += 1;
     uint64_t on_disk = 0;
     for (size_t i = r->durable; i-- > 0 && !on_disk;) on_disk = r->disk[i].lsn;
     if (fx->after_lsn <= on_disk) {

@@ -103,7 +103,7 @@ struct cluster {
     struct paxos_config *configs; /* by value */
     size_t config_count;
     uint8_t encoded[64];
-    uint64_t installs;
+    uint64_t installs, sent; /* sent: messages of the groups, heartbeats apart */
     /* what is true for ever */
     struct {
         uint64_t hash, state;

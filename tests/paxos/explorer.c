@@ -113,9 +113,9 @@ struct world {
 };
 
 static struct {
-    uint32_t ballots, data, crashes, dups, times, beats, handovers, fetches, configs;
+    uint32_t ballots, data, crashes, dups, times, beats, handovers, fetches, configs, learners;
     bool leases;
-} bound = {2, 1, 1, 1, 0, 0, 0, 1, N == 3 ? 0 : 1, false};
+} bound = {2, 1, 1, 1, 0, 0, 0, 1, N == 3 ? 0 : 1, 1, false};
 
 static struct world *w;             /* the world at work */
 static struct lease_table table[N]; /* its lease tables, rows loaded */
@@ -147,7 +147,7 @@ static int ballot_index(paxos_ballot b)
 
 #define CONFIG_VALUE 1000 /* and above: the values that are configurations */
 enum { CONFIGS = 3 };
-/* {1,2,3} with learner 4 if there are four; {2,3,4}; {4}. */
+/* {1,2,3}, with learner 4 if there are four and --learners is not 0; {2,3,4}; {4}. */
 static const uint8_t config_voters[CONFIGS] = {0x7, 0xe, 0x8};
 
 static struct paxos_config config_of(uint32_t number)
@@ -156,7 +156,7 @@ static struct paxos_config config_of(uint32_t number)
     for (uint16_t i = 1; i <= N; i++)
         if (config_voters[number] >> (i - 1) & 1)
             c.member[c.count++] = (struct paxos_member){i, i, PAXOS_VOTER};
-        else if (number == 0)
+        else if (number == 0 && bound.learners)
             c.member[c.count++] = (struct paxos_member){i, i, PAXOS_LEARNER};
     return c;
 }
@@ -1154,6 +1154,8 @@ int main(int argc, char **argv)
             bound.handovers = (uint32_t)v;
         else if (!strcmp(a, "--configs"))
             bound.configs = N == 3 ? 0 : (uint32_t)v;
+        else if (!strcmp(a, "--learners"))
+            bound.learners = (uint32_t)v;
         else if (!strcmp(a, "--mutant"))
             mutant_active = (int)v;
         else if (!strcmp(a, "--walks"))
