@@ -366,7 +366,7 @@ static bool stranger_admitted(struct turn *t, const struct paxos_message *m)
 static void step_message(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
-    if (px->remind_at) config_heard(px, m);
+
     if (paxos_member_of(px, m->from) < 0 && !stranger_admitted(t, m)) return;
     if (m->promised > px->seen) px->seen = m->promised;
     /* Word that the ballot which binds me is led no more. About my own ballots I know better. */
@@ -390,6 +390,7 @@ static void step_message(struct turn *t, const struct paxos_message *m)
     case PAXOS_RESIGNED: election_on_resigned(t, m); break;
     default: ASSERT(!"message_plausible lets no other type pass");
     }
+    if (px->remind_wait) config_heard(px, m);
     /* What set the sender's configuration is chosen, wherever it knows that from. */
     if (m->config > px->opt.config_id.position) catchup_heard(t, m->from, m->config, false);
 }

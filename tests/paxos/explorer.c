@@ -22,7 +22,13 @@
  * is replica 2's (replicas differ only in the order of their ids, and the others come after or
  * before it). States are told apart by a 128-bit hash of what matters in them.
  *
- *   explorer [--ballots N] [--data N] [--crashes N] [--dups N] [--leases] [--mutant N] [--walks N]
+ * With four replicas (EXPLORER_REPLICAS) leaders also change the members, {1,2,3} -> {2,3,4} ->
+ * {4}. Who decides at a position is then found from the history alone: the chosen CONFIG entries
+ * below it, each on its base; and a vote counts only if its proposer counts that configuration's
+ * votes.
+ *
+ *   explorer [--ballots N] [--data N] [--crashes N] [--dups N] [--leases] [--configs N]
+ * [--learners 0] [--mutant N] [--walks N]
  * [--seed S] [--max-states N]
  *
  * --walks: random paths instead of breadth first, for bounds that are too wide to exhaust. Exit
