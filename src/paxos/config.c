@@ -220,7 +220,6 @@ void config_switch(struct turn *t, const struct paxos_config *next, struct paxos
     ASSERT(id.position > px->opt.config_id.position);
 
     struct paxos_config from = px->opt.config;
-
     px->opt.config = *next;
     px->opt.config_id = id;
     px->self = (int8_t)paxos_member_of(px, px->opt.replica);
@@ -241,8 +240,7 @@ void config_settle(struct turn *t)
 
     px->switched = false;
     if (px->role != PAXOS_FOLLOWER) election_step_down(t, px->role == PAXOS_CANDIDATE);
-    int leader = paxos_member_of(px, px->leader);
-    bool leads = leader >= 0 && px->opt.config.member[leader].role == PAXOS_VOTER;
+    bool leads = paxos_holder(px, px->leader) != 0;
     /* A leader that I do not know, while I know that I lack something, may be of a configuration
      * still to come. */
     if (!leads && (px->leader == 0 || px->heard <= px->chosen)) election_restart(t);

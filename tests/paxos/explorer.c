@@ -402,7 +402,7 @@ static void on_chosen(struct xreplica *r, const struct paxos_effect *fx)
     for (int i = 0; i < N; i++) {
         const struct paxos *o = &w->r[i].px;
         if (o != &r->px && o->role == PAXOS_LEADER && o->ballot < r->px.ballot &&
-            paxos_lease_end(o) > local_now())
+            o->chosen < e->position && paxos_lease_end(o) > local_now())
             violate("lease: an entry is chosen while another leader's lease runs");
     }
 }
