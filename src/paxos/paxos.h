@@ -168,7 +168,8 @@ enum paxos_event_type {
                     * quorum confirmed this ballot after now. A lost leadership (ROLE) answers no
                     * more reads */
     PAXOS_EV_CAMPAIGN,    /* try to become leader now (start of a single node, operator, tests) */
-    PAXOS_EV_TRANSFER,    /* leader only: to = replica that should lead */
+    PAXOS_EV_TRANSFER,    /* leader only: to = replica that should lead; ignored if it is no
+                             voter, or while a CONFIG entry is unchosen */
     PAXOS_EV_RESIGN,      /* leader only: step down (slow disk, shut-down) */
     PAXOS_EV_RECONFIGURE, /* only while paxos_can_reconfigure: value (an encoded configuration),
                              size, hash; becomes one CONFIG entry at paxos_next_position. A replica
@@ -299,7 +300,7 @@ void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_b
 /* A snapshot of the group's state takes the place of this replica's, which is of no use until it is
  * complete. From paxos_install_begin to paxos_installed nothing is emitted as chosen and nobody
  * campaigns; the acceptor goes on: it promises, and accepts what finds room above its watermark.
- * A leader ignores _begin (it lacks nothing): see paxos_installing. Only outside paxos_step.
+ * A leader lacks nothing and ignores both: see paxos_installing. Only outside paxos_step.
  *
  * paxos_installed, also without _begin: the state is that at `position` (chosen): jump there,
  * releasing what is below; not if that is not ahead. `config` and its identity are those of the

@@ -52,7 +52,7 @@ found 32 "peers by index"                "$members" --mutant 32 $changes
 found 33 "lease over a configuration"    env SYNOD_MUTANT=33 "$reconfig"
 found 34 "ballot below the configuration" env SYNOD_MUTANT=34 "$reconfig"
 found 35 "support for a stranger"        env SYNOD_MUTANT=35 "$reconfig"
-found 36 "support before an answer"      env SYNOD_MUTANT=36 "$reconfig"
+found 36 "support before an answer"      "$members" --mutant 36 --leases --ballots 3 --beats 4 --walks 300000
 
 "$hunt" --seeds 500 || survivors=$((survivors + 1))
 "$hunt" --reconfigure 1 --seeds 500 || survivors=$((survivors + 1))
