@@ -37,6 +37,18 @@ enum mutant {
         24, /* support is counted although the peer promised groups away meanwhile */
     MUTANT_LEASE_MINORITY = 25,         /* one supporter less than a quorum makes a lease */
     MUTANT_LEASE_KEPT_ON_TRANSFER = 26, /* the lease lives on after it was handed over */
+    /* reconfiguration (src/paxos) */
+    MUTANT_CONFIG_ON_ACCEPT = 27,  /* a configuration is in force when its entry is accepted */
+    MUTANT_LEARNER_VOTES = 28,     /* a learner's vote counts */
+    MUTANT_NO_CONFIG_BARRIER = 29, /* entries are proposed above an unchosen configuration */
+    MUTANT_SKIP_PHASE1 =
+        30, /* an adopted configuration is chosen, and its leader goes on at once */
+    MUTANT_CONFIG_BASE_IGNORED = 31, /* a configuration replaces whatever there is */
+    MUTANT_PEERS_BY_INDEX = 32, /* matches and marks stay at their index when the members change */
+    MUTANT_LEASE_OVER_CONFIG = 33, /* the lease goes on while a configuration is unchosen */
+    MUTANT_LOW_BALLOT = 34,    /* a candidate may take a ballot below that of its configuration */
+    MUTANT_STRANGER_MARK = 35, /* support is claimed for a leader whose node is not known */
+    MUTANT_UNMARKED_SUPPORT = 36, /* a new member's support counts before it answered */
     /* node (src/node) */
     MUTANT_LEASE_BEFORE_READ =
         40, /* the lease is checked with a clock read before the read was asked for */

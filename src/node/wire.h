@@ -13,7 +13,7 @@
 #include "paxos/lease.h"
 #include "redis/command.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_HEAD    16
 #define WIRE_FRAME_MAX                                                                             \
     (96u << 20) /* a window of entries in a promise, or a request with the largest value */

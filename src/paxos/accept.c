@@ -14,7 +14,7 @@ static uint64_t wait_min(const struct paxos *px)
     return px->opt.election_timeout_ns / 8;
 }
 
-/* Sends peer i all from its `next` to `last`, in as few messages as fit. */
+/* Sends peer i all from its `next` to `streamed`, in as few messages as fit. */
 void leader_stream(struct turn *t, int i)
 {
     struct paxos *px = t->px;
@@ -28,14 +28,15 @@ void leader_stream(struct turn *t, int i)
         peer->resend_at = t->now + peer->resend_wait;
     }
     struct paxos_entry entries[PAXOS_ENTRIES_MAX];
-    while (peer->next <= px->last) {
+    while (peer->next <= px->streamed) {
         struct paxos_message m = {.type = PAXOS_ACCEPT,
                                   .ballot = px->ballot,
                                   .position = peer->next - 1,
                                   .chosen = px->chosen,
                                   .entries = entries};
         uint64_t bytes = 0;
-        while (peer->next <= px->last && m.entry_count < PAXOS_ENTRIES_MAX && bytes < (1u << 20)) {
+        while (peer->next <= px->streamed && m.entry_count < PAXOS_ENTRIES_MAX &&
+               bytes < (1u << 20)) {
             entries[m.entry_count] = *ring_entry(px, peer->next++);
             ASSERT(entries[m.entry_count].ballot == px->ballot);
             bytes += entries[m.entry_count++].size;
@@ -102,18 +103,40 @@ static void barrier_place(struct turn *t)
     ASSERT(px->barrier > px->chosen);
 }
 
-/* Phase 1 is complete. Everything above the chosen watermark is proposed again at this ballot,
- * position by position and with its birth kept, then a barrier; once that is chosen the state is
- * known, and evaluation may begin on it (P5, P7). */
+/* Everything above the chosen watermark is proposed again at this ballot, position by position and
+ * with its birth kept, then a barrier; once that is chosen the state is known, and evaluation may
+ * begin on it (P5, P7). But what is above a CONFIG entry that counts is not for the members who
+ * promised to choose: the leader stops there, leaves what else it holds as it is, and asks the next
+ * members once that entry is chosen (P15). */
+static void adopt_all(struct turn *t)
+{
+    struct paxos *px = t->px;
+    uint64_t top = px->last, p = px->chosen;
+    for (uint64_t q = p + 1; q <= px->floor + px->capacity; q++)
+        if (q > top && ring_at(px, q)->pending.position) top = q;
+    while (p < top && !px->config_at) {
+        adopt(t, ++p);
+        if (config_follows(px, ring_entry(px, p)) && !MUTANT(MUTANT_NO_CONFIG_BARRIER))
+            px->config_at = p;
+    }
+    if (px->config_at) {
+        px->barrier = px->config_at + 1; /* out of this ballot's reach */
+        px->streamed = px->config_at;
+        ring_clear_pending(t);
+    } else {
+        barrier_place(t);
+        px->streamed = px->last;
+    }
+    px->follow = px->ballot;
+}
+
+/* Phase 1 is complete. */
 void leader_begin(struct turn *t)
 {
     struct paxos *px = t->px;
     ASSERT(px->role == PAXOS_CANDIDATE && px->promised == px->ballot);
     ASSERT(px->synced >= px->promise_lsn || MUTANT(MUTANT_SKIP_SYNC_WAIT));
 
-    uint64_t top = px->last;
-    for (uint64_t p = px->chosen + 1; p <= px->floor + px->capacity; p++)
-        if (p > top && ring_at(px, p)->pending.position) top = p;
     px->role = PAXOS_LEADER;
     px->leader = px->opt.replica;
     px->leader_since = px->quorum_at = px->checked_at = px->busy_at = t->now;
@@ -122,10 +145,8 @@ void leader_begin(struct turn *t)
     px->stats.elected += 1;
     px->serving = px->lease_given = px->round_open = false;
     px->transfer_to = 0;
-    for (uint64_t p = px->chosen + 1; p <= top; p++) adopt(t, p);
-    barrier_place(t);
-    px->follow = px->ballot;
-    px->streamed = px->last;
+    px->config_at = 0;
+    adopt_all(t);
 
     for (int i = 0; i < px->opt.config.count; i++) {
         struct paxos_peer *peer = &px->peer[i];
@@ -150,12 +171,26 @@ void leader_begin(struct turn *t)
     leader_advance(t);
 }
 
+/* A replica that stays a member stays on its node: leases are of nodes (P17). */
+static bool config_proposable(const struct paxos *px, const struct paxos_entry *e)
+{
+    struct paxos_config next;
+    if (!config_read(px, e, &next)) return false;
+    for (int i = 0; i < next.count; i++) {
+        uint16_t node = paxos_node_of(px, next.member[i].replica);
+        if (node && node != next.member[i].node) return false;
+    }
+    return true;
+}
+
 /* A proposal stands on the last valid entry below it; as the leader's own proposals are all valid
- * if they are chosen at all in this order, that is the one it proposed last (P7). */
+ * if they are chosen at all in this order, that is the one it proposed last (P7). A configuration
+ * stands on the one in force, and nothing stands above it until it is chosen (P13, P14). */
 void leader_propose(struct turn *t, const struct paxos_event *ev)
 {
     struct paxos *px = t->px;
-    ASSERT(paxos_can_propose(px, ev->size));
+    bool config = ev->type == PAXOS_EV_RECONFIGURE;
+    ASSERT(config ? paxos_can_reconfigure(px) : paxos_can_propose(px, ev->size));
     ASSERT((ev->size == 0) == (ev->value == NULL));
     bool room = ring_room(t, px->last + 1);
     ASSERT(room); /* the caller asked paxos_ring_wanted */
@@ -163,12 +198,17 @@ void leader_propose(struct turn *t, const struct paxos_event *ev)
     struct paxos_entry e = {.position = px->last + 1,
                             .ballot = px->ballot,
                             .born = px->ballot,
-                            .base = px->chain,
+                            .base = config ? px->opt.config_id : px->chain,
                             .hash = ev->hash,
                             .size = ev->size,
-                            .kind = PAXOS_DATA,
+                            .kind = config ? PAXOS_CONFIG : PAXOS_DATA,
                             .value = ev->value};
-    px->chain = (struct paxos_id){e.position, e.born};
+    if (config) {
+        ASSERT(config_proposable(px, &e));
+        px->config_at = e.position;
+    } else {
+        px->chain = (struct paxos_id){e.position, e.born};
+    }
     ring_accept(t, &e, px->chosen);
     px->streamed = px->last;
     stream_all(t);
@@ -178,7 +218,7 @@ void leader_propose(struct turn *t, const struct paxos_event *ev)
 /* How far my own log is on disk, at this ballot. */
 static uint64_t own_match(const struct paxos *px)
 {
-    uint64_t p = px->last;
+    uint64_t p = px->streamed;
     if (MUTANT(MUTANT_OWN_VOTE_EARLY)) return p;
     while (p > px->chosen && ring_at(px, p)->lsn > px->synced) p--;
     return p;
@@ -190,6 +230,45 @@ static void serve(struct turn *t)
     px->serving = true;
     px->chain = px->last_valid;
     turn_emit(t, (struct paxos_effect){.type = PAXOS_FX_SERVING});
+}
+
+/* With nothing more to carry the watermark, it goes by itself, at once: followers' reads and memory
+ * wait for it. */
+static void tell_chosen(struct turn *t)
+{
+    struct paxos *px = t->px;
+    for (int i = 0; i < px->opt.config.count; i++)
+        if (i != px->self && !px->peer[i].paused)
+            turn_send(t, px->opt.config.member[i].replica, 0,
+                      (struct paxos_message){
+                          .type = PAXOS_COMMIT, .ballot = px->ballot, .chosen = px->chosen});
+}
+
+/* A configuration that I proposed is chosen, and in force (those who left were told). */
+static void leader_reconfigured(struct turn *t, bool adopted)
+{
+    struct paxos *px = t->px;
+    ASSERT(px->switched && px->chosen == px->streamed);
+    px->switched = false;
+    tell_chosen(t);
+    if (!paxos_is_voter(px)) {
+        election_step_down(t, true);
+        px->remind_at = t->now + px->remind_wait;
+        return;
+    }
+    if (adopted && !MUTANT(MUTANT_SKIP_PHASE1)) {
+        /* Others may lead, or have led, above it under a ballot below mine: ask its members. */
+        election_step_down(t, false);
+        election_prepare(t);
+        return;
+    }
+    if (adopted) adopt_all(t), stream_all(t);
+    /* It is mine, so nobody can have led above it below my ballot (P15): the leadership goes on.
+     * What was known of the old members' support is not of the new ones'. */
+    px->leader_since = px->quorum_at = px->checked_at = t->now;
+    if (px->round_open) px->round_open = false, read_start(t);
+    ring_trim(t);
+    election_transfer_ready(t);
 }
 
 /* Moves the chosen watermark to where a quorum's disks are. */
@@ -204,32 +283,35 @@ void leader_advance(struct turn *t)
     uint64_t chosen = paxos_reached(px, match, paxos_quorum_accept(&px->opt.config));
     if (chosen <= px->chosen) return;
 
-    ASSERT(chosen <= px->last);
+    ASSERT(chosen <= px->streamed);
     px->busy_at = px->quorum_at = t->now;
+    bool adopted = px->config_at && ring_entry(px, px->config_at)->born != px->ballot;
     while (px->chosen < chosen) ring_choose(t);
+    if (px->switched) {
+        leader_reconfigured(t, adopted);
+        return;
+    }
     if (!px->serving && px->chosen >= px->barrier) serve(t);
     ring_trim(t);
-    /* With nothing more to carry the watermark, it goes by itself, at once: followers' reads and
-     * memory wait for it. */
-    for (int i = 0; px->chosen == px->last && i < px->opt.config.count; i++)
-        if (i != px->self && !px->peer[i].paused)
-            turn_send(t, px->opt.config.member[i].replica, 0,
-                      (struct paxos_message){
-                          .type = PAXOS_COMMIT, .ballot = px->ballot, .chosen = px->chosen});
+    if (px->chosen == px->streamed) tell_chosen(t);
     election_transfer_ready(t);
 }
 
 void leader_on_accepted(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
-    if (px->role != PAXOS_LEADER || m->ballot != px->ballot || m->position > px->last) {
+    /* Above an adopted CONFIG entry a member may have more than this leader proposes. */
+    uint64_t position = m->position;
+    if (px->config_at && position > px->config_at && m->chosen >= px->config_at)
+        position = px->config_at;
+    if (px->role != PAXOS_LEADER || m->ballot != px->ballot || position > px->streamed) {
         px->stats.stale += 1;
         return;
     }
     int i = paxos_member_of(px, m->from);
     struct paxos_peer *peer = &px->peer[i];
-    if (m->position > peer->match) {
-        peer->match = m->position;
+    if (position > peer->match) {
+        peer->match = position;
         peer->resend_wait = wait_min(px);
         peer->resend_at = t->now + peer->resend_wait;
     }
@@ -238,11 +320,12 @@ void leader_on_accepted(struct turn *t, const struct paxos_message *m)
     peer->mark = m->mark;
     peer->marked = peer->live = true;
     /* A peer that was paused and now has all it was sent goes on from there. */
-    if (peer->match == px->last)
+    if (peer->match == px->streamed)
         peer->paused = false;
     else if (peer->paused && peer->match + 1 >= peer->next)
         catchup_on_gap(t, i, peer->match + 1);
     leader_advance(t);
+    if (px->role != PAXOS_LEADER) return;
     election_transfer_ready(t);
     ring_trim(t);
 }
@@ -256,11 +339,12 @@ void follower_commit(struct turn *t, uint64_t chosen)
 {
     struct paxos *px = t->px;
     ASSERT(px->streamed <= px->last);
-    if (px->role == PAXOS_LEADER) return;
+    if (px->heard < chosen) px->heard = chosen;
+    if (px->noticed < chosen) px->noticed = chosen;
+    if (px->role == PAXOS_LEADER || px->installing) return;
     uint64_t limit = MUTANT(MUTANT_COMMIT_OWN_VALUE) ? px->last : px->streamed;
     if (px->chosen < chosen && px->chosen < limit) px->busy_at = t->now;
     while (px->chosen < chosen && px->chosen < limit) ring_choose(t);
-    if (px->heard < chosen) px->heard = chosen;
 }
 
 static void truncate_suffix(struct turn *t, uint64_t above)
@@ -299,7 +383,7 @@ void follower_take_held(struct turn *t)
             return;
         struct paxos_entry e = s->pending;
         s->pending = (struct paxos_entry){0};
-        accept_next(t, &e, px->heard);
+        accept_next(t, &e, px->noticed);
     }
 }
 
@@ -339,10 +423,11 @@ static bool join(struct turn *t, const struct paxos_message *m)
         if (px->role != PAXOS_FOLLOWER) election_step_down(t, false);
         election_promise(t, m->ballot);
     }
-    if (m->ballot >= px->promised) election_follow(t, m->from, m->ballot);
+    if (m->ballot >= px->promised) election_follow(t, m, m->ballot);
     if (px->follow != m->ballot) {
         ring_clear_pending(t);
         px->follow = m->ballot;
+        px->noticed = 0;
         px->streamed = px->chosen;
         /* After a restart, some of this ballot is there already. */
         while (px->streamed < px->last && ring_entry(px, px->streamed + 1)->ballot == m->ballot)
@@ -373,8 +458,9 @@ void follower_on_accept(struct turn *t, const struct paxos_message *m)
                                   .ballot = m->ballot,
                                   .position = px->streamed,
                                   .chosen = px->chosen,
-                                  .mark = lease_mark(px->opt.leases, paxos_node_of(px, m->from))};
-    if (px->streamed < end) {
+                                  .mark = paxos_mark_for(px, m->from)};
+    /* A gap that a snapshot is about to fill is not named. */
+    if (px->streamed < end && !px->installing) {
         reply.type = PAXOS_NACK;
         reply.flags = PAXOS_F_GAP;
         reply.position = px->streamed + 1;
@@ -390,7 +476,7 @@ void follower_on_commit(struct turn *t, const struct paxos_message *m)
         px->stats.hostile += 1;
         return;
     }
-    if (m->ballot >= px->promised) election_follow(t, m->from, m->ballot);
+    if (m->ballot >= px->promised) election_follow(t, m, m->ballot);
     if (px->follow == m->ballot || MUTANT(MUTANT_COMMIT_OWN_VALUE)) follower_commit(t, m->chosen);
     catchup_heard(t, m->from, m->chosen, px->follow != m->ballot);
 }

@@ -46,7 +46,7 @@ void catchup_on_gap(struct turn *t, int i, uint64_t missing)
     struct paxos *px = t->px;
     struct paxos_peer *peer = &px->peer[i];
     ASSERT(px->role == PAXOS_LEADER && i != px->self);
-    if (missing == 0 || missing > px->last + 1) {
+    if (missing == 0 || missing > px->streamed + 1) {
         px->stats.hostile += 1;
         return;
     }
@@ -64,24 +64,25 @@ void catchup_on_gap(struct turn *t, int i, uint64_t missing)
     peer->paused = false;
     if (missing <= px->chosen) learn_from_ring(t, i, missing);
     peer->next = missing > px->chosen ? missing : px->chosen + 1;
-    if (peer->next <= px->last) {
+    if (peer->next <= px->streamed) {
         leader_stream(t, i);
     } else {
         turn_send(t, px->opt.config.member[i].replica, 0,
                   (struct paxos_message){.type = PAXOS_ACCEPT,
                                          .ballot = px->ballot,
-                                         .position = px->last,
+                                         .position = px->streamed,
                                          .chosen = px->chosen});
     }
 }
 
-/* Anybody may be asked. The leader treats it as a gap; a follower has no stream to resume. */
+/* Anybody may be asked, by anybody. The leader treats a member's wish as a gap; nobody else has a
+ * stream to resume. */
 void catchup_on_fetch(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
     if (m->position == 0)
         px->stats.hostile += 1;
-    else if (px->role == PAXOS_LEADER)
+    else if (px->role == PAXOS_LEADER && paxos_member_of(px, m->from) >= 0)
         catchup_on_gap(t, paxos_member_of(px, m->from), m->position);
     else if (m->position <= px->chosen)
         serve_fetch(t, m->from, m->position);
@@ -106,6 +107,10 @@ void catchup_heard(struct turn *t, uint16_t from, uint64_t chosen, bool at_once)
     struct paxos *px = t->px;
     if (chosen > px->heard) px->heard = chosen;
     if (chosen <= px->chosen || px->role == PAXOS_LEADER) return;
+    if (px->installing) { /* first the snapshot */
+        px->fetch_from = from;
+        return;
+    }
     if (px->fetch_at && t->now < px->fetch_at && px->fetch_from == from) return; /* asked already */
     if (at_once) {
         fetch(t, from, px->chosen + 1);
@@ -115,19 +120,33 @@ void catchup_heard(struct turn *t, uint16_t from, uint64_t chosen, bool at_once)
     }
 }
 
+/* Asks for the next there is: "I have all that you have". */
+static void has_all(struct turn *t, uint16_t from)
+{
+    struct paxos *px = t->px;
+    turn_send(t, from, 0,
+              (struct paxos_message){
+                  .type = PAXOS_FETCH, .position = px->streamed + 1, .chosen = px->chosen});
+}
+
 /* Entries that the sender knows to be chosen: they replace whatever was accepted at their
  * positions, whoever led (P10). Each record says of itself that it is chosen, so that a restart
  * does not take an entry of a low ballot for a mere vote. */
 void catchup_on_learn(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
+    if (m->entry_count == 0 && m->chosen <= px->chosen) {
+        has_all(t, m->from); /* it reminds me of what I know: it may be silent (P18) */
+        return;
+    }
     if (px->role == PAXOS_LEADER) return; /* what it lacks it is about to choose itself */
     if (m->entry_count && m->entries[m->entry_count - 1].position > m->chosen) {
         px->stats.hostile += 1;
         return;
     }
+    if (m->entry_count == 0) catchup_heard(t, m->from, m->chosen, true);
     uint64_t before = px->chosen;
-    for (uint32_t k = 0; k < m->entry_count; k++) {
+    for (uint32_t k = 0; k < m->entry_count && !px->installing; k++) {
         struct paxos_entry *e = &m->entries[k];
         if (e->position != px->chosen + 1) continue;
         if (!ring_room(t, e->position)) break;
@@ -145,9 +164,7 @@ void catchup_on_learn(struct turn *t, const struct paxos_message *m)
     } else if (px->chosen < m->chosen) {
         if (px->chosen > before) fetch(t, m->from, px->chosen + 1);
     } else if (m->from == px->leader && !stream) {
-        turn_send(t, m->from, 0,
-                  (struct paxos_message){
-                      .type = PAXOS_FETCH, .position = px->streamed + 1, .chosen = px->chosen});
+        has_all(t, m->from);
     }
     /* A candidate that had to learn first may ask again now. */
     if (px->role == PAXOS_FOLLOWER && px->leader == 0 && px->chosen >= px->heard &&
@@ -159,7 +176,7 @@ void catchup_on_learn(struct turn *t, const struct paxos_message *m)
 
 static bool lags(const struct paxos *px, const struct paxos_peer *peer)
 {
-    return peer->match < px->last || peer->chosen < px->chosen;
+    return peer->match < px->streamed || peer->chosen < px->chosen;
 }
 
 /* Asks peers that lag whether they have all: the answer is what they have, or where their gap
@@ -184,9 +201,14 @@ static void probe_peers(struct turn *t)
         turn_send(t, px->opt.config.member[i].replica, 0,
                   (struct paxos_message){.type = PAXOS_ACCEPT,
                                          .ballot = px->ballot,
-                                         .position = px->last,
+                                         .position = px->streamed,
                                          .chosen = px->chosen});
     }
+}
+
+static bool fetches(const struct paxos *px)
+{
+    return !px->installing && (px->leader || px->fetch_from);
 }
 
 void catchup_tick(struct turn *t)
@@ -194,7 +216,7 @@ void catchup_tick(struct turn *t)
     struct paxos *px = t->px;
     if (px->role == PAXOS_LEADER)
         probe_peers(t);
-    else if (px->fetch_at && t->now >= px->fetch_at && px->heard > px->chosen)
+    else if (px->fetch_at && t->now >= px->fetch_at && px->heard > px->chosen && fetches(px))
         fetch(t, px->leader ? px->leader : px->fetch_from, px->chosen + 1);
 
     /* A hint for recovery, once the group is quiet: else each entry's record carries one. */
@@ -211,7 +233,8 @@ uint64_t catchup_deadline(const struct paxos *px)
     if (px->hint < px->chosen && px->chosen == px->last)
         at = px->busy_at + px->opt.election_timeout_ns / 4;
     if (px->role != PAXOS_LEADER) {
-        if (px->fetch_at && px->heard > px->chosen && px->fetch_at < at) at = px->fetch_at;
+        if (px->fetch_at && px->heard > px->chosen && fetches(px) && px->fetch_at < at)
+            at = px->fetch_at;
         return at;
     }
     for (int i = 0; i < px->opt.config.count; i++) {

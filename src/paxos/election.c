@@ -34,13 +34,15 @@ static paxos_ballot released_word(const struct paxos *px)
 }
 
 /* May this replica promise the group to `candidate`? Only a promise to somebody else binds, and
- * only while that somebody may lead under a lease that counts on it (P8). */
+ * only while that somebody may lead under a lease that counts on it (P8). Of a holder that is no
+ * voter only a grant from before a restart can matter: this replica may have known a configuration
+ * that it has forgotten (P17). */
 bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot released,
                       uint64_t now)
 {
     uint16_t holder = paxos_ballot_replica(px->promised);
-    uint16_t node = paxos_node_of(px, holder);
-    if (px->promised == 0 || node == 0) return true;
+    uint16_t node = paxos_holder(px, holder);
+    if (px->promised == 0) return true;
     if (holder == candidate || holder == px->opt.replica) return true;
     if (px->promised == released || px->promised == px->released) return true;
     return lease_allows(px->opt.leases, node, now);
@@ -53,14 +55,24 @@ static bool leader_alive(const struct paxos *px, uint64_t now)
                            px->opt.election_timeout_ns, px->leader_since, now);
 }
 
-/* Somebody leads at `ballot`: stop thinking of campaigns. */
-void election_follow(struct turn *t, uint16_t leader, paxos_ballot ballot)
+/* Does the sender lead at `ballot` still, or is the message from before it gave up, or left? */
+static bool may_lead_me(const struct paxos *px, const struct paxos_message *m, paxos_ballot ballot)
+{
+    if (ballot == px->released) return false;
+    return paxos_holder(px, m->from) || m->config > px->opt.config_id.position;
+}
+
+/* The sender leads at `ballot`: stop thinking of campaigns. */
+void election_follow(struct turn *t, const struct paxos_message *m, paxos_ballot ballot)
 {
     struct paxos *px = t->px;
+    uint16_t leader = m->from;
     ASSERT(leader != px->opt.replica && ballot >= px->promised);
+    if (!may_lead_me(px, m, ballot)) return;
 
     if (px->role != PAXOS_FOLLOWER) election_step_down(t, false);
-    if (px->leader != leader) px->leader_since = t->now;
+    /* The node of a leader that is not in my configuration is not watched: its word counts. */
+    if (px->leader != leader || paxos_member_of(px, leader) < 0) px->leader_since = t->now;
     px->campaign_at = UINT64_MAX;
     px->attempts = 0;
     role_set(t, PAXOS_FOLLOWER, leader);
@@ -80,7 +92,13 @@ void election_leaderless(struct turn *t, uint64_t delay)
 static uint64_t first_delay(struct turn *t)
 {
     uint64_t unit = t->px->opt.election_timeout_ns / 8;
-    return t->px->self * unit + turn_random(t, unit / 2);
+    uint64_t rank = t->px->self < 0 ? 0 : (uint64_t)t->px->self;
+    return rank * unit + turn_random(t, unit / 2);
+}
+
+void election_restart(struct turn *t)
+{
+    election_leaderless(t, first_delay(t));
 }
 
 static uint64_t retry_delay(struct turn *t)
@@ -104,6 +122,7 @@ void election_step_down(struct turn *t, bool tell)
     px->round_open = false;
     px->read_done = px->read_wanted;
     px->transfer_to = 0;
+    px->config_at = 0;
     px->votes = px->confirms = 0;
     role_set(t, PAXOS_FOLLOWER, 0);
     ring_clear_pending(t);
@@ -127,7 +146,7 @@ void election_promise(struct turn *t, paxos_ballot ballot)
 {
     struct paxos *px = t->px;
     ASSERT(ballot > px->promised);
-    uint16_t holder = paxos_node_of(px, paxos_ballot_replica(px->promised));
+    uint16_t holder = paxos_holder(px, paxos_ballot_replica(px->promised));
     uint16_t winner = paxos_node_of(px, paxos_ballot_replica(ballot));
     if (holder != winner && px->promised) lease_lost(px->opt.leases, holder);
     turn_append_promise(t, ballot);
@@ -146,21 +165,31 @@ static void ask_all(struct turn *t)
                               .position = px->chosen,
                               .chosen = px->chosen};
     for (int i = 0; i < px->opt.config.count; i++)
-        if (i != px->self && !(px->votes >> i & 1))
+        if (i != px->self && !(px->votes >> i & 1) && (paxos_votes(px, i) || !paxos_may_lead(px)))
             turn_send(t, px->opt.config.member[i].replica, pre ? 0 : paxos_after(px), m);
     px->ask_at = t->now + px->opt.election_timeout_ns / 8;
 }
 
+/* Above all that I know of, and above the ballot that chose my configuration: its leader went on
+ * under it without asking anybody (P15). */
 static paxos_ballot next_ballot(const struct paxos *px)
 {
     paxos_ballot top = px->promised > px->seen ? px->promised : px->seen;
     if (px->ballot > top) top = px->ballot;
+    if (px->opt.config_id.born > top && !MUTANT(MUTANT_LOW_BALLOT)) top = px->opt.config_id.born;
     return paxos_ballot_make(paxos_ballot_round(top) + 1, px->opt.replica);
 }
 
 static bool votes_suffice(const struct paxos *px)
 {
-    return paxos_count(px->votes) >= paxos_quorum_prepare(&px->opt.config);
+    return paxos_count(px, px->votes) >= paxos_quorum_prepare(&px->opt.config);
+}
+
+/* One that is behind its own configuration asks for the sake of the refusals, which say who has
+ * what it lacks. */
+static bool permits_myself(struct turn *t)
+{
+    return paxos_may_lead(t->px) && election_permits(t->px, t->px->opt.replica, 0, t->now);
 }
 
 /* "Would you promise?" Asks everybody, itself first, and changes nothing that lasts. */
@@ -168,8 +197,9 @@ void election_prevote(struct turn *t)
 {
     struct paxos *px = t->px;
     ASSERT(px->role == PAXOS_FOLLOWER || px->role == PAXOS_PRECANDIDATE);
+    ASSERT(paxos_may_campaign(px));
 
-    if (px->opt.config.count == 1) {
+    if (paxos_alone(px) && paxos_may_lead(px)) {
         election_prepare(t);
         return;
     }
@@ -177,7 +207,7 @@ void election_prevote(struct turn *t)
     px->attempts += 1;
     /* Where a lease binds this replica itself, it asks all the same: the answers may say that the
      * lease's holder gave up. */
-    px->votes = (uint8_t)(election_permits(px, px->opt.replica, 0, t->now) << px->self);
+    px->votes = (uint8_t)(permits_myself(t) << px->self);
     role_set(t, PAXOS_PRECANDIDATE, 0);
     px->candidate_until =
         t->now + px->opt.election_timeout_ns / 2 + turn_random(t, px->opt.election_timeout_ns / 2);
@@ -189,7 +219,7 @@ void election_prevote(struct turn *t)
 void election_prepare(struct turn *t)
 {
     struct paxos *px = t->px;
-    ASSERT(px->role != PAXOS_LEADER);
+    ASSERT(px->role != PAXOS_LEADER && paxos_may_lead(px));
 
     px->ballot = next_ballot(px);
     px->votes = 0;
@@ -225,7 +255,7 @@ void election_on_prevote_ok(struct turn *t, const struct paxos_message *m)
     /* My own yes is asked again each time: a lease may have ended, been released, or been renewed
      * meanwhile. */
     uint8_t mine = (uint8_t)(1u << px->self);
-    if (election_permits(px, px->opt.replica, 0, t->now))
+    if (permits_myself(t))
         px->votes = (uint8_t)(px->votes | mine);
     else
         px->votes = (uint8_t)(px->votes & ~mine);
@@ -277,7 +307,7 @@ static void candidate_refused(struct turn *t, const struct paxos_message *m)
     } else if (m->flags & PAXOS_F_LEADER && pre && m->promised >= px->promised &&
                paxos_ballot_replica(m->promised) == m->from) {
         catchup_heard(t, m->from, m->position, true);
-        election_follow(t, m->from, m->promised);
+        election_follow(t, m, m->promised);
     } else if (m->promised > m->ballot) {
         election_step_down(t, !pre);
     }
@@ -299,9 +329,16 @@ void election_on_nack(struct turn *t, const struct paxos_message *m)
         candidate_refused(t, m);
         return;
     }
+    int i = paxos_member_of(px, m->from);
     if (px->role != PAXOS_LEADER || m->ballot != px->ballot) return;
-    if (m->flags & PAXOS_F_GAP) {
-        catchup_on_gap(t, paxos_member_of(px, m->from), m->position);
+    if (m->flags & PAXOS_F_BEHIND && m->config > px->opt.config_id.position) {
+        /* The group has moved on, perhaps without me. */
+        election_step_down(t, true);
+        catchup_heard(t, m->from, m->position, true);
+    } else if (i < 0) {
+        px->stats.stale += 1;
+    } else if (m->flags & PAXOS_F_GAP) {
+        catchup_on_gap(t, i, m->position);
     } else if (m->promised > px->ballot) {
         lead_from_above(t);
     }
@@ -309,7 +346,7 @@ void election_on_nack(struct turn *t, const struct paxos_message *m)
 
 /* ---- the others ---- */
 
-static void refuse(struct turn *t, const struct paxos_message *m, uint8_t flags)
+void election_refuse(struct turn *t, const struct paxos_message *m, uint8_t flags)
 {
     const struct paxos *px = t->px;
     if (px->role == PAXOS_LEADER) flags |= PAXOS_F_LEADER;
@@ -332,13 +369,13 @@ void election_on_prevote(struct turn *t, const struct paxos_message *m)
     if (px->role == PAXOS_LEADER && m->promised > px->ballot)
         lead_from_above(t);
     else if (px->role == PAXOS_LEADER)
-        refuse(t, m, PAXOS_F_LEASE);
+        election_refuse(t, m, PAXOS_F_LEASE);
     else if (m->position < px->chosen)
-        refuse(t, m, PAXOS_F_BEHIND);
+        election_refuse(t, m, PAXOS_F_BEHIND);
     else if (leader_alive(px, t->now) || !election_permits(px, m->from, 0, t->now))
-        refuse(t, m, PAXOS_F_LEASE);
+        election_refuse(t, m, PAXOS_F_LEASE);
     else if (m->ballot <= px->promised)
-        refuse(t, m, 0);
+        election_refuse(t, m, 0);
     else
         turn_send(t, m->from, 0,
                   (struct paxos_message){.type = PAXOS_PREVOTE_OK,
@@ -362,7 +399,7 @@ static void promise_send(struct turn *t, const struct paxos_message *m)
               (struct paxos_message){.type = PAXOS_PROMISE,
                                      .ballot = m->ballot,
                                      .chosen = px->chosen,
-                                     .mark = lease_mark(px->opt.leases, paxos_node_of(px, m->from)),
+                                     .mark = paxos_mark_for(px, m->from),
                                      .entry_count = count,
                                      .entries = entries});
 }
@@ -379,13 +416,13 @@ void election_on_prepare(struct turn *t, const struct paxos_message *m)
     }
     if (m->ballot > px->seen) px->seen = m->ballot;
     if (m->ballot < px->promised)
-        refuse(t, m, 0);
+        election_refuse(t, m, 0);
     else if (m->position < px->chosen)
-        refuse(t, m, PAXOS_F_BEHIND);
+        election_refuse(t, m, PAXOS_F_BEHIND);
     else if (m->ballot == px->promised)
         promise_send(t, m);
     else if (!election_permits(px, m->from, m->released, t->now))
-        refuse(t, m, PAXOS_F_LEASE);
+        election_refuse(t, m, PAXOS_F_LEASE);
     else {
         if (px->role != PAXOS_FOLLOWER) election_step_down(t, false);
         election_promise(t, m->ballot);
@@ -402,8 +439,9 @@ void election_on_prepare(struct turn *t, const struct paxos_message *m)
 void election_on_transfer(struct turn *t, uint16_t to)
 {
     struct paxos *px = t->px;
-    if (!paxos_serving(px) || px->transfer_to || to == px->opt.replica ||
-        paxos_member_of(px, to) < 0)
+    int i = paxos_member_of(px, to);
+    if (!paxos_serving(px) || px->transfer_to || px->config_at || i < 0 || i == px->self ||
+        px->opt.config.member[i].role != PAXOS_VOTER)
         return;
     px->transfer_to = to;
     px->transfer_until = t->now + px->opt.election_timeout_ns;
@@ -415,7 +453,7 @@ void election_transfer_ready(struct turn *t)
     struct paxos *px = t->px;
     if (px->role != PAXOS_LEADER || !px->transfer_to || px->lease_given) return;
     int i = paxos_member_of(px, px->transfer_to);
-    if (px->chosen < px->last || px->peer[i].match < px->last) return;
+    if (px->chosen < px->streamed || px->peer[i].match < px->streamed) return;
 
     px->lease_given = true;
     px->transfer_until = t->now + px->opt.election_timeout_ns;
@@ -430,7 +468,7 @@ void election_on_timeout_now(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
     if (paxos_ballot_replica(m->ballot) != m->from || m->ballot != px->promised ||
-        px->role != PAXOS_FOLLOWER) {
+        px->role != PAXOS_FOLLOWER || !paxos_may_campaign(px)) {
         px->stats.stale += 1;
         return;
     }
@@ -438,7 +476,7 @@ void election_on_timeout_now(struct turn *t, const struct paxos_message *m)
     election_leaderless(t, 0);
     /* What the old leader had chosen is accepted here at its ballot: no need to fetch it first. */
     if (px->follow == m->ballot) follower_commit(t, m->chosen);
-    election_prepare(t);
+    if (paxos_may_lead(px) && !px->switched) election_prepare(t);
 }
 
 void election_on_resigned(struct turn *t, const struct paxos_message *m)
@@ -452,7 +490,8 @@ void election_on_resigned(struct turn *t, const struct paxos_message *m)
     if (px->follow == m->ballot) follower_commit(t, m->chosen);
     if (px->role == PAXOS_FOLLOWER && (px->leader == m->from || px->leader == 0) &&
         m->ballot >= px->promised)
-        election_leaderless(t, first_delay(t));
+        election_restart(t);
+    catchup_heard(t, m->from, m->chosen, px->follow != m->ballot);
 }
 
 /* A leader that gave its lease away and was not replaced wants it back. Nothing less than a new
@@ -473,8 +512,9 @@ void election_tick(struct turn *t)
     switch (px->role) {
     case PAXOS_LEADER: transfer_tick(t); break;
     case PAXOS_FOLLOWER:
-        if (px->leader && !leader_alive(px, t->now)) election_leaderless(t, first_delay(t));
-        if (px->leader == 0 && t->now >= px->campaign_at) election_prevote(t);
+        if (px->leader && !leader_alive(px, t->now)) election_restart(t);
+        if (px->leader == 0 && t->now >= px->campaign_at && paxos_may_campaign(px))
+            election_prevote(t);
         break;
     default:
         if (t->now >= px->candidate_until)
@@ -489,7 +529,7 @@ uint64_t election_deadline(const struct paxos *px)
     if (px->role == PAXOS_LEADER) return px->transfer_to ? px->transfer_until : UINT64_MAX;
     if (px->role != PAXOS_FOLLOWER)
         return px->ask_at < px->candidate_until ? px->ask_at : px->candidate_until;
-    if (px->leader == 0) return px->campaign_at;
+    if (px->leader == 0) return paxos_may_campaign(px) ? px->campaign_at : UINT64_MAX;
     uint64_t heard = px->opt.leases->peer[paxos_node_of(px, px->leader)].heard_at;
     if (heard == 0) heard = px->leader_since;
     return heard + px->opt.election_timeout_ns + 1;

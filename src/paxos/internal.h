@@ -26,7 +26,7 @@ struct paxos_slot {
     uint64_t lsn;               /* append number of `entry`; 0: restored from disk */
 };
 
-/* What a leader knows of the member at the same index; indices are those of options.config. */
+/* What a leader knows of the member at the same index; indices are those of the configuration. */
 struct paxos_peer {
     uint64_t match;       /* all up to here are on its disk, accepted at my ballot or chosen */
     uint64_t next;        /* all below were sent in this ballot's stream */
@@ -44,9 +44,14 @@ struct paxos {
     struct paxos_options opt;
     struct paxos_slot *ring;
     uint32_t capacity;
-    uint8_t self; /* index of my replica in config */
+    int8_t self;  /* index of my replica in config; -1: it is not there */
     uint8_t role; /* enum paxos_role */
     bool started;
+    bool installing; /* a snapshot is taking the place of the state: nothing is chosen meanwhile */
+    bool switched;   /* the configuration changed, and the role has not followed yet */
+    uint64_t
+        remind_at; /* when to remind the voters of a configuration in which I am none; 0: never */
+    uint64_t remind_wait;
 
     /* acceptor and learner */
     paxos_ballot promised;
@@ -57,6 +62,8 @@ struct paxos {
     uint64_t hint;  /* restore: positions known chosen. Later: the last chosen watermark written to
                        the log */
     uint64_t heard; /* highest position known chosen, by anybody's word */
+    uint64_t noticed; /* the same, of `follow`, by its leader's word: it covers what was accepted at
+                         it */
     uint64_t fetch_at; /* when to ask for what heard > chosen says is missing; 0: nothing asked */
     uint16_t fetch_from;
     uint16_t leader; /* as far as known; 0: nobody */
@@ -78,6 +85,8 @@ struct paxos {
     /* leader */
     bool serving;
     uint64_t barrier;        /* serving once this position is chosen */
+    uint64_t config_at;      /* position of the CONFIG entry of my ballot that is not chosen yet; 0:
+                                none.      Nothing above it is mine: streamed ends there (P14) */
     struct paxos_id chain;   /* the valid entry on which the next proposal stands */
     uint64_t inflight_bytes; /* of values in (chosen, last] */
     uint64_t retained_bytes; /* of values in (floor, chosen] */
@@ -116,15 +125,29 @@ void turn_emit(struct turn *t, struct paxos_effect fx);
 void turn_send(struct turn *t, uint16_t to, uint64_t after_lsn, struct paxos_message m);
 uint64_t turn_random(struct turn *t, uint64_t bound);
 void turn_append_promise(struct turn *t, paxos_ballot ballot);
-int paxos_member_of(const struct paxos *px, uint16_t replica);    /* index, or -1 */
-uint16_t paxos_node_of(const struct paxos *px, uint16_t replica); /* 0: not a member */
-uint32_t paxos_quorum_prepare(const struct paxos_config *c);
-uint32_t paxos_quorum_accept(const struct paxos_config *c);
-uint32_t paxos_count(uint8_t members); /* bits set */
-/* The highest value that at least `quorum` of the members' values reach. */
-uint64_t paxos_reached(const struct paxos *px, const uint64_t *value, uint32_t quorum);
 /* What a reply must wait for: every append so far, or nothing if all are on disk. */
 uint64_t paxos_after(const struct paxos *px);
+
+/* config.c */
+int paxos_member_of(const struct paxos *px, uint16_t replica);    /* index, or -1 */
+uint16_t paxos_node_of(const struct paxos *px, uint16_t replica); /* 0: not a member */
+uint16_t paxos_holder(const struct paxos *px, uint16_t replica);
+uint64_t paxos_mark_for(const struct paxos *px, uint16_t replica);
+bool paxos_votes(const struct paxos *px, int i);
+bool paxos_alone(const struct paxos *px);
+bool paxos_may_campaign(const struct paxos *px);
+bool paxos_may_lead(const struct paxos *px);
+uint32_t paxos_quorum_prepare(const struct paxos_config *c);
+uint32_t paxos_quorum_accept(const struct paxos_config *c);
+uint32_t paxos_count(const struct paxos *px, uint8_t members); /* of these, whose votes count */
+/* The highest value that at least `quorum` of the voting members' values reach. */
+uint64_t paxos_reached(const struct paxos *px, const uint64_t *value, uint32_t quorum);
+bool config_read(const struct paxos *px, const struct paxos_entry *e, struct paxos_config *out);
+bool config_follows(const struct paxos *px, const struct paxos_entry *e);
+void config_switch(struct turn *t, const struct paxos_config *next, struct paxos_id id);
+void config_settle(struct turn *t);
+void config_heard(struct paxos *px, const struct paxos_message *m);
+void config_tick(struct turn *t);
 
 /* ring.c */
 struct paxos_slot *ring_at(const struct paxos *px, uint64_t position);
@@ -145,10 +168,12 @@ bool entry_plausible(const struct paxos_entry *e);
 /* election.c */
 bool election_permits(const struct paxos *px, uint16_t candidate, paxos_ballot released,
                       uint64_t now);
-void election_follow(struct turn *t, uint16_t leader, paxos_ballot ballot);
+void election_follow(struct turn *t, const struct paxos_message *m, paxos_ballot ballot);
 void election_promise(struct turn *t, paxos_ballot ballot);
 void election_leaderless(struct turn *t, uint64_t delay);
+void election_restart(struct turn *t); /* leaderless, and nobody has tried yet */
 void election_step_down(struct turn *t, bool tell);
+void election_refuse(struct turn *t, const struct paxos_message *m, uint8_t flags);
 void election_prevote(struct turn *t);
 void election_prepare(struct turn *t);
 void election_on_synced(struct turn *t);

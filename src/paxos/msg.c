@@ -1,13 +1,13 @@
 /* The byte form of a paxos message. Integers little-endian, v: LEB128 varint.
  *
  *   u8  type | u8 flags | u16 from | u16 to
- *   v   ballot | v promised | v released | v position | v chosen | v seq | v mark
+ *   v   ballot | v promised | v released | v position | v chosen | v seq | v mark | v config
  *   v   number of entries, then each:
  *       v position | v ballot | v born | v base.position | v base.born | u64 hash | u8 kind | v
  * size | size bytes of value
  *
  * Valid: type and kind are known, size is 0 for a no-op, nothing is left over. Whether the content
- * makes sense is for paxos_step to say. */
+ * makes sense is for paxos_step to say. Of a configuration: config.c. */
 #include "paxos/msg.h"
 
 static void entry_encode(const struct paxos_entry *e, struct bytes (*value_of)(void *handle),
@@ -38,6 +38,7 @@ void paxos_message_encode(const struct paxos_message *m, struct bytes (*value_of
     buf_varint(out, m->chosen);
     buf_varint(out, m->seq);
     buf_varint(out, m->mark);
+    buf_varint(out, m->config);
     buf_varint(out, m->entry_count);
     for (uint32_t i = 0; i < m->entry_count; i++) entry_encode(&m->entries[i], value_of, out);
 }
@@ -53,9 +54,9 @@ static bool entry_decode(struct reader *r, struct paxos_entry *e, struct bytes *
     e->hash = reader_u64(r);
     e->kind = reader_u8(r);
     *value = reader_blob(r);
-    if (r->bad || value->size > UINT32_MAX || e->kind > PAXOS_DATA) return false;
+    if (r->bad || value->size > UINT32_MAX || e->kind > PAXOS_CONFIG) return false;
     e->size = (uint32_t)value->size;
-    return e->kind == PAXOS_DATA || e->size == 0;
+    return e->kind != PAXOS_NOOP || e->size == 0;
 }
 
 bool paxos_message_decode(struct bytes in, struct paxos_message *m, struct paxos_entry *entries,
@@ -74,6 +75,7 @@ bool paxos_message_decode(struct bytes in, struct paxos_message *m, struct paxos
     read.chosen = reader_varint(&r);
     read.seq = reader_varint(&r);
     read.mark = reader_varint(&r);
+    read.config = reader_varint(&r);
     uint64_t count = reader_varint(&r);
     if (r.bad || read.type >= PAXOS_MESSAGE_TYPES || count > max) return false;
     for (uint64_t i = 0; i < count; i++)
@@ -91,4 +93,16 @@ const char *paxos_message_name(uint8_t type)
         "prevote", "prevote_ok", "prepare", "promise", "accept",    "accepted",    "nack",
         "commit",  "fetch",      "learn",   "confirm", "confirmed", "timeout_now", "resigned"};
     return type < PAXOS_MESSAGE_TYPES ? name[type] : "unknown";
+}
+
+void paxos_config_encode(const struct paxos_config *c, struct buf *out)
+{
+    buf_u8(out, PAXOS_CONFIG_VERSION);
+    buf_u8(out, c->count);
+    buf_u16(out, c->next_replica);
+    for (int i = 0; i < c->count; i++) {
+        buf_u16(out, c->member[i].replica);
+        buf_u16(out, c->member[i].node);
+        buf_u8(out, c->member[i].role);
+    }
 }

@@ -4,7 +4,7 @@
  *   election.c  pre-vote, phase 1, stepping down, transfer          accept.c  phase 2, both sides
  *   catchup.c   followers that lack something                       read.c    confirmation rounds,
  * what a lease is worth ring.c      the log in memory, and the moment of choice         lease.c
- * grants between nodes */
+ * grants between nodes    config.c  whose votes count, and how that changes */
 #include "paxos/internal.h"
 
 #include <string.h>
@@ -21,6 +21,7 @@ void turn_send(struct turn *t, uint16_t to, uint64_t after_lsn, struct paxos_mes
     ASSERT(to != t->px->opt.replica && to != 0);
     m.from = t->px->opt.replica;
     m.to = to;
+    m.config = t->px->opt.config_id.position;
     if (MUTANT(MUTANT_SKIP_SYNC_WAIT)) after_lsn = 0;
     turn_emit(t, (struct paxos_effect){
                      .type = PAXOS_FX_SEND, .to = to, .after_lsn = after_lsn, .message = &m});
@@ -46,51 +47,6 @@ void turn_append_promise(struct turn *t, paxos_ballot ballot)
 uint64_t paxos_after(const struct paxos *px)
 {
     return px->lsn > px->synced ? px->lsn : 0;
-}
-
-int paxos_member_of(const struct paxos *px, uint16_t replica)
-{
-    for (int i = 0; replica && i < px->opt.config.count; i++)
-        if (px->opt.config.member[i].replica == replica) return i;
-    return -1;
-}
-
-uint16_t paxos_node_of(const struct paxos *px, uint16_t replica)
-{
-    int i = paxos_member_of(px, replica);
-    return i < 0 ? 0 : px->opt.config.member[i].node;
-}
-
-/* The two quorums need only meet each other (Howard, Malkhi and Spiegelman, "Flexible Paxos",
- * 2016); both are majorities here, and kept apart so that a configuration may come to say
- * otherwise. */
-uint32_t paxos_quorum_prepare(const struct paxos_config *c)
-{
-    return c->count / 2u + 1;
-}
-
-uint32_t paxos_quorum_accept(const struct paxos_config *c)
-{
-    uint32_t majority = c->count / 2u + 1;
-    return MUTANT(MUTANT_MAJORITY_MINUS_ONE) && majority > 1 ? majority - 1 : majority;
-}
-
-uint32_t paxos_count(uint8_t members)
-{
-    uint32_t count = 0;
-    for (; members; members &= (uint8_t)(members - 1)) count += 1;
-    return count;
-}
-
-uint64_t paxos_reached(const struct paxos *px, const uint64_t *value, uint32_t quorum)
-{
-    uint64_t best = 0;
-    for (int i = 0; i < px->opt.config.count; i++) {
-        uint32_t reach = 0;
-        for (int k = 0; k < px->opt.config.count; k++) reach += value[k] >= value[i];
-        if (reach >= quorum && value[i] > best) best = value[i];
-    }
-    return best;
 }
 
 /* ---- birth ---- */
@@ -119,9 +75,8 @@ void paxos_init(struct paxos *px, const struct paxos_options *options, struct pa
     px->ring = ring;
     px->capacity = capacity;
     px->campaign_at = UINT64_MAX;
-    int self = paxos_member_of(px, options->replica);
-    ASSERT(self >= 0);
-    px->self = (uint8_t)self;
+    px->self = (int8_t)paxos_member_of(px, options->replica);
+    px->heard = options->config_id.position; /* it was chosen, and all below it */
 }
 
 uint32_t paxos_ring_max(const struct paxos_options *options)
@@ -173,7 +128,8 @@ void paxos_restore_applied(struct paxos *px, uint64_t position, struct paxos_id 
 {
     ASSERT(!px->started && px->last == 0);
     ASSERT(last_valid.position <= position);
-    px->floor = px->chosen = px->streamed = px->last = px->heard = px->hint = position;
+    px->floor = px->chosen = px->streamed = px->last = px->hint = position;
+    if (px->heard < position) px->heard = position;
     px->last_valid = last_valid;
 }
 
@@ -190,14 +146,16 @@ void paxos_restore_promise(struct paxos *px, paxos_ballot promised)
 static void restore_emit(struct turn *t)
 {
     struct paxos *px = t->px;
-    while (px->chosen < px->hint && px->chosen < px->last && ring_entry(px, px->chosen + 1))
+    while (!px->installing && px->chosen < px->hint && px->chosen < px->last &&
+           ring_entry(px, px->chosen + 1))
         ring_choose(t);
 }
 
 uint32_t paxos_restore_ring_wanted(const struct paxos *px, uint64_t position)
 {
     uint64_t floor = px->chosen; /* what may be emitted makes room */
-    while (floor < px->hint && floor < px->last && ring_entry(px, floor + 1)) floor++;
+    while (!px->installing && floor < px->hint && floor < px->last && ring_entry(px, floor + 1))
+        floor++;
     /* Where the log brings young entries before old ones, more than paxos_ring_max may have to wait
      * for the old. */
     return position <= floor ? px->capacity
@@ -207,7 +165,9 @@ uint32_t paxos_restore_ring_wanted(const struct paxos *px, uint64_t position)
 void paxos_restore_entry(struct paxos *px, const struct paxos_entry *entry,
                          const struct paxos_sink *sink)
 {
+    struct paxos_config c;
     ASSERT(!px->started && entry_plausible(entry));
+    ASSERT(entry->kind != PAXOS_CONFIG || config_read(px, entry, &c));
     struct turn t = {px, sink, 0, 0};
     /* To have accepted at a ballot was to promise it (P2). */
     paxos_restore_promise(px, entry->ballot);
@@ -244,6 +204,31 @@ void paxos_restore_emit(struct paxos *px, const struct paxos_sink *sink)
     restore_emit(&t);
 }
 
+void paxos_restore_installing(struct paxos *px)
+{
+    ASSERT(!px->started);
+    px->installing = true;
+}
+
+/* When to campaign, of one that was just started and may. */
+static uint64_t first_campaign(struct turn *t)
+{
+    struct paxos *px = t->px;
+    uint64_t timeout = px->opt.election_timeout_ns, rank = px->self < 0 ? 0 : (uint64_t)px->self;
+    if (px->promised == 0 && px->last == 0) {
+        /* Founding: the preferred replica first, the others spread behind it, all well before an
+         * election timeout. */
+        bool first = px->opt.preferred ? px->opt.preferred == px->opt.replica : rank == 0;
+        return t->now + (first ? 0 : timeout / 4 + rank * timeout / 8) +
+               turn_random(t, timeout / 32);
+    }
+    /* My own last promise was to myself: nobody I know of leads, and no lease but mine is in the
+     * way. */
+    if (paxos_ballot_replica(px->promised) == px->opt.replica)
+        return t->now + turn_random(t, timeout / 8);
+    return t->now + timeout + turn_random(t, timeout);
+}
+
 void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_base,
                  const struct paxos_sink *sink)
 {
@@ -259,40 +244,38 @@ void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_b
     px->seen = px->promised;
     px->leader_since = px->busy_at = now;
 
-    uint64_t timeout = px->opt.election_timeout_ns, rank = px->self;
-    bool fresh = px->promised == 0 && px->last == 0;
-    if (px->opt.config.count == 1) {
+    px->switched = false;
+    if (!paxos_is_voter(px)) px->remind_wait = px->opt.election_timeout_ns;
+    if (px->remind_wait) px->remind_at = now + px->remind_wait;
+    if (paxos_alone(px) && paxos_may_lead(px))
         election_prepare(&t); /* nobody else to ask */
-    } else if (fresh) {
-        /* Founding: the preferred replica first, the others spread behind it, all well before an
-         * election timeout. */
-        bool first = px->opt.preferred ? px->opt.preferred == px->opt.replica : rank == 0;
-        px->campaign_at =
-            now + (first ? 0 : timeout / 4 + rank * timeout / 8) + turn_random(&t, timeout / 32);
-    } else if (paxos_ballot_replica(px->promised) == px->opt.replica) {
-        /* My own last promise was to myself: nobody I know of leads, and no lease but mine is in
-         * the way. */
-        px->campaign_at = now + turn_random(&t, timeout / 8);
-    } else {
-        px->campaign_at = now + timeout + turn_random(&t, timeout);
-    }
+    else
+        px->campaign_at = first_campaign(&t);
     paxos_check(px);
 }
 
-void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_valid,
-                     const struct paxos_sink *sink)
+void paxos_install_begin(struct paxos *px, const struct paxos_sink *sink)
 {
     struct turn t = {px, sink, 0, 0};
-    if (position <= px->chosen || px->role == PAXOS_LEADER) return;
-    ASSERT(px->started && last_valid.position <= position);
+    ASSERT(px->started);
+    if (px->role == PAXOS_LEADER) return;
+    px->installing = true;
+    px->fetch_at = 0;
+    if (px->role != PAXOS_FOLLOWER) election_step_down(&t, px->role == PAXOS_CANDIDATE);
+    paxos_check(px);
+}
 
+/* All up to `position` is in the state now. */
+static void jump(struct turn *t, uint64_t position, struct paxos_id last_valid)
+{
+    struct paxos *px = t->px;
     for (uint32_t i = 0; i < px->capacity; i++) {
         struct paxos_slot *s = &px->ring[i];
         uint64_t p = s->entry.position ? s->entry.position : s->pending.position;
         if (p == 0 || p > position) continue;
         px->inflight_bytes -= s->entry.size;
-        ring_release(&t, s->entry.value);
-        ring_release(&t, s->pending.value);
+        ring_release(t, s->entry.value);
+        ring_release(t, s->pending.value);
         memset(s, 0, sizeof *s);
     }
     px->floor = px->chosen = position;
@@ -300,7 +283,19 @@ void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_v
     if (px->last < position) px->last = position;
     if (px->streamed < position) px->streamed = position;
     if (px->heard < position) px->heard = position;
-    px->fetch_at = 0;
+}
+
+void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_valid,
+                     const struct paxos_config *config, struct paxos_id config_id,
+                     const struct paxos_sink *sink)
+{
+    struct turn t = {px, sink, 0, 0};
+    ASSERT(px->started && last_valid.position <= position);
+    if (px->role == PAXOS_LEADER) return;
+    px->installing = false;
+    if (position > px->chosen) jump(&t, position, last_valid);
+    if (config_id.position > px->opt.config_id.position) config_switch(&t, config, config_id);
+    px->fetch_at = 1; /* on the next tick, if anything is missing */
     paxos_check(px);
 }
 
@@ -321,10 +316,10 @@ void paxos_deinit(struct paxos *px, const struct paxos_sink *sink)
  * came over a wire). */
 static bool message_plausible(const struct paxos *px, const struct paxos_message *m)
 {
-    if (paxos_member_of(px, m->from) < 0 || m->from == px->opt.replica || m->to != px->opt.replica)
-        return false;
+    if (m->from == 0 || m->from == px->opt.replica || m->to != px->opt.replica) return false;
     if (m->type >= PAXOS_MESSAGE_TYPES || m->entry_count > PAXOS_ENTRIES_MAX) return false;
     if (m->position >= UINT64_MAX / 2 || m->chosen >= UINT64_MAX / 2) return false;
+    if (m->config >= UINT64_MAX / 2) return false;
     /* Rounds near the end of their 48 bits would leave no ballot to the next candidate. */
     if (paxos_ballot_round(m->ballot) >> 47 || paxos_ballot_round(m->promised) >> 47) return false;
     bool carries = m->type == PAXOS_PROMISE || m->type == PAXOS_ACCEPT || m->type == PAXOS_LEARN;
@@ -333,13 +328,46 @@ static bool message_plausible(const struct paxos *px, const struct paxos_message
         if (!entry_plausible(&m->entries[i]) || paxos_ballot_round(m->entries[i].ballot) >> 47)
             return false;
         if (i && m->entries[i].position != m->entries[i - 1].position + 1) return false;
+        struct paxos_config c;
+        if (m->entries[i].kind == PAXOS_CONFIG && !config_read(px, &m->entries[i], &c))
+            return false;
     }
     return true;
+}
+
+/* Is a message of a replica that is not in my configuration to be taken? One of us two lags (P16).
+ * If I may, its word is as good as a member's, but for votes, which are counted by member. If it
+ * does, and asks for votes, it is told that it is behind: it fetches, and learns that it left. What
+ * is chosen, and what ballot is dead, anybody may say. */
+static bool stranger_admitted(struct turn *t, const struct paxos_message *m)
+{
+    struct paxos *px = t->px;
+    bool ahead = m->config >= px->opt.config_id.position, asks = false;
+    switch (m->type) {
+    case PAXOS_FETCH:
+    case PAXOS_LEARN:
+    case PAXOS_RESIGNED: return true;
+    case PAXOS_PREVOTE_OK:
+    case PAXOS_PROMISE:
+    case PAXOS_ACCEPTED:
+    case PAXOS_CONFIRMED: ahead = false; break;
+    case PAXOS_PREVOTE:
+    case PAXOS_PREPARE:
+    case PAXOS_ACCEPT:
+    case PAXOS_CONFIRM: asks = true; break;
+    default: break;
+    }
+    if (ahead) return true;
+    px->stats.stale += 1;
+    if (asks) election_refuse(t, m, PAXOS_F_BEHIND);
+    return false;
 }
 
 static void step_message(struct turn *t, const struct paxos_message *m)
 {
     struct paxos *px = t->px;
+
+    if (paxos_member_of(px, m->from) < 0 && !stranger_admitted(t, m)) return;
     if (m->promised > px->seen) px->seen = m->promised;
     /* Word that the ballot which binds me is led no more. About my own ballots I know better. */
     if (m->released && m->released == px->promised &&
@@ -362,6 +390,9 @@ static void step_message(struct turn *t, const struct paxos_message *m)
     case PAXOS_RESIGNED: election_on_resigned(t, m); break;
     default: ASSERT(!"message_plausible lets no other type pass");
     }
+    if (px->remind_wait) config_heard(px, m);
+    /* What set the sender's configuration is chosen, wherever it knows that from. */
+    if (m->config > px->opt.config_id.position) catchup_heard(t, m->from, m->config, false);
 }
 
 static void step_event_message(struct turn *t, const struct paxos_message *m)
@@ -381,6 +412,7 @@ static void step_tick(struct turn *t)
 {
     election_tick(t);
     catchup_tick(t);
+    config_tick(t);
     read_tick(t);
     ring_trim(t);
 }
@@ -403,10 +435,11 @@ void paxos_step(struct paxos *px, const struct paxos_event *ev, const struct pax
     case PAXOS_EV_TICK: step_tick(&t); break;
     case PAXOS_EV_MESSAGE: step_event_message(&t, ev->message); break;
     case PAXOS_EV_SYNCED: step_synced(&t, ev->lsn); break;
-    case PAXOS_EV_PROPOSE: leader_propose(&t, ev); break;
+    case PAXOS_EV_PROPOSE:
+    case PAXOS_EV_RECONFIGURE: leader_propose(&t, ev); break;
     case PAXOS_EV_READ: read_ask(&t, ev->seq); break;
     case PAXOS_EV_CAMPAIGN:
-        if (px->role == PAXOS_FOLLOWER) election_prevote(&t);
+        if (px->role == PAXOS_FOLLOWER && paxos_may_campaign(px)) election_prevote(&t);
         break;
     case PAXOS_EV_TRANSFER: election_on_transfer(&t, ev->to); break;
     case PAXOS_EV_RESIGN:
@@ -414,6 +447,7 @@ void paxos_step(struct paxos *px, const struct paxos_event *ev, const struct pax
         break;
     default: ASSERT(!"an event has one of the types above");
     }
+    config_settle(&t);
 }
 
 /* ---- views ---- */
@@ -431,9 +465,30 @@ bool paxos_serving(const struct paxos *px)
 bool paxos_can_propose(const struct paxos *px, uint32_t size)
 {
     if (!paxos_serving(px) || px->transfer_to) return false;
+    if (px->config_at && !MUTANT(MUTANT_NO_CONFIG_BARRIER)) return false; /* P14 */
     if (px->last == px->chosen) return true; /* one entry is always allowed */
     return px->last - px->chosen < px->opt.window_entries &&
            px->inflight_bytes + size <= px->opt.window_bytes;
+}
+
+bool paxos_can_reconfigure(const struct paxos *px)
+{
+    return paxos_serving(px) && !px->transfer_to && !px->config_at;
+}
+
+const struct paxos_config *paxos_config(const struct paxos *px)
+{
+    return &px->opt.config;
+}
+
+struct paxos_id paxos_config_id(const struct paxos *px)
+{
+    return px->opt.config_id;
+}
+
+bool paxos_installing(const struct paxos *px)
+{
+    return px->installing;
 }
 
 uint64_t paxos_next_position(const struct paxos *px)
@@ -465,6 +520,7 @@ uint64_t paxos_lease_end(const struct paxos *px)
 {
     if (!paxos_serving(px)) return 0;
     if (px->lease_given && !MUTANT(MUTANT_LEASE_KEPT_ON_TRANSFER)) return 0;
+    if (px->config_at && !MUTANT(MUTANT_LEASE_OVER_CONFIG)) return 0; /* P17 */
     return read_support_end(px);
 }
 
@@ -480,7 +536,8 @@ uint64_t paxos_deadline(const struct paxos *px)
     uint64_t at = election_deadline(px), other = catchup_deadline(px);
     if (other < at) at = other;
     other = read_deadline(px);
-    return other < at ? other : at;
+    if (other < at) at = other;
+    return px->remind_at && px->remind_at < at ? px->remind_at : at;
 }
 
 const struct paxos_stats *paxos_stats(const struct paxos *px)
@@ -511,6 +568,18 @@ static void check_ring(const struct paxos *px)
     ASSERT(retained == px->retained_bytes && inflight == px->inflight_bytes); /* I4 */
 }
 
+static void check_config(const struct paxos *px)
+{
+    ASSERT(px->self == paxos_member_of(px, px->opt.replica));     /* I9 */
+    ASSERT(px->role == PAXOS_FOLLOWER || paxos_may_campaign(px)); /* I10 */
+    ASSERT(px->role < PAXOS_CANDIDATE || paxos_may_lead(px));
+    ASSERT(!px->installing || px->floor == px->chosen);
+    if (!px->config_at) return;
+    ASSERT(px->role == PAXOS_LEADER && px->chosen < px->config_at); /* I11 */
+    ASSERT(px->config_at == px->streamed || MUTANT(MUTANT_NO_CONFIG_BARRIER));
+    ASSERT(ring_entry(px, px->config_at)->kind == PAXOS_CONFIG);
+}
+
 void paxos_check(const struct paxos *px)
 {
     ASSERT(px->floor <= px->chosen && px->chosen <= px->streamed &&
@@ -521,14 +590,15 @@ void paxos_check(const struct paxos *px)
     ASSERT(!px->serving || px->role == PAXOS_LEADER);
     if (px->role == PAXOS_LEADER) {
         ASSERT(px->promised == px->ballot && px->leader == px->opt.replica); /* I7 */
-        ASSERT(px->follow == px->ballot && px->streamed == px->last);
+        ASSERT(px->follow == px->ballot && (px->streamed == px->last || px->config_at));
         ASSERT(px->serving == (px->chosen >= px->barrier) ||
                MUTANT(MUTANT_SERVE_BEFORE_BARRIER)); /* I8 */
         for (int i = 0; i < px->opt.config.count; i++)
             ASSERT(i == px->self ||
-                   (px->peer[i].match <= px->last && px->peer[i].next <= px->last + 1));
+                   (px->peer[i].match <= px->streamed && px->peer[i].next <= px->streamed + 1));
     }
     if (px->role == PAXOS_CANDIDATE)
         ASSERT(px->promised == px->ballot || MUTANT(MUTANT_REUSE_BALLOT));
+    check_config(px);
     check_ring(px);
 }

@@ -7,8 +7,8 @@
  * "Paxos Made Simple", 2001; van Renesse and Altinbuken, "Paxos Made Moderately Complex", 2015.)
  *
  * Words: position (index in the group's log, from 1), ballot, promise, accepted, chosen (a majority
- * accepted it at one ballot), valid (its base is the state it was evaluated on), leader, follower.
- * See docs/GLOSSARY.md.
+ * accepted it at one ballot), valid (its base is the state it was evaluated on), leader, follower,
+ * learner, witness, configuration. See docs/GLOSSARY.md.
  *
  * Values are opaque handles. A handle given to the machine in an event is the machine's from then
  * on; it gives each one back exactly once, by a RELEASE effect, or by a CHOSEN effect whose
@@ -22,7 +22,8 @@
 
 struct lease_table;
 
-#define PAXOS_MEMBERS_MAX 7
+#define PAXOS_MEMBERS_MAX    7
+#define PAXOS_CONFIG_VERSION 1 /* of a configuration's byte form (config.c) */
 
 /* (round << 16 | replica id of the proposer); 0 is "none". Replica ids are issued once and never
  * used again. */
@@ -52,11 +53,15 @@ enum paxos_kind {
     PAXOS_NOOP, /* fills a gap, or opens a leadership; never valid nor invalid: it leaves the effect
                    chain alone */
     PAXOS_DATA, /* effects evaluated on the state `base` */
+    PAXOS_CONFIG, /* who the members are at the positions above it; its value is an encoded
+                     struct paxos_config, its `base` the identity of the configuration it follows */
 };
 
 /* One log entry. The effect chain (PROTOCOLS 0.1, 1.1): a DATA entry is valid, and applied, exactly
- * if `base` is the identity of the last valid entry below it; else every replica skips it. `born`
- * and `base` survive re-proposal, `ballot` does not. */
+ * if `base` is the identity of the last valid entry below it; else every replica skips it. A CONFIG
+ * entry is valid exactly if its `base` is the identity of the configuration in force at its
+ * position (P13), and leaves the chain of DATA alone. `born` and `base` survive re-proposal,
+ * `ballot` does not. */
 struct paxos_entry {
     uint64_t position;
     paxos_ballot ballot; /* the ballot at which it was proposed or accepted (vbal) */
@@ -68,15 +73,30 @@ struct paxos_entry {
     void *value;   /* opaque; NULL iff size is 0 */
 };
 
-struct paxos_member {
-    uint16_t replica; /* 0: free */
-    uint16_t node;    /* the node it lives on; leases are per node */
+enum paxos_member_role {
+    PAXOS_VOTER,   /* votes, and may lead */
+    PAXOS_LEARNER, /* gets the stream, and has no vote */
+    PAXOS_WITNESS, /* votes, and never campaigns or leads */
 };
 
+struct paxos_member {
+    uint16_t replica; /* 0: free */
+    uint16_t node;    /* the node it lives on, never another; leases are per node */
+    uint8_t role;     /* enum paxos_member_role */
+};
+
+/* The members of a group, at the positions above the CONFIG entry that set it. Quorums are
+ * majorities of voters and witnesses. */
 struct paxos_config {
     uint8_t count;
+    uint16_t next_replica; /* the lowest replica id never issued yet */
     struct paxos_member member[PAXOS_MEMBERS_MAX];
 };
+
+/* The byte form (config.c; its other half is paxos_config_encode in msg.h). False: malformed, or
+ * not 1 to PAXOS_MEMBERS_MAX members of distinct replicas and nodes, none of them 0, replicas below
+ * next_replica, with a voter among them; *out is then unchanged. */
+bool paxos_config_decode(struct bytes in, struct paxos_config *out);
 
 enum paxos_message_type {
     PAXOS_PREVOTE, /* would you promise `ballot`? position: my chosen. Changes nothing */
@@ -94,7 +114,8 @@ enum paxos_message_type {
     PAXOS_COMMIT, /* commit notice: (ballot, chosen). Apply only what was accepted at this ballot */
     PAXOS_FETCH,  /* send me chosen entries from `position` on */
     PAXOS_LEARN,  /* entries, each known chosen by the sender, in order; chosen: the sender's
-                   * watermark (of the answer to  a SERVE_FETCH: as in that effect) */
+                   * watermark (of the answer to a SERVE_FETCH: as in that effect). Without entries:
+                   * a reminder, "is that known to you who vote?" */
     PAXOS_CONFIRM, /* is `ballot` still your promise? seq: the round (ReadIndex) */
     PAXOS_CONFIRMED,
     PAXOS_TIMEOUT_NOW, /* leadership transfer: campaign now; ballot: mine, whose lease I have given
@@ -127,8 +148,9 @@ struct paxos_message {
     uint64_t position;
     uint64_t chosen;
     uint64_t seq;
-    uint64_t mark; /* lease mark of the sender towards the receiver (lease.h); PROMISE, ACCEPTED,
-                      CONFIRMED */
+    uint64_t mark;   /* lease mark of the sender towards the receiver (lease.h); PROMISE, ACCEPTED,
+                        CONFIRMED; 0: it does not know the receiver's node, and supports it not */
+    uint64_t config; /* position of the CONFIG entry that set the sender's configuration */
     uint32_t entry_count;
     /* Borrowed for the call. In an effect the handles are lent for the call. In an event they pass
      * to the machine, which sets each to NULL in this array as it takes it, or releases it. */
@@ -145,9 +167,13 @@ enum paxos_event_type {
     PAXOS_EV_READ, /* serving leader only (else ignored): seq, rising; answered by READ_READY once a
                     * quorum confirmed this ballot after now. A lost leadership (ROLE) answers no
                     * more reads */
-    PAXOS_EV_CAMPAIGN, /* try to become leader now (start of a single node, operator, tests) */
-    PAXOS_EV_TRANSFER, /* leader only: to = replica that should lead */
-    PAXOS_EV_RESIGN,   /* leader only: step down (slow disk, shut-down) */
+    PAXOS_EV_CAMPAIGN,    /* try to become leader now (start of a single node, operator, tests) */
+    PAXOS_EV_TRANSFER,    /* leader only: to = replica that should lead; ignored if it is no
+                             voter, or while a CONFIG entry is unchosen */
+    PAXOS_EV_RESIGN,      /* leader only: step down (slow disk, shut-down) */
+    PAXOS_EV_RECONFIGURE, /* only while paxos_can_reconfigure: value (an encoded configuration),
+                             size, hash; becomes one CONFIG entry at paxos_next_position. A replica
+                             that stays keeps its node */
 };
 
 struct paxos_event {
@@ -174,7 +200,8 @@ enum paxos_effect_type {
     PAXOS_FX_SEND,   /* send message to message->to once all appends up to after_lsn are on disk (0:
                         now) */
     PAXOS_FX_CHOSEN, /* entry is chosen and next in order; apply it if valid. take_value: the handle
-                        is yours now */
+                        is yours now. A valid CONFIG: the machine has switched right before this
+                        effect; look at paxos_config after the step */
     PAXOS_FX_RELEASE,     /* value: the machine is done with this handle */
     PAXOS_FX_ROLE,        /* role changed: see paxos_role(), paxos_leader() */
     PAXOS_FX_SERVING,     /* this leadership may serve: an entry of its own ballot is chosen and all
@@ -189,7 +216,8 @@ enum paxos_effect_type {
 
 struct paxos_effect {
     uint8_t type;
-    bool valid;      /* CHOSEN: DATA on its base; a NOOP is never valid */
+    bool valid;      /* CHOSEN: DATA on its base; a NOOP is never valid. CONFIG: it is, or set, the
+                        configuration in force; of one below paxos_config_id false, whatever it was */
     bool take_value; /* CHOSEN */
     uint16_t to;
     uint64_t lsn;
@@ -212,8 +240,13 @@ struct paxos_sink {
 enum paxos_role { PAXOS_FOLLOWER, PAXOS_PRECANDIDATE, PAXOS_CANDIDATE, PAXOS_LEADER };
 
 struct paxos_options {
-    uint16_t replica; /* mine, in config */
-    struct paxos_config config;
+    uint16_t replica;           /* mine; not in config if it was removed */
+    struct paxos_config config; /* at a restart that of the restored state (the log above it brings
+                                   the younger ones); ahead of the state only at birth, of a replica
+                                   that has yet to reach the entry that named it */
+    struct paxos_id config_id;  /* of the CONFIG entry that set it; {0, 0}: the founding one */
+    struct bytes (*value_of)(void *handle); /* bytes of a CONFIG entry's value, borrowed for the
+                                               step; NULL: such entries are refused as hostile */
     struct lease_table
         *leases; /* of this node, shared by all its groups; borrowed for the machine's life */
     uint64_t election_timeout_ns; /* how long without a leader's support before campaigning, plus up
@@ -264,10 +297,23 @@ void paxos_restore_emit(struct paxos *px, const struct paxos_sink *sink);
 void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_base,
                  const struct paxos_sink *sink);
 
-/* The node installed a snapshot of the group's state at `position` (chosen): jump there, releasing
- * what is below. Ignored if that is not ahead. Only outside paxos_step. */
+/* A snapshot of the group's state takes the place of this replica's, which is of no use until it is
+ * complete. From paxos_install_begin to paxos_installed nothing is emitted as chosen and nobody
+ * campaigns; the acceptor goes on: it promises, and accepts what finds room above its watermark.
+ * A leader lacks nothing and ignores both: see paxos_installing. Only outside paxos_step.
+ *
+ * paxos_installed, also without _begin: the state is that at `position` (chosen): jump there,
+ * releasing what is below; not if that is not ahead. `config` and its identity are those of the
+ * snapshot, taken if they are younger than the present ones. What is still missing is fetched on
+ * the next tick.
+ *
+ * After a crash in between: paxos_restore_applied with what was applied when the installation began
+ * (the log above that is still needed), paxos_restore_installing, then the log. */
+void paxos_install_begin(struct paxos *px, const struct paxos_sink *sink);
 void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_valid,
+                     const struct paxos_config *config, struct paxos_id config_id,
                      const struct paxos_sink *sink);
+void paxos_restore_installing(struct paxos *px);
 
 /* The one entrance. Hostile or stale messages are ignored or nacked; they never assert. */
 void paxos_step(struct paxos *px, const struct paxos_event *ev, const struct paxos_sink *sink);
@@ -278,18 +324,24 @@ void paxos_deinit(struct paxos *px, const struct paxos_sink *sink);
 /* Views of the state. */
 enum paxos_role paxos_role(const struct paxos *px);
 bool paxos_serving(const struct paxos *px); /* leader, and SERVING was emitted */
-bool paxos_can_propose(const struct paxos *px,
-                       uint32_t size); /* serving, window not full, no transfer under way */
+/* Serving, window not full, no transfer under way, no CONFIG entry unchosen. */
+bool paxos_can_propose(const struct paxos *px, uint32_t size);
+/* Serving, no CONFIG entry unchosen, no transfer under way. Entries below may be outstanding. */
+bool paxos_can_reconfigure(const struct paxos *px);
+const struct paxos_config *paxos_config(const struct paxos *px); /* the newest known */
+struct paxos_id paxos_config_id(const struct paxos *px);         /* of the entry that set it */
+bool paxos_is_voter(const struct paxos *px); /* in it; neither learner, witness nor removed */
+bool paxos_installing(const struct paxos *px);
 uint64_t paxos_next_position(const struct paxos *px); /* where the next PROPOSE will go */
 uint16_t
 paxos_leader(const struct paxos *px); /* replica id of the leader as far as known; 0: unknown */
 paxos_ballot paxos_promised(const struct paxos *px);
 uint64_t paxos_chosen(const struct paxos *px);
 struct paxos_id paxos_last_valid(const struct paxos *px); /* at paxos_chosen */
-/* Until when (lease clock) this leader may answer reads alone; 0: not. Compare with a clock read
- * AFTER the read (PROTOCOLS 1.4). */
+/* Until when (lease clock) this leader may answer reads alone; 0: not, as while a CONFIG entry is
+ * unchosen. Compare with a clock read AFTER the read (PROTOCOLS 1.4). */
 uint64_t paxos_lease_end(const struct paxos *px);
-/* Highest position peer `replica` is known to have accepted (leader only; for status). */
+/* Highest position that member `replica`, of any role, is known to have accepted (leader only). */
 uint64_t paxos_match(const struct paxos *px, uint16_t replica);
 /* Earliest time at which a TICK could matter; UINT64_MAX: only messages matter. */
 uint64_t paxos_deadline(const struct paxos *px);

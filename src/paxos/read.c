@@ -20,6 +20,9 @@ uint64_t read_support_end(const struct paxos *px)
             end[i] = peer->marked ? lease_supported_until(px->opt.leases,
                                                           px->opt.config.member[i].node, peer->mark)
                                   : 0;
+        uint16_t node = px->opt.config.member[i].node;
+        if (MUTANT(MUTANT_UNMARKED_SUPPORT) && i != px->self && !peer->marked)
+            end[i] = px->opt.leases->peer[node].supported_until;
     }
     uint32_t quorum = paxos_quorum_accept(&px->opt.config);
     if (MUTANT(MUTANT_LEASE_MINORITY)) quorum -= 1;
@@ -30,7 +33,7 @@ static void confirm_ask(struct turn *t)
 {
     struct paxos *px = t->px;
     for (int i = 0; i < px->opt.config.count; i++)
-        if (i != px->self && !(px->confirms >> i & 1))
+        if (i != px->self && paxos_votes(px, i) && !(px->confirms >> i & 1))
             turn_send(t, px->opt.config.member[i].replica, 0,
                       (struct paxos_message){.type = PAXOS_CONFIRM,
                                              .ballot = px->ballot,
@@ -42,7 +45,7 @@ static void confirm_ask(struct turn *t)
 static void round_close_if_confirmed(struct turn *t)
 {
     struct paxos *px = t->px;
-    if (!px->round_open || paxos_count(px->confirms) < paxos_quorum_prepare(&px->opt.config))
+    if (!px->round_open || paxos_count(px, px->confirms) < paxos_quorum_prepare(&px->opt.config))
         return;
 
     px->round_open = false;
@@ -98,14 +101,13 @@ void read_on_confirm(struct turn *t, const struct paxos_message *m)
                                              .chosen = px->chosen});
         return;
     }
-    election_follow(t, m->from, m->ballot);
-    turn_send(
-        t, m->from, paxos_after(px),
-        (struct paxos_message){.type = PAXOS_CONFIRMED,
-                               .ballot = m->ballot,
-                               .seq = m->seq,
-                               .chosen = px->chosen,
-                               .mark = lease_mark(px->opt.leases, paxos_node_of(px, m->from))});
+    election_follow(t, m, m->ballot);
+    turn_send(t, m->from, paxos_after(px),
+              (struct paxos_message){.type = PAXOS_CONFIRMED,
+                                     .ballot = m->ballot,
+                                     .seq = m->seq,
+                                     .chosen = px->chosen,
+                                     .mark = paxos_mark_for(px, m->from)});
     catchup_heard(t, m->from, m->chosen, false);
 }
 
@@ -150,7 +152,7 @@ void read_tick(struct turn *t)
 
 uint64_t read_deadline(const struct paxos *px)
 {
-    if (px->role != PAXOS_LEADER || px->opt.config.count == 1) return UINT64_MAX;
+    if (px->role != PAXOS_LEADER || paxos_alone(px)) return UINT64_MAX;
     if (px->round_open) return px->round_ask_at;
     uint64_t end = read_support_end(px), check = px->quorum_at + px->opt.leases->duration;
     uint64_t at = end < check ? end : check;

@@ -49,6 +49,7 @@ static void print_block(void *ctx, const struct scan_file *f, const struct recor
 
 static void print_entry(struct print *p, uint64_t lsn, const struct log_record *r)
 {
+    static const char *const kind[] = {"noop", "data", "config"};
     const struct paxos_entry *e = &r->entry;
     print_line(p,
                "  %" PRIu64 " entry group=%u replica=%u position=%" PRIu64 " ballot=%" PRIu64
@@ -57,8 +58,7 @@ static void print_entry(struct print *p, uint64_t lsn, const struct log_record *
                lsn, r->group, r->replica, e->position, paxos_ballot_round(e->ballot),
                paxos_ballot_replica(e->ballot), paxos_ballot_round(e->born),
                paxos_ballot_replica(e->born), e->base.position, paxos_ballot_round(e->base.born),
-               paxos_ballot_replica(e->base.born), e->kind == PAXOS_DATA ? "data" : "noop", e->size,
-               e->hash, r->chosen);
+               paxos_ballot_replica(e->base.born), kind[e->kind], e->size, e->hash, r->chosen);
 }
 
 static void print_record(void *ctx, const struct log_place *place, uint64_t lsn,

@@ -140,7 +140,7 @@ static void get_entry(struct reader *in, struct log_record *r)
     e->base.position = reader_varint(in);
     e->base.born = reader_varint(in);
     e->hash = reader_u64(in);
-    if (in->bad || e->kind > PAXOS_DATA || e->position == 0) {
+    if (in->bad || e->kind > PAXOS_CONFIG || e->position == 0) {
         in->bad = true;
         return;
     }

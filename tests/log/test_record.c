@@ -25,7 +25,7 @@ static struct log_record random_record(struct prng *p, const uint8_t *value)
                                    .base = {prng_u64(p) >> shift, prng_u64(p) >> shift},
                                    .hash = prng_u64(p),
                                    .size = (uint32_t)r.value.size,
-                                   .kind = (uint8_t)prng_below(p, 2)};
+                                   .kind = (uint8_t)prng_below(p, 3)};
     return r;
 }
 
@@ -96,7 +96,7 @@ TEST(a_malformed_body_is_refused_even_with_a_right_checksum)
         takes("\x03\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 13)); /* a varint beyond 64 */
     assert_true(takes("\x02\x01\x01\x01\x00\x01\x01\x01\x00\x00hhhhhhhh", 18));
     assert_false(takes("\x02\x01\x01\x01\x00\x00\x01\x01\x00\x00hhhhhhhh", 18)); /* position 0 */
-    assert_false(takes("\x02\x01\x01\x02\x00\x01\x01\x01\x00\x00hhhhhhhh", 18)); /* no such kind */
+    assert_false(takes("\x02\x01\x01\x03\x00\x01\x01\x01\x00\x00hhhhhhhh", 18)); /* no such kind */
     assert_false(takes("\x02\x01\x01\x01\x00\x01\x01\x01\x00\x00hhhhhhh", 17));
 }
 

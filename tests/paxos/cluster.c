@@ -1,5 +1,6 @@
 #include "cluster.h"
 #include "base/mem.h"
+#include "paxos/msg.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,21 @@ static void handle_free(void *handle)
     if (!handle) return;
     ((struct value *)handle)->world->handles -= 1;
     free(handle);
+}
+
+#define CONFIG_VALUE (1ull << 32) /* and above: the values that are configurations */
+
+static struct bytes value_of(void *handle)
+{
+    struct value *v = handle;
+    struct cluster *c = v->world;
+    if (v->id < CONFIG_VALUE) return BYTES("data");
+    struct buf b = {0};
+    paxos_config_encode(&c->configs[v->id - CONFIG_VALUE], &b);
+    size_t size = b.size;
+    memcpy(c->encoded, b.data, size);
+    buf_deinit(&b);
+    return bytes_of(c->encoded, size);
 }
 
 uint64_t cluster_local(const struct cluster *c, const struct replica *r)
@@ -88,6 +104,34 @@ static void disk_append(struct replica *r, struct record rec)
     r->disk[r->records++] = rec;
 }
 
+/* A configuration was chosen: those it names come into being, knowing it and nothing else. */
+static void note_config(struct replica *r, const struct paxos_entry *e)
+{
+    struct cluster *c = r->world;
+
+    if (e->position <= c->newest_id.position) return;
+    if (e->base.position != c->newest_id.position || e->base.born != c->newest_id.born)
+        violate(c, "a configuration followed another than the one in force");
+    c->newest = c->configs[handle_id(e->value) - CONFIG_VALUE];
+    c->newest_id = (struct paxos_id){e->position, e->born};
+    for (int i = 0; i < c->newest.count; i++) {
+        struct replica *m = &c->r[c->newest.member[i].replica];
+        if (m->exists) continue;
+        m->exists = m->birth = true;
+        m->flushed.config = c->newest;
+        m->flushed.config_id = c->newest_id;
+    }
+}
+
+/* Whether a CONFIG entry is valid is the same everywhere, but below a replica's own configuration,
+ * where it cannot know. */
+static void check_config(struct replica *r, const struct paxos_effect *fx, bool valid)
+{
+    bool below = fx->position < paxos_config_id(r->px).position;
+    if (valid != fx->valid && !(below && !fx->valid))
+        violate(r->world, "a configuration is valid here and not there");
+}
+
 static void apply(struct replica *r, const struct paxos_effect *fx)
 {
     struct cluster *c = r->world;
@@ -100,23 +144,29 @@ static void apply(struct replica *r, const struct paxos_effect *fx)
         r->state = hash_mix(r->state ^ e->hash ^ e->position);
         r->last_valid = (struct paxos_id){e->position, e->born};
     }
-    if (valid != fx->valid) violate(c, "validity differs from the fold of valid entries");
+    if (e->kind == PAXOS_CONFIG && fx->valid) note_config(r, e);
+    if (e->kind != PAXOS_CONFIG && valid != fx->valid)
+        violate(c, "validity differs from the fold of valid entries");
     if (handle_id(e->value) != e->hash) violate(c, "a value is not what its hash says");
     if (e->position >= POSITIONS_MAX) return;
     typeof(c->truth[0]) *truth = &c->truth[e->position];
     if (!truth->set) {
         truth->set = true, truth->hash = e->hash, truth->born = e->born, truth->kind = e->kind,
         truth->state = r->state;
-        truth->valid = valid;
+        truth->valid = e->kind == PAXOS_CONFIG ? fx->valid : valid;
         c->valid += valid;
     } else if (truth->hash != e->hash || truth->born != e->born || truth->kind != e->kind) {
         violate(c, "two values chosen for one position");
+    } else if (e->kind == PAXOS_CONFIG) {
+        check_config(r, fx, truth->valid);
     } else if (truth->state != r->state) {
         violate(c, "states differ at one position");
     }
 }
 
-/* When a leader sees something chosen, no other may hold a lease: it would miss it. */
+/* When a leader sees something chosen, no other that lacks it may hold a lease: it would miss it.
+ * (A leader that has it may: one that an older configuration elected can find again, and choose
+ * again, what the holder has long since left behind.) */
 static void check_leases(struct replica *r)
 {
     struct cluster *c = r->world;
@@ -124,6 +174,7 @@ static void check_leases(struct replica *r)
         struct replica *o = &c->r[i];
         if (o == r || !o->up || paxos_role(o->px) != PAXOS_LEADER) continue;
         if (paxos_promised(o->px) < paxos_promised(r->px) &&
+            paxos_chosen(o->px) < paxos_chosen(r->px) &&
             paxos_lease_end(o->px) > cluster_local(c, o))
             violate(c, "an entry was chosen while another leader held a lease");
     }
@@ -145,6 +196,7 @@ static void send(struct replica *r, const struct paxos_effect *fx)
     if (fx->message->to != fx->to || fx->message->from != r->id)
         violate(r->world, "a message with a wrong address");
     struct packet p = packet_of(r, fx->message);
+    r->world->sent += 1;
     uint64_t on_disk = 0;
     for (size_t i = r->durable; i-- > 0 && !on_disk;) on_disk = r->disk[i].lsn;
     if (fx->after_lsn <= on_disk) {
@@ -155,12 +207,26 @@ static void send(struct replica *r, const struct paxos_effect *fx)
     r->wait[r->waits++] = (struct waiting){fx->after_lsn, p};
 }
 
+static void send_snapshot(struct replica *r, uint16_t to)
+{
+    struct packet p = {.to = to,
+                       .from = r->id,
+                       .type = PACKET_SNAPSHOT,
+                       .snapshot = {r->applied, r->state, r->last_valid, *paxos_config(r->px),
+                                    paxos_config_id(r->px)}};
+    net_send(r->world, p);
+}
+
 /* The log is the truth: reads chosen entries back, as a node does. */
 static void serve_fetch(struct replica *r, const struct paxos_effect *fx)
 {
     struct cluster *c = r->world;
     struct paxos_entry entries[16];
     uint32_t count = 0;
+    if (fx->position <= r->snapped || (c->opt.snapshots && prng_chance(&c->prng, 300000))) {
+        if (!r->installing) send_snapshot(r, fx->to);
+        return;
+    }
     for (uint64_t p = fx->position; p <= fx->chosen && count < 16; p++) {
         struct paxos_entry *found = NULL;
         for (size_t i = r->records; i-- > 0 && !found;)
@@ -280,8 +346,11 @@ static void synced(struct cluster *c, struct replica *r)
 
 static void restore(struct cluster *c, struct replica *r, const struct paxos_sink *sink)
 {
-    r->applied = r->flushed, r->state = r->flushed_state, r->last_valid = r->flushed_valid;
+    r->applied = r->flushed.applied, r->state = r->flushed.state;
+    r->last_valid = r->flushed.last_valid;
+    if (r->installing) r->applied = r->install_base, r->last_valid = r->install_valid;
     paxos_restore_applied(r->px, r->applied, r->last_valid);
+    if (r->installing) paxos_restore_installing(r->px);
     for (size_t i = 0; i < r->records; i++) {
         struct record *rec = &r->disk[i];
         if (rec->type == RECORD_PROMISE) paxos_restore_promise(r->px, rec->promised);
@@ -305,7 +374,8 @@ void cluster_start(struct cluster *c, uint16_t id)
 {
     struct replica *r = &c->r[id];
     struct paxos_sink sink = sink_of(r);
-    if (r->up) return;
+    if (r->up || !r->exists) return;
+
     struct paxos_options o = {.replica = id,
                               .leases = &r->leases,
                               .election_timeout_ns = TIMEOUT,
@@ -313,9 +383,9 @@ void cluster_start(struct cluster *c, uint16_t id)
                               .window_entries = c->opt.window,
                               .window_bytes = 1 << 20,
                               .retain_bytes = c->opt.retain_bytes,
-                              .config.count = (uint8_t)c->opt.count};
-    for (int i = 1; i <= c->opt.count; i++)
-        o.config.member[i - 1] = (struct paxos_member){(uint16_t)i, (uint16_t)i};
+                              .config = r->flushed.config,
+                              .config_id = r->flushed.config_id,
+                              .value_of = value_of};
     uint64_t now = cluster_local(c, r);
     r->incarnation += 1;
     lease_init(&r->leases, id, r->incarnation, LEASE, EPSILON, now, !r->ever);
@@ -361,10 +431,17 @@ struct cluster *cluster_new(const struct cluster_options *opt)
     for (int i = 0; i <= CLUSTER_MAX; i++)
         for (int k = 0; k <= CLUSTER_MAX; k++) c->linked[i][k] = true;
     c->now = 1000 * MS;
+    c->founding.count = (uint8_t)(opt->members ? opt->members : opt->count);
+    c->founding.next_replica = CLUSTER_MAX + 1;
+    for (uint16_t i = 1; i <= c->founding.count; i++)
+        c->founding.member[i - 1] = (struct paxos_member){.replica = i, .node = i};
+    c->newest = c->founding;
     for (int i = 1; i <= opt->count; i++) {
         struct replica *r = &c->r[i];
         r->world = c;
         r->id = (uint16_t)i;
+        r->exists = i <= c->founding.count;
+        r->flushed.config = c->founding;
         r->rate =
             1.0 + ((double)prng_below(&c->prng, 2 * opt->drift_ppm + 1) - opt->drift_ppm) * 1e-6;
         r->skew = (int64_t)(prng_below(&c->prng, 1000) * MS);
@@ -385,8 +462,40 @@ void cluster_free(struct cluster *c)
         fprintf(stderr, "cluster: %llu handles were never given back\n",
                 (unsigned long long)c->handles),
             abort();
-    free(c->net);
+    free(c->net), free(c->configs);
     free(c);
+}
+
+/* A snapshot takes the place of the state: the marker, then the work, then the jump. */
+static void install_begin(struct replica *r, const struct snapshot *s)
+{
+    struct cluster *c = r->world;
+    struct paxos_sink sink = sink_of(r);
+    if (r->installing || s->applied <= r->applied || r->durable < r->records) return;
+    paxos_install_begin(r->px, &sink);
+    if (!paxos_installing(r->px)) return; /* it leads */
+    r->installing = true;
+    r->install = *s;
+    r->install_base = r->applied, r->install_valid = r->last_valid;
+    r->install_at = c->now + prng_below(&c->prng, 200) * MS;
+}
+
+static void install_end(struct replica *r)
+{
+    struct cluster *c = r->world;
+    struct paxos_sink sink = sink_of(r);
+    if (!r->installing || c->now < r->install_at || r->durable < r->records) return;
+    const struct snapshot *s = &r->install;
+    r->installing = false;
+    r->applied = s->applied, r->state = s->state, r->last_valid = s->last_valid;
+    r->flushed = *s;
+    r->snapped = s->applied;
+
+    r->flushed.config = *paxos_config(r->px), r->flushed.config_id = paxos_config_id(r->px);
+    if (s->config_id.position > r->flushed.config_id.position)
+        r->flushed.config = s->config, r->flushed.config_id = s->config_id;
+    paxos_installed(r->px, s->applied, s->last_valid, &s->config, s->config_id, &sink);
+    c->installs += 1;
 }
 
 static void deliver(struct cluster *c, struct packet p)
@@ -401,6 +510,8 @@ static void deliver(struct cluster *c, struct packet p)
         net_send(c, a);
     } else if (r->up && !r->cut_in && p.type == PACKET_ANSWER) {
         lease_on_answer(&r->leases, p.from, &p.answer, now);
+    } else if (r->up && !r->cut_in && p.type == PACKET_SNAPSHOT) {
+        install_begin(r, &p.snapshot);
     } else if (r->up && !r->cut_in) {
         for (uint32_t i = 0; i < p.message.entry_count; i++) {
             uint64_t value = (uint64_t)(uintptr_t)p.message.entries[i].value;
@@ -424,6 +535,27 @@ bool cluster_propose(struct cluster *c, uint16_t id)
     return true;
 }
 
+bool cluster_reconfigure(struct cluster *c, uint16_t id, const struct paxos_config *next)
+{
+    struct replica *r = &c->r[id];
+    if (!r->up || !paxos_can_reconfigure(r->px)) return false;
+    c->configs = mem_realloc(c->configs, (c->config_count + 1) * sizeof *c->configs);
+    c->configs[c->config_count] = *next;
+    uint64_t v = CONFIG_VALUE + c->config_count++;
+    cluster_step(
+        c, id,
+        (struct paxos_event){
+            .type = PAXOS_EV_RECONFIGURE, .value = handle_new(c, v), .size = 30, .hash = v});
+    return true;
+}
+
+bool cluster_member(const struct cluster *c, uint16_t id)
+{
+    for (int i = 0; i < c->newest.count; i++)
+        if (c->newest.member[i].replica == id) return true;
+    return false;
+}
+
 void cluster_read(struct cluster *c, uint16_t id)
 {
     struct replica *r = &c->r[id];
@@ -442,7 +574,9 @@ static void tick(struct cluster *c)
 {
     for (int i = 1; i <= c->opt.count; i++) {
         struct replica *r = &c->r[i];
+        if (r->birth) r->birth = false, cluster_start(c, r->id);
         if (!r->up) continue;
+        install_end(r);
         uint64_t now = cluster_local(c, r);
         cluster_step(c, (uint16_t)i, (struct paxos_event){.type = PAXOS_EV_TICK});
         if (c->now / MS % 50 < 10)
@@ -455,8 +589,9 @@ static void tick(struct cluster *c)
                 net_send(c, p);
             }
         /* As in a node: what the engine persists never runs ahead of the log. */
-        if (r->durable == r->records && prng_chance(&c->prng, 20000))
-            r->flushed = r->applied, r->flushed_state = r->state, r->flushed_valid = r->last_valid;
+        if (r->durable == r->records && !r->installing && prng_chance(&c->prng, 20000))
+            r->flushed = (struct snapshot){r->applied, r->state, r->last_valid,
+                                           *paxos_config(r->px), paxos_config_id(r->px)};
     }
 }
 
@@ -507,7 +642,8 @@ uint16_t cluster_leader(const struct cluster *c)
 bool cluster_converged(const struct cluster *c)
 {
     for (int i = 1; i <= c->opt.count; i++)
-        if (c->r[i].up && c->r[i].applied != c->chosen_max) return false;
+        if (c->r[i].up && cluster_member(c, (uint16_t)i) && c->r[i].applied != c->chosen_max)
+            return false;
     return true;
 }
 

@@ -9,7 +9,7 @@
 #include "paxos/internal.h"
 
 #define MS            1000000ull
-#define CLUSTER_MAX   5
+#define CLUSTER_MAX   6
 #define POSITIONS_MAX 65536
 
 struct record {
@@ -20,14 +20,23 @@ struct record {
     uint64_t chosen;
 };
 
+/* A group's state at a position, and who its members were known to be. */
+struct snapshot {
+    uint64_t applied, state;
+    struct paxos_id last_valid;
+    struct paxos_config config;
+    struct paxos_id config_id;
+};
+
 struct packet {
     uint64_t at; /* true time of arrival */
     uint16_t to;
-    enum { PACKET_PAXOS, PACKET_HEARTBEAT, PACKET_ANSWER } type;
+    enum { PACKET_PAXOS, PACKET_HEARTBEAT, PACKET_ANSWER, PACKET_SNAPSHOT } type;
     struct lease_heartbeat heartbeat;
     struct lease_answer answer;
     uint16_t from;
     struct paxos_message message; /* entries malloc'd; values: ids */
+    struct snapshot snapshot;
 };
 
 struct waiting { /* a message that waits for the disk */
@@ -39,6 +48,7 @@ struct replica {
     struct cluster *world;
     uint16_t id;
     bool up, ever, cut_in, cut_out; /* cut: its network, one way */
+    bool exists, birth;             /* a configuration named it; it is yet to be started */
     struct paxos *px;
     struct paxos_slot *ring;
     uint32_t capacity;
@@ -56,8 +66,12 @@ struct replica {
     /* the state machine: a chain of hashes over valid entries, and what survives a crash of it */
     uint64_t applied, state;
     struct paxos_id last_valid;
-    uint64_t flushed, flushed_state;
-    struct paxos_id flushed_valid;
+    struct snapshot flushed;
+    /* installing: the marker that says so is on disk, with what was applied when it began */
+    bool installing;
+    struct snapshot install;
+    uint64_t install_base, install_at, snapped; /* the log lacks what is not above `snapped` */
+    struct paxos_id install_valid;
     uint64_t read_seq, read_floor[64]; /* what a read must see, by seq % 64 */
     uint64_t reads_done, lease_reads;
     paxos_ballot promise_seen; /* highest durable promise, over restarts */
@@ -66,6 +80,8 @@ struct replica {
 struct cluster_options {
     uint64_t seed;
     int count;
+    int members;    /* voters at the founding: 1 to this; 0: all */
+    bool snapshots; /* sometimes a snapshot answers a fetch */
     uint32_t drop_ppm, dup_ppm;
     uint64_t delay_min, delay_max, sync_min, sync_max;
     uint32_t drift_ppm; /* how much clocks really differ in rate, up to */
@@ -82,6 +98,12 @@ struct cluster {
     size_t net_count, net_capacity;
     bool linked[CLUSTER_MAX + 1][CLUSTER_MAX + 1];
     uint64_t next_value;
+    struct paxos_config founding, newest; /* newest: that was chosen */
+    struct paxos_id newest_id;
+    struct paxos_config *configs; /* by value */
+    size_t config_count;
+    uint8_t encoded[64];
+    uint64_t installs, sent; /* sent: messages of the groups, heartbeats apart */
     /* what is true for ever */
     struct {
         uint64_t hash, state;
@@ -108,10 +130,12 @@ void cluster_step(struct cluster *c, uint16_t id, struct paxos_event ev);
 void cluster_run(struct cluster *c, uint64_t ns, uint64_t propose_every);
 uint64_t cluster_local(const struct cluster *c, const struct replica *r);
 bool cluster_propose(struct cluster *c, uint16_t id);
+bool cluster_reconfigure(struct cluster *c, uint16_t id, const struct paxos_config *next);
+bool cluster_member(const struct cluster *c, uint16_t id); /* of the newest configuration */
 void cluster_read(struct cluster *c, uint16_t id);
 uint16_t cluster_leader(const struct cluster *c); /* a serving one of the highest ballot, or 0 */
 bool cluster_converged(
-    const struct cluster *c); /* all that are up have applied all that is chosen, states equal */
+    const struct cluster *c); /* all members that are up have applied all that is chosen */
 void cluster_heal(struct cluster *c);
 void cluster_link(struct cluster *c, uint16_t a, uint16_t b, bool up);
 

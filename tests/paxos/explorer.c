@@ -22,97 +22,27 @@
  * is replica 2's (replicas differ only in the order of their ids, and the others come after or
  * before it). States are told apart by a 128-bit hash of what matters in them.
  *
- *   explorer [--ballots N] [--data N] [--crashes N] [--dups N] [--leases] [--mutant N] [--walks N]
- * [--seed S] [--max-states N]
- *
- * --walks: random paths instead of breadth first, for bounds that are too wide to exhaust. Exit
- * status: 0 nothing found, 1 found (the path is printed), 2 usage or memory. */
-#include "base/prng.h"
-#include "paxos/internal.h"
+ * With four replicas (EXPLORER_REPLICAS) leaders also change the members, {1,2,3} -> {2,3,4} ->
+ * {4}. Who decides at a position is then found from the history alone: the chosen CONFIG entries
+ * below it, each on its base; and a vote counts only if its proposer counts that configuration's
+ * votes. */
+#include "explorer.h"
+
+#include "base/buf.h"
 #include "paxos/msg.h"
 
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-int mutant_active;
+struct bounds bound = {2, 1, 1, 1, 0, 0, 0, 1, N == 3 ? 0 : 1, 1, false};
 
-enum {
-    N = 3,
-    RING = 16,
-    ENTRIES = 6,
-    NET = 40,
-    TAIL = 12,
-    WAITS = 12,
-    POSITIONS = 8,
-    ROUNDS = 5,
-    BALLOTS = ROUNDS * N
-};
-#define UNIT  1000000ull /* of time; multiples of what drift arithmetic divides by */
-#define EPOCH (1000 * UNIT)
-
-enum { X_HEARTBEAT = 100, X_ANSWER };
-
-struct xmessage {
-    struct paxos_message m; /* entries: NULL; see below */
-    struct paxos_entry entry[ENTRIES];
-};
-
-struct xrecord {
-    uint64_t promised; /* a promise, or: */
-    struct paxos_entry entry;
-    uint64_t chosen, lsn;
-    bool learned;
-};
-
-struct xreplica {
-    struct paxos px;
-    struct paxos_slot ring[RING];
-    struct lease_peer lease[N + 1];
-    uint64_t silent_until;
-    uint32_t incarnation;
-    /* disk: what is synced, folded; then the tail that a crash may cut */
-    uint64_t disk_promised, disk_hint, disk_own;
-    struct paxos_entry disk_entry[POSITIONS];
-    struct xrecord tail[TAIL];
-    uint32_t tail_count;
-    struct {
-        uint64_t after;
-        struct xmessage x;
-    } wait[WAITS];
-    uint32_t wait_count;
-    /* the state machine */
-    uint64_t applied, fold;
-    struct paxos_id last_valid;
-};
-
-struct world {
-    struct xreplica r[N];
-    struct xmessage net[NET];
-    uint32_t net_count;
-    uint64_t now;
-    uint32_t campaigns, data, crashes, dups, times, beats, handovers, fetches; /* used so far */
-    /* history */
-    uint64_t value[BALLOTS][POSITIONS];   /* proposed at (ballot, position): identity hash */
-    uint8_t accepted[BALLOTS][POSITIONS]; /* by whom, on disk */
-    uint64_t truth[POSITIONS], fold[POSITIONS];
-};
-
-static struct {
-    uint32_t ballots, data, crashes, dups, times, beats, handovers, fetches;
-    bool leases;
-} bound = {2, 1, 1, 1, 0, 0, 0, 1, false};
-
-static struct world *w;             /* the world at work */
+struct world *w;                    /* the world at work */
 static struct lease_table table[N]; /* its lease tables, rows loaded */
-static const char *violation;
-static bool out_of_bounds, narrate;
+const char *violation;
+bool out_of_bounds, narrate;
 
-static void violate(const char *what)
+void violate(const char *what)
 {
     if (!violation) violation = what;
 }
@@ -133,26 +63,112 @@ static int ballot_index(paxos_ballot b)
     return (int)((round - 1) * N + id - 1);
 }
 
+/* ---- who decides where: from the history alone, not by what a machine believes ---- */
+
+#define CONFIG_VALUE 1000 /* and above: the values that are configurations */
+enum { CONFIGS = 3 };
+/* {1,2,3}, with learner 4 if there are four and --learners is not 0; {2,3,4}; {4}. */
+static const uint8_t config_voters[CONFIGS] = {0x7, 0xe, 0x8};
+
+static struct paxos_config config_of(uint32_t number)
+{
+    struct paxos_config c = {.next_replica = N + 1};
+    for (uint16_t i = 1; i <= N; i++)
+        if (config_voters[number] >> (i - 1) & 1)
+            c.member[c.count++] = (struct paxos_member){i, i, PAXOS_VOTER};
+        else if (number == 0 && bound.learners)
+            c.member[c.count++] = (struct paxos_member){i, i, PAXOS_LEARNER};
+    return c;
+}
+
+static uint8_t number_of(const struct paxos_config *c)
+{
+    uint8_t voters = 0;
+    for (int i = 0; i < c->count; i++)
+        voters |= (uint8_t)((c->member[i].role == PAXOS_VOTER) << (c->member[i].replica - 1));
+    return voters == config_voters[0] ? 0 : voters == config_voters[1] ? 1 : 2;
+}
+
+static struct bytes value_of(void *handle)
+{
+    static uint8_t bytes[64];
+    uint64_t id = (uint64_t)(uintptr_t)handle;
+    if (id < CONFIG_VALUE || id >= CONFIG_VALUE + CONFIGS) return BYTES("");
+    struct paxos_config c = config_of((uint32_t)(id - CONFIG_VALUE));
+    struct buf b = {0};
+    paxos_config_encode(&c, &b);
+    size_t size = b.size;
+    memcpy(bytes, b.data, size);
+    buf_deinit(&b);
+    return bytes_of(bytes, size);
+}
+
+static bool majority(uint8_t members, uint32_t config)
+{
+    uint8_t voters = config_voters[config];
+    return __builtin_popcount(members & voters) * 2 > __builtin_popcount(voters);
+}
+
+struct force {
+    uint32_t config;
+    uint8_t position, born; /* of the entry that set it; born: index + 1 */
+};
+
+/* Is what was accepted there chosen? Only a proposer that counts the votes of the configuration in
+ * force can come to know; what others accepted is no vote for it (docs/PAXOS.md, P15). */
+static bool is_choice(int b, uint64_t p, uint32_t config)
+{
+    return w->under[b][p] == config && majority(w->accepted[b][p], config);
+}
+
+/* The configuration in force at position p: those chosen below it, one after the other. */
+static struct force in_force(uint64_t p)
+{
+    struct force f = {0, 0, 0};
+    for (uint64_t q = 1; q < p && w->configs; q++)
+        for (int b = 0; b < BALLOTS; b++) {
+            const struct xconfig *c = &w->config[b][q];
+            if (!c->next || c->base_position != f.position || c->base_born != f.born) continue;
+            if (!is_choice(b, q, f.config)) continue;
+            f = (struct force){c->next, (uint8_t)q, c->born};
+            break;
+        }
+    return f;
+}
+
 /* ---- effects ---- */
 
 static bool is_chosen_on_disk(const struct paxos_entry *e)
 {
+    struct force f = in_force(e->position);
     for (int b = 0; b < BALLOTS; b++)
-        if (__builtin_popcount(w->accepted[b][e->position]) * 2 > N &&
-            w->value[b][e->position] == entry_identity(e))
+        if (is_choice(b, e->position, f.config) && w->value[b][e->position] == entry_identity(e))
             return true;
     return false;
 }
 
-static void check_agreement(uint64_t p)
+static void check_agreement(uint64_t from)
 {
-    uint64_t chosen = 0;
-    for (int b = 0; b < BALLOTS; b++) {
-        if (__builtin_popcount(w->accepted[b][p]) * 2 <= N) continue;
-        if (chosen && chosen != w->value[b][p])
-            violate("agreement: two values were accepted by majorities at one position");
-        chosen = w->value[b][p];
+    for (uint64_t p = from; p < POSITIONS && (p == from || w->configs); p++) {
+        struct force f = in_force(p);
+        uint64_t chosen = 0;
+        for (int b = 0; b < BALLOTS; b++) {
+            if (!is_choice(b, p, f.config)) continue;
+            if (chosen && chosen != w->value[b][p])
+                violate("agreement: two values were accepted by majorities at one position");
+            chosen = w->value[b][p];
+        }
     }
+}
+
+/* A machine is where the entries it took as chosen have brought it. */
+static void check_config(const struct xreplica *r, const struct paxos_effect *fx)
+{
+    struct force before = in_force(fx->position), after = in_force(fx->position + 1);
+    if (fx->valid != (before.position != after.position))
+        violate("a CONFIG entry is valid where it does not follow the configuration in force");
+    if (r->px.opt.config_id.position != after.position)
+        violate("a machine is in another configuration than the one in force");
 }
 
 static uint64_t local_now(void)
@@ -176,6 +192,12 @@ static void on_append(struct xreplica *r, struct xrecord rec)
         uint64_t *value = &w->value[b][rec.entry.position], identity = entry_identity(&rec.entry);
         if (*value && *value != identity) violate("two values at one ballot and position");
         *value = identity;
+        const struct paxos_entry *e = &rec.entry;
+        if (r->px.role == PAXOS_LEADER) w->under[b][e->position] = number_of(&r->px.opt.config);
+        if (e->kind == PAXOS_CONFIG)
+            w->config[b][e->position] = (struct xconfig){
+                (uint8_t)(e->hash - CONFIG_VALUE), (uint8_t)e->base.position,
+                (uint8_t)(ballot_index(e->base.born) + 1), (uint8_t)(ballot_index(e->born) + 1)};
     }
     r->tail[r->tail_count++] = rec;
 }
@@ -213,14 +235,17 @@ static void describe(const struct xmessage *x)
            paxos_ballot_replica(m->ballot), (unsigned long long)m->position,
            (unsigned long long)m->chosen);
     for (uint32_t i = 0; i < m->entry_count; i++)
-        printf(
-            " [%llu: %s v=%llu b=%llu.%u born=%llu.%u base=%llu]",
-            (unsigned long long)x->entry[i].position,
-            x->entry[i].kind == PAXOS_NOOP ? "noop" : "data", (unsigned long long)x->entry[i].hash,
-            (unsigned long long)paxos_ballot_round(x->entry[i].ballot),
-            paxos_ballot_replica(x->entry[i].ballot),
-            (unsigned long long)paxos_ballot_round(x->entry[i].born),
-            paxos_ballot_replica(x->entry[i].born), (unsigned long long)x->entry[i].base.position);
+        printf(" [%llu: %s v=%llu b=%llu.%u born=%llu.%u base=%llu]",
+               (unsigned long long)x->entry[i].position,
+               x->entry[i].kind == PAXOS_NOOP   ? "noop"
+               : x->entry[i].kind == PAXOS_DATA ? "data"
+                                                : "config",
+               (unsigned long long)x->entry[i].hash,
+               (unsigned long long)paxos_ballot_round(x->entry[i].ballot),
+               paxos_ballot_replica(x->entry[i].ballot),
+               (unsigned long long)paxos_ballot_round(x->entry[i].born),
+               paxos_ballot_replica(x->entry[i].born),
+               (unsigned long long)x->entry[i].base.position);
 }
 
 static void net_put(const struct xmessage *x)
@@ -277,7 +302,7 @@ static void on_chosen(struct xreplica *r, const struct paxos_effect *fx)
     }
     if (e->position != r->applied + 1) violate("chosen out of order");
     r->applied = e->position;
-    if (valid != fx->valid)
+    if (e->kind != PAXOS_CONFIG && valid != fx->valid)
         violate("effect chain: an entry was applied on another state than it was evaluated on");
     if (!is_chosen_on_disk(e)) violate("an entry was taken as chosen that no majority has on disk");
     uint64_t *truth = &w->truth[e->position], *fold = &w->fold[e->position];
@@ -286,11 +311,12 @@ static void on_chosen(struct xreplica *r, const struct paxos_effect *fx)
     if (*truth && *fold != r->fold) violate("states differ at one position");
     *truth = entry_identity(e);
     *fold = r->fold;
+    if (e->kind == PAXOS_CONFIG) check_config(r, fx);
     if (r->px.role != PAXOS_LEADER || !r->px.started) return;
     for (int i = 0; i < N; i++) {
         const struct paxos *o = &w->r[i].px;
         if (o != &r->px && o->role == PAXOS_LEADER && o->ballot < r->px.ballot &&
-            paxos_lease_end(o) > local_now())
+            o->chosen < e->position && paxos_lease_end(o) > local_now())
             violate("lease: an entry is chosen while another leader's lease runs");
     }
 }
@@ -321,7 +347,7 @@ static void check_complete(const struct xreplica *r)
 {
     for (uint64_t p = r->px.chosen + 1; p < POSITIONS; p++)
         for (int b = 0; b < ballot_index(r->px.ballot); b++)
-            if (__builtin_popcount(w->accepted[b][p]) * 2 > N)
+            if (is_choice(b, p, in_force(p).config))
                 violate("a leader serves that lacks something chosen before it");
 }
 
@@ -404,9 +430,8 @@ static void boot(struct xreplica *r, uint16_t id, bool fresh)
                               .window_entries = 3,
                               .window_bytes = 1 << 24,
                               .retain_bytes = 1 << 24,
-                              .config.count = N};
-    for (uint16_t i = 0; i < N; i++)
-        o.config.member[i] = (struct paxos_member){(uint16_t)(i + 1), (uint16_t)(i + 1)};
+                              .value_of = value_of,
+                              .config = config_of(0)};
     struct paxos_sink sink = sink_of(r);
     r->incarnation += 1;
     lease_init(&table[id - 1], id, r->incarnation, bound.leases ? 2 * UNIT : UNIT, 0, local_now(),
@@ -438,10 +463,6 @@ static void do_crash(struct xreplica *r, uint32_t keep)
 
 /* ---- canonical form ---- */
 
-struct hash128 {
-    uint64_t a, b;
-};
-
 static void mix(struct hash128 *h, uint64_t x)
 {
     h->a = (h->a ^ x) * 0x9e3779b97f4a7c15u;
@@ -462,6 +483,7 @@ static struct hash128 message_hash(const struct xmessage *x)
     const struct paxos_message *m = &x->m;
     mix(&h, (uint64_t)m->from << 8 | m->to), mix(&h, m->ballot), mix(&h, m->position),
         mix(&h, m->chosen), mix(&h, m->seq);
+    if (bound.configs) mix(&h, m->config);
     if (bound.leases) mix(&h, m->released), mix(&h, m->mark), mix(&h, m->promised);
     for (uint32_t i = 0; i < m->entry_count; i++) mix_entry(&h, &x->entry[i]);
     return h;
@@ -479,9 +501,10 @@ static void mix_machine(struct hash128 *h, const struct paxos *px)
                               px->last_valid.born,
                               px->lsn - px->synced,
                               px->heard,
+                              px->noticed > px->chosen ? px->noticed : 0,
                               px->fetch_at != 0,
                               px->ballot,
-                              w->campaigns < bound.ballots ? px->seen : 0,
+                              w->campaigns < bound.ballots || bound.configs ? px->seen : 0,
                               px->role == PAXOS_CANDIDATE && px->promise_lsn > px->synced,
                               px->votes,
                               px->serving,
@@ -492,7 +515,9 @@ static void mix_machine(struct hash128 *h, const struct paxos *px)
                               px->transfer_to,
                               px->lease_given};
     for (size_t i = 0; i < sizeof field / sizeof *field; i++) mix(h, field[i]);
-    for (int i = 0; i < N && px->role >= PAXOS_CANDIDATE; i++) {
+    if (bound.configs)
+        mix(h, px->opt.config_id.position), mix(h, px->opt.config_id.born), mix(h, px->config_at);
+    for (int i = 0; i < px->opt.config.count && px->role >= PAXOS_CANDIDATE; i++) {
         const struct paxos_peer *p = &px->peer[i];
         /* What was chosen needs no more votes: whether a third came tells only how far back the
          * ring reaches. */
@@ -501,7 +526,7 @@ static void mix_machine(struct hash128 *h, const struct paxos *px)
         mix(h, p->paused);
         if (bound.leases) mix(h, p->mark);
     }
-    for (uint64_t p = px->chosen + 1; p <= px->chosen + 4; p++) {
+    for (uint64_t p = px->chosen + 1; p <= px->chosen + (N == 3 ? 4 : 6); p++) {
         const struct paxos_slot *s = &px->ring[p & (px->capacity - 1)];
         mix_entry(h, &s->entry), mix_entry(h, &s->pending),
             mix(h, s->lsn > px->synced ? s->lsn - px->synced : 0);
@@ -529,7 +554,7 @@ static void mix_replica(struct hash128 *h, const struct xreplica *r)
     if (bound.leases) mix(h, r->silent_until), mix(h, r->incarnation);
 }
 
-static struct hash128 world_hash(void)
+struct hash128 world_hash(void)
 {
     struct hash128 h = {1, 2}, net = {0, 0};
     for (int i = 0; i < N; i++) mix_replica(&h, &w->r[i]);
@@ -539,15 +564,16 @@ static struct hash128 world_hash(void)
     }
     mix(&h, net.a), mix(&h, net.b);
     mix(&h, w->now << 32 | w->campaigns << 24 | w->data << 16 | w->crashes << 8 | w->dups);
-    mix(&h, w->fetches << 16 | w->beats << 8 | w->handovers);
+    mix(&h, w->configs << 24 | w->fetches << 16 | w->beats << 8 | w->handovers);
     uint64_t chosen[POSITIONS] = {0}; /* more votes for what is chosen change nothing */
     for (int b = 0; b < BALLOTS; b++)
         for (int p = 1; p < POSITIONS; p++)
-            if (__builtin_popcount(w->accepted[b][p]) * 2 > N) chosen[p] = w->value[b][p];
+            if (is_choice(b, (uint64_t)p, bound.configs ? in_force((uint64_t)p).config : 0))
+                chosen[p] = w->value[b][p];
     for (int b = 0; b < BALLOTS; b++)
         for (int p = 1; p < POSITIONS; p++)
             if (w->accepted[b][p] && w->value[b][p] != chosen[p])
-                mix(&h, (uint64_t)(b * 100 + p) << 8 | w->accepted[b][p]);
+                mix(&h, (uint64_t)(b * 100 + p) << 8 | w->accepted[b][p]), mix(&h, w->under[b][p]);
     return h;
 }
 
@@ -557,16 +583,18 @@ static bool pointless(const struct xmessage *x)
     const struct paxos_message *m = &x->m;
     const struct xreplica *r = &w->r[m->to - 1];
     bool may_crash = w->crashes < bound.crashes;
-    if (mutant_active) return false;
+    int i = paxos_member_of(&r->px, m->from);
+    if (mutant_active || (i < 0 && m->type < PAXOS_MESSAGE_TYPES)) return false;
     switch (m->type) {
     case PAXOS_PROMISE: return r->px.role != PAXOS_CANDIDATE || r->px.ballot != m->ballot;
     case PAXOS_ACCEPTED:
         return r->px.role != PAXOS_LEADER || r->px.ballot != m->ballot ||
                (!bound.leases &&
-                (r->px.peer[m->from - 1].match >= m->position || r->px.chosen >= m->position));
+                (r->px.peer[i].match >= m->position || r->px.chosen >= m->position));
     case PAXOS_NACK:
         return r->px.ballot != m->ballot || r->px.role < PAXOS_CANDIDATE ||
-               (r->px.role == PAXOS_LEADER && !(m->flags & PAXOS_F_GAP));
+               (r->px.role == PAXOS_LEADER && !(m->flags & PAXOS_F_GAP) &&
+                m->config <= r->px.opt.config_id.position);
     case PAXOS_PREPARE:
     case PAXOS_ACCEPT: return m->ballot < r->disk_promised;
     case PAXOS_COMMIT:
@@ -605,22 +633,6 @@ static void settle(void)
 }
 
 /* ---- actions ---- */
-
-enum {
-    A_DELIVER,
-    A_DUPLICATE,
-    A_SYNC,
-    A_CRASH,
-    A_CAMPAIGN,
-    A_PROPOSE,
-    A_TIME,
-    A_BEAT,
-    A_TRANSFER,
-    A_RESIGN
-};
-struct action {
-    uint8_t type, replica, arg;
-};
 
 static void deliver_lease(struct xmessage *x)
 {
@@ -705,12 +717,12 @@ static void leases_store(void)
     }
 }
 
-static void act(struct action a)
+void act(struct action a)
 {
     struct xreplica *r = &w->r[a.replica];
     static const char *const name[] = {"",         "",        "sync",        "crash",
                                        "campaign", "propose", "time passes", "heartbeat",
-                                       "transfer", "resign"};
+                                       "transfer", "resign",  "reconfigure"};
     if (narrate && a.type >= A_SYNC)
         printf("  %s replica %u (%u)\n", name[a.type], a.replica + 1, a.arg);
     leases_load();
@@ -728,6 +740,15 @@ static void act(struct action a)
                                      .size = 1 << 20,
                                      .hash = w->data});
         break;
+    case A_RECONFIGURE: {
+        uint64_t value = CONFIG_VALUE + in_force(POSITIONS).config + 1;
+        w->configs += 1;
+        step(r, (struct paxos_event){.type = PAXOS_EV_RECONFIGURE,
+                                     .value = (void *)(uintptr_t)value,
+                                     .size = 1 << 20,
+                                     .hash = value});
+        break;
+    }
     case A_TIME: w->now += 1; break;
     case A_BEAT: do_beat(r, a.arg); break;
     case A_TRANSFER:
@@ -744,10 +765,11 @@ static bool may_campaign(const struct xreplica *r)
 {
     if (w->campaigns >= bound.ballots || r->px.role == PAXOS_CANDIDATE) return false;
     if (w->campaigns == 0 && r != &w->r[1]) return false;
+    if (!paxos_may_lead(&r->px)) return false;
     return !bound.leases || election_permits(&r->px, r->px.opt.replica, 0, local_now());
 }
 
-static uint32_t actions(struct action *out)
+uint32_t actions(struct action *out)
 {
     uint32_t n = 0;
     leases_load();
@@ -775,6 +797,9 @@ static uint32_t actions(struct action *out)
         if (may_campaign(r)) out[n++] = (struct action){A_CAMPAIGN, i, 0};
         if (w->data < bound.data && paxos_can_propose(&r->px, 1))
             out[n++] = (struct action){A_PROPOSE, i, 0};
+        if (w->configs < bound.configs && paxos_can_reconfigure(&r->px) &&
+            in_force(POSITIONS).config + 1 < CONFIGS)
+            out[n++] = (struct action){A_RECONFIGURE, i, 0};
         if (!bound.leases) continue;
         bool leads = r->px.role == PAXOS_LEADER;
         for (uint8_t to = 1; to <= N && w->beats < bound.beats && leads; to++)
@@ -788,251 +813,10 @@ static uint32_t actions(struct action *out)
     return n;
 }
 
-/* ---- storage of worlds: words, runs of zeros squeezed out ---- */
-
-static size_t squeeze(const struct world *from, uint64_t *to)
-{
-    const uint64_t *in = (const uint64_t *)(const void *)from;
-    size_t words = sizeof *from / 8, n = 0;
-    for (size_t i = 0; i < words;) {
-        size_t zeros = 0, at, full;
-        while (i + zeros < words && in[i + zeros] == 0) zeros++;
-        at = i + zeros;
-        for (full = 0; at + full < words && in[at + full] != 0; full++) {
-        }
-        to[n++] = (uint64_t)zeros << 32 | full;
-        memcpy(&to[n], &in[at], full * 8);
-        n += full;
-        i = at + full;
-    }
-    return n;
-}
-
-static void expand(const uint64_t *from, struct world *to)
-{
-    uint64_t *out = (uint64_t *)(void *)to;
-    size_t words = sizeof *to / 8;
-    for (size_t i = 0; i < words;) {
-        uint64_t zeros = *from >> 32, full = *from & UINT32_MAX;
-        from++;
-        memset(&out[i], 0, zeros * 8);
-        memcpy(&out[i + zeros], from, full * 8);
-        from += full;
-        i += zeros + full;
-    }
-}
-
-static void genesis(void)
+void genesis(void)
 {
     memset(w, 0, sizeof *w);
     memset(table, 0, sizeof table);
     for (uint16_t i = 0; i < N; i++) boot(&w->r[i], (uint16_t)(i + 1), true);
     leases_store();
-}
-
-/* ---- the search ---- */
-
-struct node {
-    uint32_t parent;
-    struct action action;
-};
-static struct node *nodes;
-static struct {
-    uint64_t *data;
-} * blobs; /* of nodes not yet expanded */
-static struct hash128 *seen;
-static uint64_t seen_mask, states, states_max = 12000000, transitions;
-
-static bool seen_add(struct hash128 h)
-{
-    h.a |= 1;
-    for (uint64_t i = h.b & seen_mask;; i = (i + 1) & seen_mask) {
-        if (seen[i].a == h.a && seen[i].b == h.b) return false;
-        if (seen[i].a) continue;
-        seen[i] = h;
-        return true;
-    }
-}
-
-static void *must(void *p)
-{
-    if (!p) fprintf(stderr, "explorer: out of memory\n"), exit(2);
-    return p;
-}
-
-static void remember(uint32_t parent, struct action a)
-{
-    static uint64_t scratch[sizeof(struct world) / 4];
-    size_t n = squeeze(w, scratch);
-    blobs[states].data = must(malloc(n * 8));
-    memcpy(blobs[states].data, scratch, n * 8);
-    nodes[states] = (struct node){parent, a};
-    states += 1;
-}
-
-static sigjmp_buf on_assert;
-static void on_abort(int sig)
-{
-    (void)sig;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGABRT);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    siglongjmp(on_assert, 1);
-}
-
-/* Does `a` from the present world; false if the result is outside the bounds. An assertion of the
- * core is a violation too. */
-static bool try_act(struct action a)
-{
-    out_of_bounds = false;
-    if (sigsetjmp(on_assert, 0)) {
-        violate("an assertion of the core failed (its text is above)");
-        return true;
-    }
-    act(a);
-    transitions += 1;
-    return !out_of_bounds;
-}
-
-static void print_path(uint32_t at, struct action last)
-{
-    static struct action path[10000];
-    size_t n = 0;
-    path[n++] = last;
-    for (; at; at = nodes[at].parent) path[n++] = nodes[at].action;
-    genesis();
-    narrate = true;
-    violation = NULL;
-    printf("counter-example, %zu steps:\n", n);
-    while (n-- > 0) (void)try_act(path[n]);
-    narrate = false;
-}
-
-static int search(void)
-{
-    uint64_t capacity = 1;
-    while (capacity < states_max * 2) capacity *= 2;
-    seen_mask = capacity - 1;
-    seen = must(calloc(capacity, sizeof *seen));
-    nodes = must(malloc(states_max * sizeof *nodes));
-    blobs = must(malloc(states_max * sizeof *blobs));
-    static struct action list[4 * NET];
-    uint64_t depth_end = 1, depth = 0;
-    clock_t start = clock();
-    genesis();
-    (void)seen_add(world_hash());
-    remember(0, (struct action){0});
-    for (uint64_t at = 0; at < states; at++) {
-        if (at == depth_end) depth += 1, depth_end = states;
-        expand(blobs[at].data, w);
-        uint32_t n = actions(list);
-        for (uint32_t i = 0; i < n; i++) {
-            if (i) expand(blobs[at].data, w);
-            bool inside = try_act(list[i]);
-            if (violation) {
-                const char *what = violation;
-                printf("VIOLATED: %s (mutant %d, after %llu states)\n", what, mutant_active,
-                       (unsigned long long)states);
-                print_path((uint32_t)at, list[i]);
-                return 1;
-            }
-            if (!inside || !seen_add(world_hash())) continue;
-            if (states == states_max) {
-                printf("explorer: more than %llu states within the bounds: not exhaustive (depth "
-                       "%llu reached)\n",
-                       (unsigned long long)states, (unsigned long long)depth);
-                return mutant_active ? 0 : 2;
-            }
-            remember((uint32_t)at, list[i]);
-        }
-        free(blobs[at].data);
-    }
-    printf("explorer: exhaustive: %u ballots, %u data entries, %u crashes, %u duplicates%s: %llu "
-           "states, %llu transitions, depth %llu, "
-           "%.1f s\n",
-           bound.ballots, bound.data, bound.crashes, bound.dups, bound.leases ? ", leases" : "",
-           (unsigned long long)states, (unsigned long long)transitions, (unsigned long long)depth,
-           (double)(clock() - start) / CLOCKS_PER_SEC);
-    return 0;
-}
-
-static int walk(uint64_t walks, uint64_t seed)
-{
-    static struct action list[4 * NET], path[400];
-    struct prng r;
-    uint64_t steps = 0;
-    nodes = must(malloc(sizeof *nodes));
-    for (uint64_t k = 0; k < walks; k++) {
-        prng_init(&r, seed + k);
-        genesis();
-        uint32_t n = 0, length = 0;
-        while (length < 400 && (n = actions(list)) > 0) {
-            struct action a = list[prng_below(&r, n)];
-            path[length++] = a;
-            bool inside = try_act(a);
-            steps += 1;
-            if (violation) {
-                printf("VIOLATED: %s (mutant %d, walk %llu, %u steps)\n", violation, mutant_active,
-                       (unsigned long long)(seed + k), length);
-                genesis();
-                narrate = true;
-                for (uint32_t i = 0; i < length; i++) (void)try_act(path[i]);
-                return 1;
-            }
-            if (!inside) break;
-        }
-    }
-    printf("explorer: %llu walks, %llu steps: %u ballots, %u data entries, %u crashes%s\n",
-           (unsigned long long)walks, (unsigned long long)steps, bound.ballots, bound.data,
-           bound.crashes, bound.leases ? ", leases" : "");
-    return 0;
-}
-
-int main(int argc, char **argv)
-{
-    uint64_t walks = 0, seed = 1;
-    for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
-        if (!strcmp(a, "--leases")) {
-            bound.leases = true, bound.times = 5, bound.beats = 2, bound.handovers = 1;
-            continue;
-        }
-        if (!strcmp(a, "--soak")) {
-            bound.ballots = 3, states_max = 60000000;
-            continue;
-        }
-        if (i + 1 == argc) return fprintf(stderr, "explorer: %s needs a number\n", a), 2;
-        uint64_t v = (uint64_t)atoll(argv[++i]);
-        if (!strcmp(a, "--ballots"))
-            bound.ballots = (uint32_t)v;
-        else if (!strcmp(a, "--data"))
-            bound.data = (uint32_t)v;
-        else if (!strcmp(a, "--crashes"))
-            bound.crashes = (uint32_t)v;
-        else if (!strcmp(a, "--dups"))
-            bound.dups = (uint32_t)v;
-        else if (!strcmp(a, "--fetches"))
-            bound.fetches = (uint32_t)v;
-        else if (!strcmp(a, "--times"))
-            bound.times = (uint32_t)v;
-        else if (!strcmp(a, "--beats"))
-            bound.beats = (uint32_t)v;
-        else if (!strcmp(a, "--handovers"))
-            bound.handovers = (uint32_t)v;
-        else if (!strcmp(a, "--mutant"))
-            mutant_active = (int)v;
-        else if (!strcmp(a, "--walks"))
-            walks = v;
-        else if (!strcmp(a, "--seed"))
-            seed = v;
-        else if (!strcmp(a, "--max-states"))
-            states_max = v;
-        else
-            return fprintf(stderr, "explorer: unknown option %s\n", a), 2;
-    }
-    w = must(calloc(1, sizeof *w));
-    signal(SIGABRT, on_abort);
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    return walks ? walk(walks, seed) : search();
 }

@@ -1,6 +1,6 @@
-/* hunt --mutant N [--seeds N] [--seed S]: runs lease duels and storms with planted bug N until one
- * fails. Exit status 1: found (the mutant is dead); 0: it survived. With mutant 0 the storms must
- * all pass. */
+/* hunt [--mutant N] [--seeds N] [--seed S] [--reconfigure 1]: runs lease duels and storms with
+ * planted bug N until one fails. Exit status 1: found (the mutant is dead); 0: it survived. With
+ * mutant 0 the storms must all pass. */
 #include "base/mutant.h"
 #include "duel.h"
 #include "storm.h"
@@ -24,9 +24,11 @@ static void on_abort(int sig)
 int main(int argc, char **argv)
 {
     uint64_t seeds = 2000, first = 1;
+    int reconfigure = 0;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (!strcmp(argv[i], "--mutant")) mutant_active = atoi(argv[i + 1]);
         if (!strcmp(argv[i], "--seeds")) seeds = (uint64_t)atoll(argv[i + 1]);
+        if (!strcmp(argv[i], "--reconfigure")) reconfigure = atoi(argv[i + 1]);
         if (!strcmp(argv[i], "--seed")) first = (uint64_t)atoll(argv[i + 1]), seeds = 1;
     }
     signal(SIGABRT, on_abort);
@@ -34,7 +36,8 @@ int main(int argc, char **argv)
         if (lease_duel(seed, 5000))
             return printf("mutant %d: a lease outlived its grant\n", mutant_active), 1;
     for (uint64_t seed = first; seed < first + seeds; seed++) {
-        const char *failure = storm_run(seed, seed % 4 == 3 ? 5 : 3);
+        const char *failure =
+            reconfigure ? storm_reconfigure(seed) : storm_run(seed, seed % 4 == 3 ? 5 : 3);
         if (!failure) continue;
         printf("mutant %d: seed %llu: %s\n", mutant_active, (unsigned long long)seed, failure);
         return 1;

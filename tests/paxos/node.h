@@ -24,7 +24,9 @@ struct node {
     uint16_t id, replicas, preferred;
     uint32_t window, retain;
     uint64_t promised; /* restored */
-    bool restarted;    /* must wait for leases it granted */
+    char config;       /* a letter of the table below; 0: voters 1 to `replicas` */
+    struct paxos_id config_id;
+    bool restarted; /* must wait for leases it granted */
     uint64_t now;
     struct paxos px;
     struct paxos_slot ring[64];
@@ -34,6 +36,36 @@ struct node {
     int held[128]; /* letters given to the machine and not given back */
     bool quiet;
 };
+
+/* The configurations that tests speak of by a small letter: replica r lives on node r. */
+static inline bool node_config(char letter, struct paxos_config *out)
+{
+    static const char *const members[] = {"123", "234", "4",   "12",   "123l4", "12w3",
+                                          "145", "456", "1l2", "l145", "1234"};
+    *out = (struct paxos_config){.next_replica = 10};
+    if (letter < 'a' || letter - 'a' >= (int)(sizeof members / sizeof *members)) return false;
+    for (const char *m = members[letter - 'a']; *m; m++) {
+        uint8_t role = *m == 'l' ? PAXOS_LEARNER : *m == 'w' ? PAXOS_WITNESS : PAXOS_VOTER;
+        m += role != PAXOS_VOTER;
+        uint16_t id = (uint16_t)(*m - '0');
+        out->member[out->count++] = (struct paxos_member){id, id, role};
+    }
+    return true;
+}
+
+/* The bytes of a letter: a configuration, or nothing that is one. Good until the next call. */
+static inline struct bytes node_value(void *handle)
+{
+    static uint8_t bytes[64];
+    struct paxos_config c;
+    struct buf b = {0};
+    if (!node_config((char)(uintptr_t)handle, &c)) return BYTES("x");
+    paxos_config_encode(&c, &b);
+    size_t size = b.size;
+    memcpy(bytes, b.data, size);
+    buf_deinit(&b);
+    return bytes_of(bytes, size);
+}
 
 static inline void node_note(struct node *n, const char *format, ...)
 {
@@ -55,8 +87,8 @@ static inline void node_note_entry(struct node *n, const struct paxos_entry *e)
     if (e->kind == PAXOS_NOOP)
         node_note(n, " noop]");
     else
-        node_note(n, " %c on %llu]", (char)(uintptr_t)e->value,
-                  (unsigned long long)e->base.position);
+        node_note(n, " %s%c on %llu]", e->kind == PAXOS_CONFIG ? "config " : "",
+                  (char)(uintptr_t)e->value, (unsigned long long)e->base.position);
 }
 
 static inline void node_note_ballot(struct node *n, const char *name, paxos_ballot b)
@@ -74,6 +106,7 @@ static inline void node_note_message(struct node *n, const struct paxos_message 
     node_note_ballot(n, "released", m->released);
     if (m->position) node_note(n, " at=%llu", (unsigned long long)m->position);
     if (m->chosen) node_note(n, " chosen=%llu", (unsigned long long)m->chosen);
+    if (m->config) node_note(n, " config=%llu", (unsigned long long)m->config);
     if (m->seq) node_note(n, " seq=%llu", (unsigned long long)m->seq);
     static const char *const flag[] = {"leader", "lease", "behind", "gap", "stream"};
     for (int i = 0; i < 5; i++)
@@ -148,9 +181,12 @@ static inline void node_init(struct node *n)
                               .window_entries = n->window,
                               .window_bytes = 1000,
                               .retain_bytes = n->retain,
+                              .config_id = n->config_id,
+                              .value_of = node_value,
                               .config.count = (uint8_t)n->replicas};
     for (uint16_t i = 1; i <= n->replicas; i++)
         o.config.member[i - 1] = (struct paxos_member){i, i};
+    if (n->config) assert_true(node_config(n->config, &o.config));
     lease_init(&n->leases, n->id, 1, NODE_LEASE, 0, n->now, !n->restarted);
     paxos_init(&n->px, &o, n->ring, 64);
 }
@@ -211,6 +247,15 @@ static inline void node_propose(struct node *n, char letter)
                                       .hash = (uint64_t)letter});
 }
 
+static inline void node_reconfigure(struct node *n, char letter)
+{
+    n->held[(int)letter] += 1;
+    node_step(n, (struct paxos_event){.type = PAXOS_EV_RECONFIGURE,
+                                      .value = (void *)(uintptr_t)letter,
+                                      .size = 10,
+                                      .hash = (uint64_t)letter});
+}
+
 static inline void node_forget_trace(struct node *n)
 {
     n->length = 0;
@@ -236,6 +281,11 @@ static inline void node_supported(struct node *n, uint16_t peer, uint64_t mark)
     {                                                                                              \
         .position = pos, .ballot = b_, .born = b_, .base = {base_pos, base_born},                  \
         .hash = (letter), .size = 10, .kind = PAXOS_DATA, .value = (void *)(uintptr_t)(letter)     \
+    }
+#define CONFIG(pos, b_, letter, base_pos, base_born)                                               \
+    {                                                                                              \
+        .position = pos, .ballot = b_, .born = b_, .base = {base_pos, base_born},                  \
+        .hash = (letter), .size = 10, .kind = PAXOS_CONFIG, .value = (void *)(uintptr_t)(letter)   \
     }
 #define NOOP(pos, b_)                                                                              \
     {                                                                                              \

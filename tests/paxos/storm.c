@@ -15,8 +15,52 @@ bool storm_settles(struct cluster *c, uint64_t ns)
     return false;
 }
 
+static uint8_t random_role(struct prng *r)
+{
+    uint64_t dice = prng_below(r, 8);
+    return dice == 0 ? PAXOS_WITNESS : dice == 1 ? PAXOS_LEARNER : PAXOS_VOTER;
+}
+
+/* One member comes, one goes (the leader, often), both, or all are others. */
+static struct paxos_config random_config(struct cluster *c, struct prng *r, uint16_t leader)
+{
+    struct paxos_config next = *paxos_config(c->r[leader].px);
+    uint16_t count = (uint16_t)c->opt.count;
+    uint64_t how = prng_below(r, 5);
+    if (how == 4) next.count = 0;
+    for (int k = next.count - 1; k >= 0 && how >= 2; k--) {
+        uint16_t gone = prng_below(r, 2) ? leader : (uint16_t)(1 + prng_below(r, count));
+        if (next.member[k].replica == gone) next.member[k] = next.member[--next.count];
+    }
+    for (uint16_t id = (uint16_t)(1 + prng_below(r, count)), n = 0; n < count;
+         n++, id = id % count + 1) {
+        bool there = false;
+        for (int k = 0; k < next.count; k++) there |= next.member[k].replica == id;
+        if (there || (how != 4 && n > prng_below(r, 3)) || next.count > prng_below(r, 6)) continue;
+        next.member[next.count++] = (struct paxos_member){id, id, random_role(r)};
+    }
+    bool voter = false;
+    for (int k = 0; k < next.count; k++) {
+        if (prng_below(r, 4) == 0) next.member[k].role = random_role(r);
+        voter |= next.member[k].role == PAXOS_VOTER;
+    }
+    if (next.count == 0) next.member[next.count++] = (struct paxos_member){leader, leader, 0};
+    if (!voter) next.member[0].role = PAXOS_VOTER;
+    return next;
+}
+
+static void reconfigure(struct cluster *c, struct prng *r)
+{
+    for (uint16_t id = 1; id <= c->opt.count && c->opt.members; id++) {
+        if (!c->r[id].up || !paxos_can_reconfigure(c->r[id].px)) continue;
+        struct paxos_config next = random_config(c, r, id);
+        cluster_reconfigure(c, id, &next);
+    }
+}
+
 static void fault(struct cluster *c, struct prng *r)
 {
+    if (c->opt.members && prng_below(r, 3)) reconfigure(c, r);
     uint64_t count = (uint64_t)c->opt.count;
     uint16_t a = (uint16_t)(1 + prng_below(r, count)), b = (uint16_t)(1 + prng_below(r, count));
     uint16_t leader = cluster_leader(c);
@@ -71,20 +115,26 @@ static void dump(const struct cluster *c)
         fprintf(stderr,
                 "  %d: %s leader=%u promised=%llx ballot=%llx released=%llx floor=%llu chosen=%llu "
                 "streamed=%llu last=%llu "
-                "heard=%llu follow=%llx lsn=%llu/%llu\n",
+                "heard=%llu follow=%llx lsn=%llu/%llu config=%llu.%llx self=%d installing=%d\n",
                 i, role[paxos_role(px)], paxos_leader(px), (unsigned long long)px->promised,
                 (unsigned long long)px->ballot, (unsigned long long)px->released,
                 (unsigned long long)px->floor, (unsigned long long)px->chosen,
                 (unsigned long long)px->streamed, (unsigned long long)px->last,
                 (unsigned long long)px->heard, (unsigned long long)px->follow,
-                (unsigned long long)px->synced, (unsigned long long)px->lsn);
-        for (int k = 0; k < c->opt.count && paxos_role(px) == PAXOS_LEADER; k++)
+                (unsigned long long)px->synced, (unsigned long long)px->lsn,
+                (unsigned long long)px->opt.config_id.position,
+                (unsigned long long)px->opt.config_id.born, px->self, px->installing);
+        for (int k = 0; k < px->opt.config.count; k++)
+            fprintf(stderr, " %c%u", "vlw"[px->opt.config.member[k].role],
+                    px -> opt.config.member[k].replica);
+        fprintf(stderr, "\n");
+        for (int k = 0; k < px->opt.config.count && paxos_role(px) == PAXOS_LEADER; k++)
             fprintf(
                 stderr,
                 "     peer %d: match=%llu next=%llu chosen=%llu live=%d paused=%d repaired=%llu\n",
-                k + 1, (unsigned long long)px->peer[k].match, (unsigned long long)px->peer[k].next,
-                (unsigned long long)px->peer[k].chosen, px->peer[k].live, px->peer[k].paused,
-                (unsigned long long)px->peer[k].repaired);
+                px->opt.config.member[k].replica, (unsigned long long)px->peer[k].match,
+                (unsigned long long)px->peer[k].next, (unsigned long long)px->peer[k].chosen,
+                px->peer[k].live, px->peer[k].paused, (unsigned long long)px->peer[k].repaired);
     }
 }
 
@@ -106,12 +156,14 @@ static const char *storm_rage(struct cluster *c, struct prng *r)
     return settled && c->valid > valid ? NULL : "no progress after everything healed";
 }
 
-const char *storm_run(uint64_t seed, int count)
+static const char *storm(uint64_t seed, int count, int members)
 {
     struct prng r;
     prng_init(&r, seed);
     struct cluster_options o = {.seed = seed,
                                 .count = count,
+                                .members = members,
+                                .snapshots = members && prng_below(&r, 2),
                                 .drop_ppm = (uint32_t)prng_below(&r, 200000),
                                 .dup_ppm = (uint32_t)prng_below(&r, 100000),
                                 .delay_min = MS / 10,
@@ -125,10 +177,22 @@ const char *storm_run(uint64_t seed, int count)
     const char *failure = storm_rage(c, &r);
     if (getenv("STORM_VERBOSE"))
         fprintf(stderr,
-                "seed %llu: %llu chosen, %llu valid of %llu proposed, %llu leaderships, %llu ms\n",
+                "seed %llu: %llu chosen, %llu valid of %llu proposed, %llu leaderships, %llu "
+                "configurations, %llu installs, %llu ms\n",
                 (unsigned long long)seed, (unsigned long long)c->chosen_max,
                 (unsigned long long)c->valid, (unsigned long long)c->proposed,
-                (unsigned long long)c->leaders, (unsigned long long)(c->now / MS));
+                (unsigned long long)c->leaders, (unsigned long long)c->config_count,
+                (unsigned long long)c->installs, (unsigned long long)(c->now / MS));
     cluster_free(c);
     return failure;
+}
+
+const char *storm_run(uint64_t seed, int count)
+{
+    return storm(seed, count, 0);
+}
+
+const char *storm_reconfigure(uint64_t seed)
+{
+    return storm(seed, 5 + (int)(seed % 2), 1 + (int)(seed / 2 % 3));
 }

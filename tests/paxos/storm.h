@@ -10,5 +10,7 @@
 bool storm_settles(struct cluster *c, uint64_t ns);
 /* NULL, or what went wrong. */
 const char *storm_run(uint64_t seed, int count);
+/* The same over 5 or 6 nodes with random changes of the members, snapshots in half of the runs. */
+const char *storm_reconfigure(uint64_t seed);
 
 #endif

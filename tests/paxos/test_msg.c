@@ -30,6 +30,7 @@ static struct paxos_message sample(struct paxos_entry *e)
                                   .chosen = 127,
                                   .seq = UINT64_MAX - 1,
                                   .mark = 1ull << 40,
+                                  .config = 299,
                                   .entry_count = 2,
                                   .entries = e};
 }

@@ -231,4 +231,81 @@ TEST(transfer_moves_leadership_without_waiting_for_a_lease)
     }
 }
 
+/* ---- reconfiguration (docs/PAXOS.md, P13 to P19) ---- */
+
+TEST(members_change_at_random_under_random_faults_and_the_group_goes_on)
+{
+    for (uint64_t seed = 1; seed <= 400; seed++) {
+        const char *failure = storm_reconfigure(seed);
+        if (failure) fail_msg("seed %llu: %s", (unsigned long long)seed, failure);
+    }
+}
+
+static struct paxos_config voters(uint16_t first, uint16_t last)
+{
+    struct paxos_config c = {.next_replica = CLUSTER_MAX + 1};
+    for (uint16_t id = first; id <= last; id++)
+        c.member[c.count++] = (struct paxos_member){id, id, PAXOS_VOTER};
+    return c;
+}
+
+/* Runs until `next` is the configuration, and somebody of it serves. */
+static void change(struct cluster *c, const struct paxos_config *next, uint64_t seed)
+{
+    uint16_t leader = cluster_leader(c);
+    assert_true(leader && cluster_reconfigure(c, leader, next));
+    uint64_t end = c->now + 1500 * MS, valid;
+    for (leader = 0; c->now < end && !leader;) {
+        cluster_run(c, 10 * MS, 2 * MS);
+        leader = cluster_leader(c);
+        if (leader &&
+            (!cluster_member(c, leader) || c->newest.member[0].replica != next->member[0].replica))
+            leader = 0;
+    }
+    if (!leader) fail_msg("seed %llu: nobody leads the new members", (unsigned long long)seed);
+    valid = c->valid;
+    cluster_run(c, 500 * MS, 2 * MS);
+    check(c, seed);
+    assert_true(c->valid > valid + 100);
+}
+
+/* {1} -> {1,2} -> {1,2,3} -> {4,5,6}, none of whom knew anything -> {6}: a leader that stays goes
+ * on at its ballot, one that goes hands over. */
+TEST(a_group_grows_moves_to_other_nodes_and_shrinks_under_load)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct cluster_options o = calm(seed, 6);
+        o.members = 1;
+        struct cluster *c = cluster_new(&o);
+        cluster_run(c, 200 * MS, 2 * MS);
+        struct paxos_config two = voters(1, 2), three = voters(1, 3), others = voters(4, 6),
+                            last = voters(6, 6);
+        change(c, &two, seed);
+        change(c, &three, seed);
+        assert_int_equal(c->leaders, 1);
+        change(c, &others, seed);
+        assert_true(c->leaders <= 3);
+        change(c, &last, seed);
+        assert_true(storm_settles(c, 1000 * MS));
+        cluster_free(c);
+    }
+}
+
+/* Whoever left, and the leader with it, are silent again once somebody leads (P11). */
+TEST(a_group_that_changed_its_members_is_silent_again)
+{
+    struct cluster_options o = calm(3, 6);
+    o.members = 3;
+    struct cluster *c = cluster_new(&o);
+    cluster_run(c, 300 * MS, 2 * MS);
+    struct paxos_config next = voters(2, 4);
+    change(c, &next, 3);
+    assert_true(storm_settles(c, 1000 * MS));
+    cluster_run(c, 2000 * MS, 0);
+    uint64_t sent = c->sent;
+    cluster_run(c, 5000 * MS, 0);
+    assert_int_equal(c->sent, sent);
+    cluster_free(c);
+}
+
 TEST_MAIN

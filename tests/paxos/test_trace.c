@@ -450,6 +450,22 @@ TEST(a_commit_notice_covers_only_what_was_accepted_at_its_ballot)
     node_end(&n);
 }
 
+/* What was held at ballot 1 and is accepted later is not covered by what ballot 2 is known to have
+ * chosen meanwhile (P6). The explorer found it with a fourth member. */
+TEST(a_held_entry_is_not_chosen_by_the_notice_of_another_ballot)
+{
+    NODE(n, .id = 3, .replicas = 5);
+    node_recv(&n, COMMIT(.from = 1, .ballot = B(2, 1), .chosen = 2));
+    node_recv(
+        &n, ACCEPT(.from = 2, .ballot = B(1, 2), .position = 1, ENTRIES(E(2, B(1, 2), 'A', 0, 0))));
+    node_forget_trace(&n);
+    node_recv(&n, ACCEPT(.from = 2, .ballot = B(1, 2), ENTRIES(NOOP(1, B(1, 2)))));
+    EXPECT_TRACE(&n, "append [1 b=1.2 noop] chosen=0 lsn=2\n"
+                     "append [2 b=1.2 A on 0] chosen=0 lsn=3\n"
+                     "send 3->2 accepted b=1.2 at=2 after=3\n");
+    node_end(&n);
+}
+
 /* A new leader proposes position 1 again; what an older ballot left at 2 and 3 stays until it is
  * overwritten (P5; mpaxos.pml -DTRUNC). */
 TEST(an_accepted_suffix_survives_the_acceptance_of_an_earlier_position_at_a_higher_ballot)
@@ -796,7 +812,7 @@ TEST(messages_that_no_member_would_send_are_counted_and_change_nothing)
     struct paxos before = n.px;
     paxos_ballot b = B(9, 2);
     struct paxos_message bad[] = {
-        PREPARE(.from = 4, .ballot = B(9, 4)),                              /* no member */
+        PREPARE(.from = 0, .ballot = B(9, 0)),                              /* nobody */
         PREPARE(.from = 1, .ballot = B(9, 1)),                              /* myself */
         PREPARE(.from = 2, .to = 3, .ballot = b),                           /* not to me */
         PREPARE(.from = 2, .ballot = B(9, 3)),                              /* another's ballot */
