@@ -52,6 +52,8 @@ enum paxos_kind {
     PAXOS_NOOP, /* fills a gap, or opens a leadership; never valid nor invalid: it leaves the effect
                    chain alone */
     PAXOS_DATA, /* effects evaluated on the state `base` */
+    PAXOS_CONFIG, /* a new configuration of the group; valid or not like DATA, but no effects and
+                     nobody's base */
 };
 
 /* One log entry. The effect chain (PROTOCOLS 0.1, 1.1): a DATA entry is valid, and applied, exactly

@@ -32,6 +32,14 @@ void effects_count(struct buf *out, uint16_t slot, int64_t delta)
     buf_varint(out, (uint64_t)delta << 1 ^ (uint64_t)(delta >> 63));
 }
 
+void effects_split(struct buf *out, uint32_t group, uint16_t at, struct bytes config)
+{
+    buf_u8(out, EFFECT_SPLIT);
+    buf_u32(out, group);
+    buf_u16(out, at);
+    buf_blob(out, config);
+}
+
 int effects_next(struct reader *r, struct effect *e)
 {
     *e = (struct effect){0};
@@ -53,6 +61,11 @@ int effects_next(struct reader *r, struct effect *e)
         if (e->slot >= SLOT_COUNT) return -1;
         break;
     }
+    case EFFECT_SPLIT:
+        e->group = reader_u32(r);
+        e->slot = reader_u16(r);
+        e->value = reader_blob(r);
+        break;
     default: return -1;
     }
     return r->bad ? -1 : 1;

@@ -202,6 +202,12 @@ static enum engine_result mem_iter_next(struct engine_iter *it, struct bytes *ke
     return ENGINE_FOUND;
 }
 
+static void mem_iter_seek(struct engine_iter *it, struct bytes key)
+{
+    ASSERT(!it->reverse);
+    it->at = array_lower(it->array, key); /* arrays never change */
+}
+
 static void mem_iter_free(struct engine_iter *it)
 {
     pthread_mutex_t *lock = &it->engine->disk->lock;
@@ -304,6 +310,7 @@ struct engine *engine_mem_open(struct engine_mem_disk *d)
         .get = mem_get,
         .iter_new = mem_iter_new,
         .iter_next = mem_iter_next,
+        .iter_seek = mem_iter_seek,
         .iter_free = mem_iter_free,
         .ingest = mem_ingest,
         .stats = mem_stats,

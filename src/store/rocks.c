@@ -56,6 +56,7 @@ struct engine_iter {
     rocksdb_readoptions_t *options; /* the bounds' addresses are in it */
     rocksdb_iterator_t *iter;
     struct buf lo, hi;
+    struct buf from; /* where to start, if not at lo */
     bool reverse, started;
 };
 
@@ -160,12 +161,13 @@ static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, stru
 
 static void iter_step(struct engine_iter *it)
 {
+    const struct buf *from = it->from.size ? &it->from : &it->lo;
     if (!it->started) {
         it->started = true;
         if (it->reverse)
             rocksdb_iter_seek_to_last(it->iter); /* the last below the upper bound */
         else
-            rocksdb_iter_seek(it->iter, (const char *)it->lo.data, it->lo.size);
+            rocksdb_iter_seek(it->iter, (const char *)from->data, from->size);
     } else if (it->reverse) {
         rocksdb_iter_prev(it->iter);
     } else {
@@ -187,10 +189,19 @@ static enum engine_result rocks_iter_next(struct engine_iter *it, struct bytes *
     return ENGINE_FOUND;
 }
 
+static void rocks_iter_seek(struct engine_iter *it, struct bytes key)
+{
+    ASSERT(!it->reverse);
+    buf_clear(&it->from);
+    buf_append_bytes(&it->from, key);
+    it->started = false;
+}
+
 static void rocks_iter_free(struct engine_iter *it)
 {
     rocksdb_iter_destroy(it->iter);
     rocksdb_readoptions_destroy(it->options);
+    buf_deinit(&it->from);
     buf_deinit(&it->lo);
     buf_deinit(&it->hi);
     mem_free(it);
@@ -603,6 +614,7 @@ struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *err
         .get = rocks_get,
         .iter_new = rocks_iter_new,
         .iter_next = rocks_iter_next,
+        .iter_seek = rocks_iter_seek,
         .iter_free = rocks_iter_free,
         .ingest = rocks_ingest,
         .stats = rocks_stats,

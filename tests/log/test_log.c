@@ -470,8 +470,8 @@ TEST(the_few_entries_of_a_cold_group_are_moved_and_a_large_group_is_named)
     rig_deinit(&g);
 }
 
-/* A node tells its peers how far it durably knows what is chosen, and they let go of their entries up
- * there. So the word for it must outlive the segment it was written in. */
+/* A node tells its peers how far it durably knows what is chosen, and they let go of their entries
+ * up there. So the word for it must outlive the segment it was written in. */
 TEST(the_watermark_of_a_cold_group_outlives_the_segment_that_said_it)
 {
     RIG(g);
