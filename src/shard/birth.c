@@ -58,29 +58,6 @@ void birth_encode_count(struct buf *out, uint16_t slot, uint64_t count)
     buf_varint(out, count);
 }
 
-bool birth_decode(uint32_t group, struct bytes value, struct shard_record *r, struct reader *counts)
-{
-    struct reader in = reader_of(value);
-    *r = (struct shard_record){.group = group};
-    if (reader_u8(&in) != RECORD_VERSION) return false;
-    r->state = reader_u8(&in);
-    r->replica = reader_u16(&in);
-    if (r->replica == 0 || r->state < SHARD_LIVE || r->state > SHARD_DEAD) return false;
-    if (r->state != SHARD_DEAD) {
-        r->slot_lo = reader_u16(&in);
-        r->slot_hi = reader_u16(&in);
-        r->applied = reader_u64(&in);
-        r->last_valid = read_id(&in);
-        r->now_ms = (int64_t)reader_u64(&in);
-        r->objid_base = reader_u64(&in);
-        r->config_id = read_id(&in);
-        r->config = reader_blob(&in);
-        if (r->slot_lo >= r->slot_hi || r->slot_hi > SLOT_COUNT) return false;
-    }
-    *counts = in;
-    return !in.bad && (r->state != SHARD_DEAD || reader_left(&in) == 0);
-}
-
 int birth_next_count(const struct shard_record *r, struct reader *counts, uint16_t *slot,
                      uint64_t *count)
 {
@@ -103,6 +80,30 @@ static bool counts_sound(const struct shard_record *r, struct reader counts)
     return more == 0;
 }
 
+bool birth_decode(uint32_t group, struct bytes value, struct shard_record *r, struct reader *counts)
+{
+    struct reader in = reader_of(value);
+    *r = (struct shard_record){.group = group};
+    if (reader_u8(&in) != RECORD_VERSION) return false;
+    r->state = reader_u8(&in);
+    r->replica = reader_u16(&in);
+    if (r->replica == 0 || r->state < SHARD_LIVE || r->state > SHARD_DEAD) return false;
+    if (r->state != SHARD_DEAD) {
+        r->slot_lo = reader_u16(&in);
+        r->slot_hi = reader_u16(&in);
+        r->applied = reader_u64(&in);
+        r->last_valid = read_id(&in);
+        r->now_ms = (int64_t)reader_u64(&in);
+        r->objid_base = reader_u64(&in);
+        r->config_id = read_id(&in);
+        r->config = reader_blob(&in);
+        if (r->slot_lo >= r->slot_hi || r->slot_hi > SLOT_COUNT) return false;
+    }
+    *counts = in;
+    if (in.bad) return false;
+    return r->state == SHARD_DEAD ? reader_left(&in) == 0 : counts_sound(r, in);
+}
+
 /* ---- all records of an engine ---- */
 
 /* Visits all of them. A damaged one ends it, with *group saying whose and *value what is there. */
@@ -123,7 +124,7 @@ static enum engine_result births_visit(struct engine *e,
         struct shard_record r;
         struct reader counts;
         uint32_t group = keys_applied_group(key);
-        if (birth_decode(group, value, &r, &counts) && counts_sound(&r, counts)) {
+        if (birth_decode(group, value, &r, &counts)) {
             each(ctx, &r);
             continue;
         }

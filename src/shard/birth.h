@@ -61,8 +61,8 @@ void shard_write_abandon(struct shard_write *w);
 /* Appends the record's value, but for the counts per slot. */
 void birth_encode(const struct shard_record *r, struct buf *out);
 void birth_encode_count(struct buf *out, uint16_t slot, uint64_t count);
-/* Reads a record's value; *counts is what is left: pairs for birth_next_count. False: damaged. The
- * configuration is borrowed from `value`. */
+/* Reads a record's value; *counts: the pairs for birth_next_count, which are sound. False: damaged.
+ * The configuration is borrowed from `value`. */
 bool birth_decode(uint32_t group, struct bytes value, struct shard_record *r,
                   struct reader *counts);
 /* 1: the next slot with keys; 0: the end; -1: damaged. */

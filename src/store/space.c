@@ -130,6 +130,12 @@ struct bytes space_record(const struct space *s)
     return buf_bytes(&s->record);
 }
 
+void space_source(const struct space *s, struct io **io, struct engine **engine)
+{
+    *io = s->io;
+    *engine = s->engine;
+}
+
 static bool in_range(const struct space *s, struct bytes key)
 {
     return bytes_compare(buf_bytes(&s->lo), key) <= 0 && bytes_compare(key, buf_bytes(&s->hi)) < 0;

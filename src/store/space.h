@@ -57,6 +57,9 @@ enum engine_result space_flushed_record(struct space *s, struct buf *record);
  * Borrowed until the next flush ends. */
 struct bytes space_record(const struct space *s);
 
+/* What it was made with. */
+void space_source(const struct space *s, struct io **io, struct engine **engine);
+
 /* ---- reading: newest first, pending included ---- */
 /* *position: where the key's latest version in memory (recent or frozen) was written, or the wipe
  * that hides it; else 0. So the reader knows whether it saw pending data. */
