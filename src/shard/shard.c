@@ -348,7 +348,7 @@ bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struc
 
 void shard_lead(struct shard *s, uint64_t next)
 {
-    ASSERT(next == s->applied + 1);
+    ASSERT(next == s->applied + 1 && s->state == SHARD_LIVE);
     ASSERT(s->batch.size == 0);
     s->next = next;
     s->written_high = s->applied;

@@ -42,6 +42,10 @@ struct engine_ops {
      * state at its creation. FOUND: *out is one to free; else *out is NULL. */
     enum engine_result (*iter_new)(struct engine *e, struct bytes lo, struct bytes hi, bool reverse,
                                    bool block, struct engine_iter **out);
+    /* As iter_new, rising and blocking, for who reads much of it once: caches stay as they are.
+     * What it may still read is kept on disk while it lives. */
+    enum engine_result (*scan_new)(struct engine *e, struct bytes lo, struct bytes hi,
+                                   struct engine_iter **out);
     /* FOUND: key and value borrowed until the next call; ABSENT: the end; MISS, E_IO: as above
      * (then only free it). */
     enum engine_result (*iter_next)(struct engine_iter *it, struct bytes *key, struct bytes *value);
@@ -77,6 +81,11 @@ static inline enum engine_result engine_iter_new(struct engine *e, struct bytes 
                                                  bool reverse, bool block, struct engine_iter **out)
 {
     return e->ops->iter_new(e, lo, hi, reverse, block, out);
+}
+static inline enum engine_result engine_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                                 struct engine_iter **out)
+{
+    return e->ops->scan_new(e, lo, hi, out);
 }
 static inline enum engine_result engine_iter_next(struct engine *e, struct engine_iter *it,
                                                   struct bytes *key, struct bytes *value)

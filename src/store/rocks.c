@@ -30,7 +30,8 @@
 #define FILE_BYTES      (64u << 20)
 #define LEVEL_BYTES     (256u << 20)
 #define NEVER           (1 << 20) /* a number of files no trigger reaches */
-#define READ_TIER_CACHE 1         /* rocksdb::kBlockCacheTier */
+#define SCAN_AHEAD      (1u << 20)
+#define READ_TIER_CACHE 1 /* rocksdb::kBlockCacheTier */
 #define INGEST_DIR      "ingest"
 #define WIPE_LARGE      10000u /* deletions that are worth a merge of their own */
 #define DELETED_WINDOW  4096u  /* a file with this many keys in a row, */
@@ -140,22 +141,38 @@ static enum engine_result rocks_get(struct engine *e, struct bytes key, bool blo
     return ENGINE_FOUND;
 }
 
-static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
-                                         bool reverse, bool block, struct engine_iter **out)
+/* Takes the options. */
+static struct engine_iter *iter_make(struct engine_rocks *r, struct bytes lo, struct bytes hi,
+                                     bool reverse, rocksdb_readoptions_t *take_options)
 {
-    struct engine_rocks *r = rocks_of(e);
     struct engine_iter *it = mem_zalloc(sizeof *it);
     it->engine = r;
     it->reverse = reverse;
     buf_append_bytes(&it->lo, lo);
     buf_append_bytes(&it->hi, hi);
-    it->options = read_options_new(block);
+    it->options = take_options;
     rocksdb_readoptions_set_iterate_lower_bound(it->options, (const char *)it->lo.data,
                                                 it->lo.size);
     rocksdb_readoptions_set_iterate_upper_bound(it->options, (const char *)it->hi.data,
                                                 it->hi.size);
     it->iter = rocksdb_create_iterator(r->db, it->options);
-    *out = it;
+    return it;
+}
+
+static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                         bool reverse, bool block, struct engine_iter **out)
+{
+    *out = iter_make(rocks_of(e), lo, hi, reverse, read_options_new(block));
+    return ENGINE_FOUND;
+}
+
+static enum engine_result rocks_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                         struct engine_iter **out)
+{
+    rocksdb_readoptions_t *options = read_options_new(true);
+    rocksdb_readoptions_set_fill_cache(options, 0);
+    rocksdb_readoptions_set_readahead_size(options, SCAN_AHEAD);
+    *out = iter_make(rocks_of(e), lo, hi, false, options);
     return ENGINE_FOUND;
 }
 
@@ -613,6 +630,7 @@ struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *err
     static const struct engine_ops ops = {
         .get = rocks_get,
         .iter_new = rocks_iter_new,
+        .scan_new = rocks_scan_new,
         .iter_next = rocks_iter_next,
         .iter_seek = rocks_iter_seek,
         .iter_free = rocks_iter_free,

@@ -400,7 +400,8 @@ static struct model *model_new(uint64_t seed, bool rocks)
     for (uint16_t s = 0; s < SLOTS; s++)
         for (unsigned o = 0; o < OBJECTS; o++) m->objid[s][o] = ++m->objids;
     for (uint16_t g = 0; g < 2; g++)
-        (void)group_new(m, g * SLOTS / 2, (uint16_t)((g + 1) * SLOTS / 2), 0, BYTES("founding"));
+        (void)group_new(m, (uint16_t)(g * SLOTS / 2), (uint16_t)((g + 1) * SLOTS / 2), 0,
+                        BYTES("founding"));
     for (uint16_t i = 0; i < SITES; i++) {
         struct shard_birth b[2] = {{site_record(0, i + 1, 0, SLOTS / 2), false},
                                    {site_record(1, i + 1, SLOTS / 2, SLOTS), false}};
