@@ -1,8 +1,8 @@
 /* Applied record, the value of `0xffff 'a' group:4` (little-endian):
  *
  *   version:1 (2), state:1, replica:2
- *   unless DEAD: slot_lo:2, slot_hi:2, applied:8, last_valid 8 + 8, now_ms:8, objid_base:8,
- *     config_id 8 + 8, config blob, then for each slot with keys slot:2, varint count
+ *   unless DEAD: slot_lo:2, slot_hi:2, applied:8, last_valid 8 + 8, now_ms:8, sealed:8,
+ *     objid_base:8, config_id 8 + 8, config blob, then for each slot with keys slot:2, varint count
  *
  * Valid: the state is known, the replica not 0, slot_lo < slot_hi <= 16384, counts name rising
  * slots of the range, and nothing follows. */
@@ -47,6 +47,7 @@ void birth_encode(const struct shard_record *r, struct buf *out)
     buf_u64(out, r->applied);
     put_id(out, r->last_valid);
     buf_u64(out, (uint64_t)r->now_ms);
+    buf_u64(out, r->sealed);
     buf_u64(out, r->objid_base);
     put_id(out, r->config_id);
     buf_blob(out, r->config);
@@ -94,6 +95,7 @@ bool birth_decode(uint32_t group, struct bytes value, struct shard_record *r, st
         r->applied = reader_u64(&in);
         r->last_valid = read_id(&in);
         r->now_ms = (int64_t)reader_u64(&in);
+        r->sealed = reader_u64(&in);
         r->objid_base = reader_u64(&in);
         r->config_id = read_id(&in);
         r->config = reader_blob(&in);

@@ -40,6 +40,19 @@ void effects_split(struct buf *out, uint32_t group, uint16_t at, struct bytes co
     buf_blob(out, config);
 }
 
+void effects_seal(struct buf *out, bool on)
+{
+    buf_u8(out, EFFECT_SEAL);
+    buf_u8(out, on);
+}
+
+void effects_merge(struct buf *out, uint32_t group, uint64_t sealed)
+{
+    buf_u8(out, EFFECT_MERGE);
+    buf_u32(out, group);
+    buf_u64(out, sealed);
+}
+
 int effects_next(struct reader *r, struct effect *e)
 {
     *e = (struct effect){0};
@@ -65,6 +78,14 @@ int effects_next(struct reader *r, struct effect *e)
         e->group = reader_u32(r);
         e->slot = reader_u16(r);
         e->value = reader_blob(r);
+        break;
+    case EFFECT_SEAL:
+        e->sealed = reader_u8(r);
+        if (e->sealed > 1) return -1;
+        break;
+    case EFFECT_MERGE:
+        e->group = reader_u32(r);
+        e->sealed = reader_u64(r);
         break;
     default: return -1;
     }

@@ -55,6 +55,7 @@ static void record_encode(const struct shard *s, struct buf *out)
                              .applied = s->applied,
                              .last_valid = s->last_valid,
                              .now_ms = s->now_ms,
+                             .sealed = s->sealed,
                              .objid_base = s->objid_base,
                              .config_id = s->config_id,
                              .config = buf_bytes(&s->config)};
@@ -78,6 +79,7 @@ static bool record_decode(struct shard *s, struct bytes in)
     s->applied = s->flushed = r.applied;
     s->last_valid = r.last_valid;
     s->now_ms = r.now_ms;
+    s->sealed = r.sealed;
     s->objid_base = r.objid_base;
     s->config_id = r.config_id;
     buf_append_bytes(&s->config, r.config);
@@ -222,26 +224,32 @@ static void count_effect(struct shard *s, const struct effect *e)
     }
 }
 
-static bool split_sound(const struct shard *s, const struct effect *e)
+static bool alone_sound(const struct shard *s, const struct effect *e)
 {
-    return e->slot > s->slot_lo && e->slot < s->slot_hi && e->group != s->group;
+    switch (e->op) {
+    case EFFECT_SPLIT: return e->slot > s->slot_lo && e->slot < s->slot_hi && e->group != s->group;
+    case EFFECT_MERGE: return s->slot_hi < SLOT_COUNT && e->group != s->group;
+    default: return true;
+    }
 }
 
-/* Every effect decodes and lies in the group, and a split is alone: checked whole before anything
- * is written. *split: its effect, or op 0. */
-static bool effects_sound(const struct shard *s, struct reader r, struct effect *split)
+/* Every effect decodes and lies in the group, one that must be alone is, and a sealed shard only
+ * opens: checked whole before anything is written. *alone: that effect, or op 0. */
+static bool effects_sound(const struct shard *s, struct reader r, struct effect *alone)
 {
     struct effect e;
     int more;
     uint64_t count = 0;
-    split->op = 0;
+    alone->op = 0;
     while ((more = effects_next(&r, &e)) == 1) {
         count++;
         if (e.op <= EFFECT_TRASH && !key_is_ours(s, e.key)) return false;
-        if (e.op == EFFECT_SPLIT && !split_sound(s, &e)) return false;
-        if (e.op == EFFECT_SPLIT) *split = e;
+        if (s->sealed && e.op != EFFECT_SEAL) return false;
+        if (!effect_is_alone(&e)) continue;
+        if (!alone_sound(s, &e)) return false;
+        *alone = e;
     }
-    return more == 0 && (!split->op || count == 1);
+    return more == 0 && (!alone->op || count == 1);
 }
 
 static void tell_system(struct shard *s, const struct effect *e)
@@ -252,7 +260,7 @@ static void tell_system(struct shard *s, const struct effect *e)
 }
 
 static bool apply_value(struct shard *s, uint64_t position, struct bytes value, bool own,
-                        struct effect *split)
+                        struct effect *alone)
 {
     struct reader r = reader_of(value);
     struct effect e;
@@ -260,7 +268,7 @@ static bool apply_value(struct shard *s, uint64_t position, struct bytes value, 
     int64_t now_ms = (int64_t)reader_u64(&r);
     int64_t keys = s->keys;
 
-    if (r.bad || version != VALUE_VERSION || !effects_sound(s, r, split)) return false;
+    if (r.bad || version != VALUE_VERSION || !effects_sound(s, r, alone)) return false;
     if (now_ms > s->now_ms) s->now_ms = now_ms;
     while (effects_next(&r, &e) == 1) {
         if (!own) write_effect(s, position, &e);
@@ -312,6 +320,79 @@ static void shard_split(struct shard *s, const struct paxos_entry *e, const stru
     s->slot_hi = split->slot;
 }
 
+/* ---- taking the right neighbour over ---- */
+
+/* The other replica's record as the engine has it, its bytes in `value`; false: not as a merge
+ * needs it. */
+static bool neighbour_read(struct shard *s, const struct effect *e, struct buf *value,
+                           struct shard_record *r, struct reader *counts)
+{
+    struct buf key = {0};
+    struct io *io;
+    struct engine *engine;
+    space_source(s->space, &io, &engine);
+    keys_applied(&key, e->group);
+    enum engine_result result = engine_get(engine, buf_bytes(&key), true, value);
+    buf_deinit(&key);
+    return result == ENGINE_FOUND && birth_decode(e->group, buf_bytes(value), r, counts) &&
+           r->state == SHARD_LIVE && r->slot_lo == s->slot_hi && r->sealed == e->sealed &&
+           r->sealed > 0;
+}
+
+bool shard_merge_ready(struct shard *s, struct bytes value)
+{
+    struct reader in = reader_of(value), counts;
+    struct effect e;
+    struct shard_record r;
+    struct buf record = {0};
+    (void)reader_take(&in, VALUE_HEAD);
+    if (effects_next(&in, &e) != 1 || e.op != EFFECT_MERGE) return true;
+    bool ready = shard_flushed_whole(s) && neighbour_read(s, &e, &record, &r, &counts);
+    buf_deinit(&record);
+    return ready;
+}
+
+/* New slots without keys behind those there are. */
+static void slots_grow(struct shard *s, uint16_t slot_hi)
+{
+    size_t had = (size_t)(s->slot_hi - s->slot_lo), slots = (size_t)(slot_hi - s->slot_lo);
+    s->slot_keys = mem_realloc(s->slot_keys, slots * sizeof *s->slot_keys);
+    s->expiry_hint = mem_realloc(s->expiry_hint, slots * sizeof *s->expiry_hint);
+    memset(s->slot_keys + had, 0, (slots - had) * sizeof *s->slot_keys);
+    memset(s->expiry_hint + had, 0, (slots - had) * sizeof *s->expiry_hint);
+    s->slot_hi = slot_hi;
+}
+
+/* All replicas find the same there: a sealed group's state does not change. Object ids go on above
+ * those of both groups. */
+static bool shard_merge(struct shard *s, const struct effect *e)
+{
+    struct shard_record r;
+    struct reader counts;
+    struct buf value = {0}, key = {0}, hi = {0}, tombstone = {0};
+    uint16_t slot;
+    uint64_t count;
+    bool good = neighbour_read(s, e, &value, &r, &counts);
+    if (good) {
+        slots_grow(s, r.slot_hi);
+        while (birth_next_count(&r, &counts, &slot, &count) == 1) {
+            s->slot_keys[slot - s->slot_lo] = (int64_t)count;
+            s->keys += (int64_t)count;
+        }
+        if (s->objid_base < r.objid_base + r.sealed) s->objid_base = r.objid_base + r.sealed;
+        if (s->now_ms < r.now_ms) s->now_ms = r.now_ms;
+        r.state = SHARD_DEAD;
+        birth_encode(&r, &tombstone);
+        keys_applied(&key, e->group);
+        keys_slot(&hi, s->slot_hi);
+        space_widen(s->space, buf_bytes(&hi), buf_bytes(&key), buf_bytes(&tombstone));
+    }
+    buf_deinit(&value), buf_deinit(&key), buf_deinit(&hi), buf_deinit(&tombstone);
+    return good;
+}
+
+/* ---- applying an entry ---- */
+
 /* A joiner was born with the configuration that made it a member: what came before that is history
  * when it catches up. */
 static void apply_config(struct shard *s, const struct paxos_entry *e, struct bytes value)
@@ -325,14 +406,14 @@ static void apply_config(struct shard *s, const struct paxos_entry *e, struct by
 bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value,
                  bool own)
 {
-    struct effect split = {0};
+    struct effect alone = {0};
     ASSERT(e->position == s->applied + 1 && s->state == SHARD_LIVE);
     ASSERT(!valid || e->kind == PAXOS_DATA || e->kind == PAXOS_CONFIG);
 
     if (valid && e->kind == PAXOS_CONFIG) {
         apply_config(s, e, value);
     } else if (valid) {
-        if (!apply_value(s, e->position, value, own, &split)) return false;
+        if (!apply_value(s, e->position, value, own, &alone)) return false;
         s->last_valid = (struct paxos_id){e->position, e->born};
     }
     s->applied = e->position;
@@ -340,8 +421,9 @@ bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struc
     if (s->written_high < s->applied) s->written_high = s->applied;
     if (s->boundary <= s->applied) s->boundary = 0;
     if (s->passed <= s->applied) s->passed = 0;
-    if (split.op) shard_split(s, e, &split);
-    return true;
+    if (alone.op == EFFECT_SPLIT) shard_split(s, e, &alone);
+    if (alone.op == EFFECT_SEAL) s->sealed = alone.sealed ? e->position : 0;
+    return alone.op != EFFECT_MERGE || shard_merge(s, &alone);
 }
 
 /* ---- leading ---- */
@@ -438,7 +520,7 @@ static void batch_add(struct shard *s, struct view *v)
         write_effect(s, s->next, &e);
         if (e.op == EFFECT_COUNT) s->keys_pending += e.delta;
         if (e.op == EFFECT_WIPE) s->keys_pending = -s->keys;
-        if (e.op == EFFECT_SPLIT) s->boundary = s->next;
+        if (effect_is_alone(&e)) s->boundary = s->next;
     }
     s->objects = (uint32_t)(v->objid_next - objid_first(s));
     ASSERT(s->objects <= SHARD_OBJECTS_MAX);
@@ -461,7 +543,7 @@ static void evaluation_begin(struct shard *s, struct view *v, struct source *sou
  * evaluated behind it until it is applied. */
 static bool must_wait(const struct shard *s, const struct view *v)
 {
-    return s->boundary || (v->split && (s->batch.size || s->passed));
+    return s->boundary || (v->alone && (s->batch.size || s->passed));
 }
 
 enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct shard_task *task,
@@ -470,6 +552,11 @@ enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct s
     struct source source = {s, task->block, false, 0};
 
     evaluation_begin(s, v, &source, wall_ms, random);
+    *saw = 0;
+    if (s->sealed && !task->on_sealed) {
+        v->refused = VIEW_SEALED;
+        return SHARD_REFUSED;
+    }
     task->run(task->ctx, v);
     if (v->objid_next - objid_first(s) > SHARD_OBJECTS_MAX && !v->refused)
         v->refused = VIEW_EFFECTS_TOO_LARGE;
@@ -559,7 +646,7 @@ int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view 
                      int64_t wall_ms, uint64_t random)
 {
     uint32_t looked = 0;
-    if (s->boundary) return 1;
+    if (s->boundary || s->sealed) return 1;
     for (uint16_t slot = s->slot_lo; slot < s->slot_hi; slot++) {
         uint64_t *hint = &s->expiry_hint[slot - s->slot_lo];
         if (*hint > (uint64_t)wall_ms) continue;

@@ -17,6 +17,12 @@
  * the newborn's group. At the leader nothing that writes is evaluated from the evaluation of the
  * split until it is applied or lost (refused: VIEW_LATER).
  *
+ * Merging. A SEAL in the right group ends reading and writing there; a MERGE in the left group, at
+ * p, takes its slots over. Each replica of the left group can apply it only once the same node's
+ * replica of the right one has applied the seal and is flushed and closed, and the left one is
+ * flushed up to p - 1 (shard_merge_ready). The flush that covers p writes the wider record and the
+ * other's tombstone in one ingest.
+ *
  * Threading: the reactor's. */
 #ifndef SYNOD_SHARD_H
 #define SYNOD_SHARD_H
@@ -36,6 +42,7 @@ struct shard {
     uint16_t replica;
     uint16_t slot_lo, slot_hi;
     struct space *space;
+    uint64_t sealed; /* position of the SEAL that holds; 0: none */
     uint64_t objid_base;
     struct paxos_id config_id; /* the applied entry that brought `config`; {0, 0}: the founding */
     struct buf config;         /* as the node encoded it */
@@ -52,9 +59,9 @@ struct shard {
                               is pending */
     int64_t keys_pending;  /* difference that the pending writes make to keys */
     uint32_t objects;      /* object ids used in the open batch */
-    uint64_t boundary;     /* position of a split that is in the batch or proposed; 0: none */
-    uint64_t passed;       /* position of the last entry that shard_passed let by; 0: none */
-    struct buf batch;      /* value of the entry to propose: header and effects; empty: nothing */
+    uint64_t boundary; /* position of a split, seal or merge in the batch or proposed; 0: none */
+    uint64_t passed;   /* position of the last entry that shard_passed let by; 0: none */
+    struct buf batch;  /* value of the entry to propose: header and effects; empty: nothing */
     uint64_t *expiry_hint; /* per slot: no key expires before this (ms); 0: not known */
 
     uint64_t flushed;              /* position up to which the engine has everything */
@@ -91,6 +98,12 @@ void shard_free(struct shard *s);
 bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value,
                  bool own);
 
+/* Whether the value of a valid DATA entry can be applied now: true, unless it is a MERGE for which
+ * this node is not ready: then flush this shard, let the right group's replica apply its seal,
+ * flush and close it, and ask again. (Where there is no such replica, a snapshot is the only way
+ * on.) May read from the disk, if it is a MERGE. */
+bool shard_merge_ready(struct shard *s, struct bytes value);
+
 /* ---- leader ---- */
 
 /* A leadership begins: everything chosen is applied; the next entry goes to `next`. */
@@ -111,7 +124,8 @@ struct shard_task {
     void (*run)(void *ctx, struct view *v);
     void *ctx;
     bool sees_all;
-    bool block; /* wait for the disk instead of a miss */
+    bool block;     /* wait for the disk instead of a miss */
+    bool on_sealed; /* runs on a sealed shard, too: to open it again; others are refused there */
 };
 /* Runs a task. On DONE its effects are in the batch, and *saw is the position that must be chosen
  * before the answer may leave (0: nothing pending was seen). After MISS run it again once the fetch

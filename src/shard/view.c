@@ -37,7 +37,7 @@ void view_begin(struct view *v, const struct view_source *source, int64_t now_ms
     v->slot_hi = slot_hi;
     buf_clear(&v->effects);
     v->write_count = v->order_count = 0; /* the index is made anew when it is needed */
-    v->wiped = v->split = v->missed = false;
+    v->wiped = v->alone = v->missed = false;
     v->refused = VIEW_ALLOWED;
     v->effects_max = SIZE_MAX;
     v->reply = NULL;
@@ -60,7 +60,7 @@ static bool is_foreign(const struct view *v, struct bytes key)
 
 static bool may_write(struct view *v, struct bytes key, size_t value_size)
 {
-    ASSERT(!v->split);
+    ASSERT(!v->alone);
     if (is_foreign(v, key))
         refuse(v, VIEW_FOREIGN);
     else if (v->effects.size + key.size + value_size > v->effects_max)
@@ -215,12 +215,28 @@ void view_split(struct view *v, uint32_t group, uint16_t at)
         return;
     }
     effects_split(&v->effects, group, at, v->config);
-    v->split = true;
+    v->alone = true;
+}
+
+void view_seal(struct view *v, bool on)
+{
+    if (v->missed) return;
+    ASSERT(v->effects.size == 0);
+    effects_seal(&v->effects, on);
+    v->alone = true;
+}
+
+void view_merge(struct view *v, uint32_t group, uint64_t sealed)
+{
+    if (v->missed) return;
+    ASSERT(v->effects.size == 0);
+    effects_merge(&v->effects, group, sealed);
+    v->alone = true;
 }
 
 void view_count(struct view *v, uint16_t slot, int64_t delta)
 {
-    ASSERT(!v->split);
+    ASSERT(!v->alone);
     effects_count(&v->effects, slot, delta);
 }
 
@@ -368,7 +384,7 @@ static void system_rows_read(struct view *v, struct buf *rows)
 void view_wipe(struct view *v)
 {
     struct buf rows = {0};
-    ASSERT(!v->split);
+    ASSERT(!v->alone);
     if (v->slot_lo == 0) system_rows_read(v, &rows);
     if (!v->missed) {
         effects_wipe(&v->effects);

@@ -26,7 +26,8 @@ enum view_refusal {
     VIEW_EFFECTS_TOO_LARGE,
     VIEW_REPLY_TOO_LARGE,
     VIEW_FOREIGN, /* a key outside [slot_lo, slot_hi), read or written */
-    VIEW_LATER,   /* set by the shard: a split is under way; run it again once that is applied */
+    VIEW_LATER,   /* set by the shard: a split or its like is under way; again once it is applied */
+    VIEW_SEALED,  /* set by the shard: the group is about to be taken over by its left neighbour */
 };
 
 typedef bool view_each(void *ctx, struct bytes key, struct bytes value);
@@ -67,7 +68,7 @@ struct view {
     uint32_t *order;      /* writes sorted by key, made when a range is read */
     uint32_t order_count; /* how many of the writes `order` covers */
     bool wiped;           /* view_wipe was called: the source is hidden */
-    bool split;           /* view_split was called: nothing else may be written */
+    bool alone;           /* view_split or its like was called: nothing else may be written */
 
     bool missed, miss_reverse;
     uint8_t refused;             /* enum view_refusal */
@@ -95,6 +96,12 @@ void view_wipe(struct view *v);
 /* The slots from `at` on become group `group`, which nobody has used before. It must be the only
  * thing that this evaluation writes. Refused (foreign) unless slot_lo < at < slot_hi. */
 void view_split(struct view *v, uint32_t group, uint16_t at);
+/* The group is sealed: nothing is read or written until it is taken over, or opened again. Alone,
+ * like a split; and the only thing that a task for sealed shards may do. */
+void view_seal(struct view *v, bool on);
+/* The group takes over its right neighbour `group`, which was sealed at position `sealed`. Alone.
+ */
+void view_merge(struct view *v, uint32_t group, uint64_t sealed);
 /* The number of live keys in `slot` changed by delta (created +1, deleted -1). */
 void view_count(struct view *v, uint16_t slot, int64_t delta);
 uint64_t view_new_objid(struct view *v);

@@ -507,6 +507,18 @@ void space_narrow(struct space *s, struct bytes at, struct bytes record_key, str
     space_change(s);
 }
 
+void space_widen(struct space *s, struct bytes new_hi, struct bytes record_key, struct bytes record)
+{
+    const struct buf none = {0};
+    ASSERT(bytes_compare(buf_bytes(&s->hi), new_hi) < 0);
+    ASSERT(bytes_compare(new_hi, buf_bytes(&s->applied_key)) <= 0);
+    ASSERT(!s->frozen && !table_has_pending(s->recent) && !table_has_applied(s->recent));
+    parts_add(&s->born, &none, &none, false, record_key, record);
+    buf_clear(&s->hi);
+    buf_append_bytes(&s->hi, new_hi);
+    space_change(s);
+}
+
 bool space_narrowed(const struct space *s)
 {
     return s->born.count > 0 || s->flush.parts.count > 1;

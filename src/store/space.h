@@ -119,7 +119,11 @@ void space_drop_pending(struct space *s);
  * stored at `record_key` (at or above hi): then another space may be opened on [at, hi). Nothing
  * may be pending. Everything is copied. Any number may wait for the same flush. */
 void space_narrow(struct space *s, struct bytes at, struct bytes record_key, struct bytes record);
-bool space_narrowed(const struct space *s); /* such a part waits for its flush, or is in it */
+/* The opposite: the space takes over [hi, new_hi) as the engine has it. `record` is stored at
+ * `record_key` with the next flush. Everything applied is flushed, and nothing is pending. */
+void space_widen(struct space *s, struct bytes new_hi, struct bytes record_key,
+                 struct bytes record);
+bool space_narrowed(const struct space *s); /* such a record waits for its flush, or is in it */
 
 /* ---- flushing ---- */
 size_t space_memory(const struct space *s); /* bytes held by recent and frozen tables */

@@ -234,7 +234,7 @@ TEST(trash_of_the_upper_half_is_removed_although_the_lower_half_was_wiped_later)
 struct act {
     uint16_t slot, at; /* at > 0: a split there */
     uint32_t group;
-    bool write, wipe;
+    bool write, wipe, seal, open;
     uint64_t objid;
     enum view_result found;
 };
@@ -245,7 +245,9 @@ static void act_run(void *ctx, struct view *v)
     struct buf key = {0};
     struct bytes value;
     key_of(&key, a->slot, 1);
-    if (a->at)
+    if (a->seal || a->open)
+        view_seal(v, a->seal);
+    else if (a->at)
         view_split(v, a->group, a->at);
     else if (a->wipe)
         view_wipe(v);
@@ -260,7 +262,7 @@ static void act_run(void *ctx, struct view *v)
 static int act(struct shard *s, struct view *v, struct act *a)
 {
     uint64_t saw;
-    struct shard_task task = {.run = act_run, .ctx = a, .block = true};
+    struct shard_task task = {.run = act_run, .ctx = a, .block = true, .on_sealed = a->open};
     enum shard_result r = shard_evaluate(s, v, &task, 2000, 1, &saw);
     assert_int_equal(r, v->refused ? SHARD_REFUSED : SHARD_DONE);
     return v->refused;
@@ -288,6 +290,7 @@ TEST(a_split_is_alone_in_its_entry_and_nothing_is_written_behind_it_until_it_is_
     shard_lead(one, one->applied + 1);
     assert_int_equal(act(one, &v, &high), VIEW_ALLOWED);
     uint64_t objid = high.objid;
+    assert_int_equal(objid, 501ull << 16);              /* objid_base and position */
     assert_int_equal(act(one, &v, &split), VIEW_LATER); /* the batch has something */
     choose_batch(one);
     assert_int_equal(act(one, &v, &split), VIEW_ALLOWED);
@@ -311,7 +314,7 @@ TEST(a_split_is_alone_in_its_entry_and_nothing_is_written_behind_it_until_it_is_
     assert_int_equal(act(two, &v, &read), VIEW_ALLOWED);
     assert_int_equal(read.found, VIEW_FOUND);
     assert_int_equal(act(two, &v, &high), VIEW_ALLOWED);
-    assert_true(high.objid > objid);
+    assert_int_equal(high.objid, 503ull << 16); /* its first position is 3 */
     assert_int_equal(act(two, &v, &low), VIEW_FOREIGN);
     view_deinit(&v);
     site_deinit(&s);
@@ -395,6 +398,139 @@ TEST(a_split_outside_the_group_of_itself_or_with_company_is_refused)
     assert_int_equal(s.shard[1]->slot_hi, 8);
     assert_int_equal(s.shard[1]->applied, 0);
     buf_deinit(&bad), buf_deinit(&key);
+    view_deinit(&v);
+    site_deinit(&s);
+}
+
+/* ---- merges ---- */
+
+static void seal_value(struct buf *v, bool on)
+{
+    value_begin(v);
+    effects_seal(v, on);
+}
+
+/* Groups 1 of [0, 5) and 2 of [5, 8), some of it flushed; 2 is sealed at its position 2. */
+static void pair_init(struct site *s, bool rocks)
+{
+    struct buf v = {0};
+    struct shard_record a = site_record(1, 3, 0, 5), b = site_record(2, 6, 5, 8);
+    site_init(s, rocks);
+    b.objid_base = 900;
+    a.objid_base = 10;
+    site_birth(s, a);
+    site_birth(s, b);
+    site_put(s->shard[1], 1, 1, "left, flushed");
+    site_put(s->shard[2], 6, 1, "right");
+    assert_int_equal(site_flush(s, 1), 0);
+    site_wipe(s->shard[1]);
+    site_put(s->shard[1], 2, 2, "left");
+    seal_value(&v, true);
+    site_apply(s->shard[2], buf_bytes(&v));
+    buf_deinit(&v);
+}
+
+static void merge_takes_over(bool rocks)
+{
+    struct site s;
+    struct buf merge = {0};
+    pair_init(&s, rocks);
+    value_begin(&merge);
+    effects_merge(&merge, 2, 2);
+    assert_false(shard_merge_ready(s.shard[1], buf_bytes(&merge)));
+    assert_int_equal(site_flush(&s, 1), 0);
+    assert_false(shard_merge_ready(s.shard[1], buf_bytes(&merge))); /* the seal is not flushed */
+    assert_int_equal(site_flush(&s, 2), 0);
+    assert_true(shard_merge_ready(s.shard[1], buf_bytes(&merge)));
+    for (int flushed = 0; flushed < 2; flushed++) {
+        site_close_shard(&s, 2);
+        site_apply(s.shard[1], buf_bytes(&merge));
+        assert_int_equal(s.shard[1]->slot_hi, 8);
+        assert_int_equal(s.shard[1]->keys, 2);
+        assert_int_equal(keys_of(s.shard[1]), 2);
+        assert_true(has(s.shard[1], 6, 1) && has(s.shard[1], 2, 2));
+        assert_int_equal(s.shard[1]->objid_base, 902);
+        assert_null(snapshot_out_new(s.shard[1]));
+        if (flushed) assert_int_equal(site_flush(&s, 1), 0);
+        restart(&s);
+        assert_int_equal(s.shard[1]->slot_hi, flushed ? 8 : 5);
+        assert_int_equal(s.shard[2] != NULL, !flushed);
+        if (!flushed) assert_int_equal(s.shard[2]->sealed, 2);
+    }
+    assert_int_equal(keys_of(s.shard[1]), 2);
+    assert_int_equal(s.shard[1]->keys, 2);
+    assert_int_equal(s.shard[1]->objid_base, 902);
+    assert_int_equal(site_write(&s, site_record(2, 6, 5, 8), false), -ESTALE); /* its tombstone */
+    site_wipe(s.shard[1]);
+    site_put(s.shard[1], 7, 3, "new");
+    assert_int_equal(site_flush(&s, 1), 0);
+    restart(&s);
+    assert_int_equal(keys_of(s.shard[1]), 1);
+    buf_deinit(&merge);
+    site_deinit(&s);
+}
+
+TEST(a_merge_takes_the_right_neighbour_over_in_one_flush)
+{
+    merge_takes_over(false);
+}
+
+TEST(a_merge_takes_the_right_neighbour_over_in_one_flush_on_rocks)
+{
+    merge_takes_over(true);
+}
+
+TEST(a_merge_with_another_than_the_sealed_neighbour_is_not_applied)
+{
+    struct site s;
+    struct buf v = {0};
+    pair_init(&s, false);
+    assert_int_equal(site_flush(&s, 1) + site_flush(&s, 2), 0);
+    for (int i = 0; i < 3; i++) {
+        struct paxos_entry e = {.position = s.shard[1]->applied + 1, .kind = PAXOS_DATA};
+        value_begin(&v);
+        effects_merge(&v, i == 0 ? 3 : i == 1 ? 1 : 2, i == 2 ? 1 : 2);
+        assert_false(shard_merge_ready(s.shard[1], buf_bytes(&v)));
+        if (i == 1) assert_false(shard_apply(s.shard[1], &e, true, buf_bytes(&v), false));
+    }
+    value_begin(&v);
+    effects_count(&v, 1, 0);
+    assert_true(shard_merge_ready(s.shard[1], buf_bytes(&v))); /* any other entry */
+    buf_deinit(&v);
+    site_deinit(&s);
+}
+
+TEST(a_sealed_group_is_neither_read_nor_written_until_it_is_opened)
+{
+    struct site s;
+    struct view v;
+    rig_init(&s, false);
+    view_init(&v);
+    struct shard *one = s.shard[1];
+    struct act write = {.slot = 6, .write = true}, read = {.slot = 6}, seal = {.seal = true},
+               open = {.open = true}, split = {.group = 2, .at = 5};
+    shard_lead(one, 1);
+    assert_int_equal(act(one, &v, &seal), VIEW_ALLOWED);
+    assert_int_equal(act(one, &v, &write), VIEW_LATER);
+    choose_batch(one);
+    assert_int_equal(one->sealed, 1);
+    assert_int_equal(act(one, &v, &write), VIEW_SEALED);
+    assert_int_equal(act(one, &v, &read), VIEW_SEALED);
+    assert_int_equal(act(one, &v, &split), VIEW_SEALED);
+    assert_int_equal(shard_expire(one, &v, NULL, 5000, 1), 1);
+    shard_lost(one);
+    struct buf value = {0}, key = {0};
+    struct paxos_entry e = {.position = 2, .ballot = 9, .born = 9, .kind = PAXOS_DATA};
+    value_begin(&value);
+    key_of(&key, 1, 1);
+    effects_put(&value, buf_bytes(&key), BYTES("v"));
+    assert_false(shard_apply(one, &e, true, buf_bytes(&value), false));
+    shard_lead(one, 2);
+    assert_int_equal(act(one, &v, &open), VIEW_ALLOWED);
+    choose_batch(one);
+    assert_int_equal(one->sealed, 0);
+    assert_int_equal(act(one, &v, &write), VIEW_ALLOWED);
+    buf_deinit(&value), buf_deinit(&key);
     view_deinit(&v);
     site_deinit(&s);
 }
