@@ -361,8 +361,8 @@ static void begin_run(void *ctx)
     struct buf value = {0};
     struct shard_record own;
     in->error = own_record(in, &value, &own);
-    if (!in->error && own.state == SHARD_LIVE && own.applied > in->record.applied)
-        in->error = -ESTALE;
+    if (!in->error && in->watermark < own.applied) in->watermark = own.applied;
+    if (!in->error && in->watermark > in->record.applied) in->error = -ESTALE; /* INV-SNAPSHOT-2 */
     if (!in->error) {
         keys_slot(&in->old_lo, own.slot_lo);
         keys_slot(&in->old_hi, own.slot_hi);

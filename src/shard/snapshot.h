@@ -9,6 +9,11 @@
  * slots; the new state with its LIVE record. The marker comes with the wipe in one ingest, the
  * record with the last keys in one. After a crash in between, begin again: the wipe forgives all.
  *
+ * INV-SNAPSHOT-2: a replica never goes back: the snapshot's position is not below what the replica
+ * had applied or knows chosen, also when it is only a marker that remembers that. Its log need not
+ * have what lies below any more, and an acceptor that forgot an accepted entry could let it be
+ * chosen differently.
+ *
  * One call may be under way on each object; its `done` comes on the reactor, never from inside the
  * call, and may free the object. Threading: the reactor's; reading, checking and ingesting are the
  * pool's. */
@@ -55,12 +60,13 @@ struct snapshot_in_options {
     uint32_t group;
     uint16_t replica;    /* the id of this replica, which stays */
     struct bytes header; /* copied */
-    uint64_t watermark;  /* position of the marker: the acceptor's chosen when the install begins */
+    uint64_t watermark;  /* the acceptor's chosen when the install begins; the marker's position is
+                            it,  or what the replica has applied if that is more */
     size_t gather_bytes; /* ingested at once; 0: SNAPSHOT_GATHER */
     /* The marker is there and the slots are wiped: chunks may come. Or a negative errno, and
-     * nothing changed: -ENOENT (no such replica here), -ESTALE (another replica, or it has applied
-     * more than the snapshot), -EEXIST (another group's replica here has some of these slots),
-     * -ENOSPC... */
+     * nothing changed: -ENOENT (no such replica here), -ESTALE (another replica, or
+     * INV-SNAPSHOT-2: take a later snapshot), -EEXIST (another group's replica here has some of
+     * these slots), -ENOSPC... */
     void (*begun)(void *ctx, int error);
     void *ctx;
 };

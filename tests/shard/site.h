@@ -264,7 +264,7 @@ static inline struct snapshot_in *site_install(struct site *to, uint32_t group, 
                                                       .group = group,
                                                       .replica = replica,
                                                       .header = header,
-                                                      .watermark = 7,
+                                                      .watermark = 1,
                                                       .gather_bytes = SITE_GATHER,
                                                       .begun = site_answer,
                                                       .ctx = to});

@@ -369,6 +369,26 @@ TEST(a_split_waits_for_a_configuration_that_was_proposed_before_it)
     site_deinit(&s);
 }
 
+TEST(what_a_replayed_split_bears_has_the_configuration_of_then)
+{
+    struct site s;
+    struct buf v = {0};
+    site_init(&s, false);
+    struct shard_record r = site_record(1, 7, 0, 8);
+    r.config = BYTES("with me");
+    r.config_id = (struct paxos_id){99, 9};
+    site_birth(&s, r);
+    value_begin(&v);
+    effects_split(&v, 2, 5, BYTES("before me"));
+    site_apply(s.shard[1], buf_bytes(&v));
+    assert_int_equal(site_flush(&s, 1), 0);
+    EXPECT_BYTES(buf_bytes(&s.shard[1]->config), "with me");
+    EXPECT_BYTES(buf_bytes(&s.shard[2]->config), "before me");
+    assert_int_equal(s.shard[2]->config_id.position, 1);
+    buf_deinit(&v);
+    site_deinit(&s);
+}
+
 /* ---- splits that are none ---- */
 
 TEST(a_split_outside_the_group_of_itself_or_with_company_is_refused)
