@@ -3,6 +3,8 @@
  *   bench_store [DIR]     DIR: where RocksDB's files go for the run (default: a new directory under
  * /tmp) */
 #include "base/prng.h"
+#include "shard/keys.h"
+#include "shard/snapshot.h"
 #include "store/space.h"
 #include "store/table.h"
 
@@ -19,6 +21,13 @@ static uint64_t now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t cpu_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
@@ -194,6 +203,136 @@ static void bench_space(const char *dir, uint8_t (*key)[KEY_SIZE], const unsigne
     e->ops->close(e);
 }
 
+/* ---- a snapshot from one store to another ---- */
+
+struct transfer {
+    struct bench_io io;
+    struct engine *from, *to;
+    struct bytes chunk;
+    int error;
+    uint64_t out_ns, in_ns, out_cpu_ns, in_cpu_ns;
+};
+
+static void transfer_answer(void *ctx, int error)
+{
+    ((struct transfer *)ctx)->error = error;
+}
+
+static void transfer_chunk(void *ctx, struct bytes chunk, int error)
+{
+    struct transfer *t = ctx;
+    t->chunk = chunk;
+    t->error = error;
+}
+
+static void transfer_flushed(void *ctx, struct shard *s, int error)
+{
+    (void)ctx, (void)s;
+    if (error) printf("flush failed: %d\n", error);
+}
+
+/* Does the work that was just asked for. */
+static void transfer_work(struct transfer *t, uint64_t *ns, uint64_t *cpu_ns)
+{
+    uint64_t start = now_ns(), cpu = cpu_now_ns();
+    struct io_work *w = t->io.work;
+    w->run(w->ctx);
+    w->done(w->ctx);
+    *ns += now_ns() - start;
+    *cpu_ns += cpu_now_ns() - cpu;
+}
+
+static struct shard *transfer_shard(struct transfer *t, struct engine *e)
+{
+    char error[256];
+    struct shard_birth birth = {
+        .record = {.state = SHARD_LIVE, .replica = 1, .slot_hi = SLOT_COUNT}};
+    (void)shard_write_records_now(e, &birth, 1);
+    struct shard *s = shard_new(
+        &(struct shard_options){.io = &t->io.io, .engine = e, .flushed = transfer_flushed}, error,
+        sizeof error);
+    if (!s) printf("%s\n", error);
+    return s;
+}
+
+/* About `total` bytes in values of `size`, half of each compressible. */
+static void transfer_fill(struct transfer *t, struct shard *s, uint64_t total, size_t size)
+{
+    struct prng r;
+    struct buf key = {0};
+    uint8_t *value = calloc(1, size);
+    uint64_t position = 0, ns = 0;
+    prng_init(&r, 5);
+    for (uint64_t done = 0; done < total; done += size + KEY_SIZE) {
+        char name[16];
+        for (size_t i = 0; i + 8 <= size / 2; i += 8)
+            memcpy(value + i, &(uint64_t){prng_u64(&r)}, 8);
+        (void)snprintf(name, sizeof name, "k%010u", (unsigned)position);
+        keys_meta(&key, (uint16_t)prng_below(&r, SLOT_COUNT), bytes_str(name));
+        space_put(s->space, ++position, buf_bytes(&key), bytes_of(value, size));
+        space_set_applied(s->space, position);
+        s->applied = position;
+        if (space_recent_bytes(s->space) > 64u << 20 && shard_flush(s)) transfer_work(t, &ns, &ns);
+    }
+    if (shard_flush(s)) transfer_work(t, &ns, &ns);
+    buf_deinit(&key);
+    free(value);
+}
+
+static uint64_t transfer_run(struct transfer *t, struct snapshot_out *o)
+{
+    uint64_t bytes = 0;
+    struct snapshot_in *in =
+        snapshot_in_new(&(struct snapshot_in_options){.io = &t->io.io,
+                                                      .engine = t->to,
+                                                      .replica = 1,
+                                                      .header = snapshot_out_header(o),
+                                                      .begun = transfer_answer,
+                                                      .ctx = t});
+    transfer_work(t, &t->in_ns, &t->in_cpu_ns);
+    while (!t->error && !snapshot_out_ended(o)) {
+        snapshot_out_next(o, transfer_chunk, t);
+        transfer_work(t, &t->out_ns, &t->out_cpu_ns);
+        bytes += t->chunk.size;
+        snapshot_in_chunk(in, t->chunk, transfer_answer, t);
+        transfer_work(t, &t->in_ns, &t->in_cpu_ns);
+    }
+    snapshot_in_finish(in, transfer_answer, t);
+    transfer_work(t, &t->in_ns, &t->in_cpu_ns);
+    if (t->error) printf("the install failed: %d\n", t->error);
+    snapshot_in_free(in);
+    return bytes;
+}
+
+static void bench_install(const char *dir, uint64_t total, size_t size)
+{
+    static const struct io_ops ops = {.work = bench_work};
+    struct transfer t = {.io = {.io = {.ops = &ops}}};
+    char path[300], error[256];
+    (void)snprintf(path, sizeof path, "%s/from-%zu", dir, size);
+    t.from = engine_rocks_open(path, 256u << 20, error, sizeof error);
+    (void)snprintf(path, sizeof path, "%s/to-%zu", dir, size);
+    t.to = engine_rocks_open(path, 256u << 20, error, sizeof error);
+    if (!t.from || !t.to) {
+        printf("%s\n", error);
+        return;
+    }
+    struct shard *s = transfer_shard(&t, t.from), *old = transfer_shard(&t, t.to);
+    transfer_fill(&t, s, total, size);
+    shard_free(old);
+    struct snapshot_out *o = snapshot_out_new(s);
+    uint64_t bytes = transfer_run(&t, o);
+    printf("snapshot of %llu MB, values of %zu bytes: read %.0f MB/s (%.0f a CPU second), install "
+           "%.0f MB/s (%.0f a CPU second)\n",
+           (unsigned long long)(bytes / 1000000), size, (double)bytes * 1e3 / (double)t.out_ns,
+           (double)bytes * 1e3 / (double)t.out_cpu_ns, (double)bytes * 1e3 / (double)t.in_ns,
+           (double)bytes * 1e3 / (double)t.in_cpu_ns);
+    snapshot_out_free(o);
+    shard_free(s);
+    engine_close(t.from);
+    engine_close(t.to);
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     (void)st, (void)type, (void)at;
@@ -211,6 +350,8 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < KEYS; i++) order[i] = (unsigned)prng_below(&r, KEYS);
     bench_table(key, order);
     bench_space(dir, key, order);
+    bench_install(dir, 1000000000, 100);
+    bench_install(dir, 1000000000, 1000);
     if (argc == 1) (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(key);
     free(order);

@@ -58,6 +58,11 @@ enum mutant {
     /* log (src/store) */
     MUTANT_SKIP_LOG_SYNC = 60, /* "on disk" is reported without a sync */
     MUTANT_CUT_CORRUPT = 61,   /* damage below synced_upto is cut off as if it were a torn tail */
+    /* replicas in the engine (src/shard) */
+    MUTANT_INSTALL_NO_MARKER = 62, /* an install begins without saying so durably */
+    MUTANT_BORN_EARLY = 63,      /* what a split bore is opened before the engine has its record */
+    MUTANT_NO_TOMBSTONE = 64,    /* a dropped replica leaves no tombstone */
+    MUTANT_INSTALL_NO_WIPE = 65, /* an install leaves what was there before */
 };
 
 #ifdef SYNOD_MUTANTS

@@ -708,14 +708,14 @@ bool group_open(struct group *g, char *error, size_t error_size)
                                                  .engine = n->config.engine,
                                                  .cache = n->cache,
                                                  .group = g->id,
-                                                 .slot_lo = g->slot_lo,
-                                                 .slot_hi = g->slot_hi,
                                                  .batch_max = n->batch_max,
                                                  .effects_max = n->effects_max,
                                                  .flushed = shard_flush_done,
                                                  .ctx = g},
                          error, error_size);
     if (!g->shard) return false;
+    ASSERT(g->shard->replica == g->replica && g->shard->slot_lo == g->slot_lo &&
+           g->shard->slot_hi == g->slot_hi);
 
     struct paxos_options options = {.replica = g->replica,
                                     .config = g->config,

@@ -304,6 +304,43 @@ static void log_is_broken(void *ctx, const char *why)
     node_fatal(ctx, "%s", why);
 }
 
+struct founding {
+    struct shard_birth *birth;
+    uint32_t count;
+};
+
+static void founding_known(void *ctx, const struct shard_record *r)
+{
+    struct founding *f = ctx;
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->birth[i].record.group != r->group) continue;
+        f->birth[i] = f->birth[--f->count];
+        return;
+    }
+}
+
+/* Replicas that founding gave this node and the engine does not know yet are born. */
+static bool birth(struct node *n, char *error, size_t error_size)
+{
+    struct founding f = {.birth = mem_zalloc((n->group_count + 1) * sizeof *f.birth)};
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        const struct group *g = &n->groups[i];
+        if (!g->replica) continue;
+        f.birth[f.count++].record = (struct shard_record){.group = g->id,
+                                                          .state = SHARD_LIVE,
+                                                          .replica = g->replica,
+                                                          .slot_lo = g->slot_lo,
+                                                          .slot_hi = g->slot_hi};
+    }
+    bool ok = shard_list(n->config.engine, founding_known, &f, error, error_size);
+    int result = ok && f.count ? shard_write_records_now(n->config.engine, f.birth, f.count) : 0;
+    mem_free(f.birth);
+    if (result)
+        snprintf(error, error_size, "the engine cannot write the replicas' records: %s",
+                 strerror(-result));
+    return ok && !result;
+}
+
 static bool open_state(struct node *n, char *error, size_t error_size)
 {
     struct log_options options = {.segment_bytes = n->config.log_segment_bytes,
@@ -313,6 +350,7 @@ static bool open_state(struct node *n, char *error, size_t error_size)
                                   .fatal = log_is_broken,
                                   .ctx = n};
     groups_make(n);
+    if (!birth(n, error, error_size)) return false;
     for (uint32_t i = 0; i < n->group_count; i++)
         if (!group_open(&n->groups[i], error, error_size)) return false;
     if (log_open(n->io, &options, restore_record, n, &n->log, error, error_size) != LOG_OPENED)

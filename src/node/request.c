@@ -208,6 +208,10 @@ static void reply_refused(struct reply *out, const struct view *v, const struct 
                      "ERR the command would write more than %zu KiB at once; nothing was changed, "
                      "do it in parts",
                      s->effects_max >> 10);
+    else if (v->refused == VIEW_LATER)
+        reply_error(out, "TRYAGAIN the group is being split");
+    else if (v->refused == VIEW_SEALED)
+        reply_error(out, "TRYAGAIN the group is being merged with another");
     else
         reply_error(out, "ERR the key is not of this group");
 }

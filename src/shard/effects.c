@@ -32,6 +32,27 @@ void effects_count(struct buf *out, uint16_t slot, int64_t delta)
     buf_varint(out, (uint64_t)delta << 1 ^ (uint64_t)(delta >> 63));
 }
 
+void effects_split(struct buf *out, uint32_t group, uint16_t at, struct bytes config)
+{
+    buf_u8(out, EFFECT_SPLIT);
+    buf_u32(out, group);
+    buf_u16(out, at);
+    buf_blob(out, config);
+}
+
+void effects_seal(struct buf *out, bool on)
+{
+    buf_u8(out, EFFECT_SEAL);
+    buf_u8(out, on);
+}
+
+void effects_merge(struct buf *out, uint32_t group, uint64_t sealed)
+{
+    buf_u8(out, EFFECT_MERGE);
+    buf_u32(out, group);
+    buf_u64(out, sealed);
+}
+
 int effects_next(struct reader *r, struct effect *e)
 {
     *e = (struct effect){0};
@@ -53,6 +74,19 @@ int effects_next(struct reader *r, struct effect *e)
         if (e->slot >= SLOT_COUNT) return -1;
         break;
     }
+    case EFFECT_SPLIT:
+        e->group = reader_u32(r);
+        e->slot = reader_u16(r);
+        e->value = reader_blob(r);
+        break;
+    case EFFECT_SEAL:
+        e->sealed = reader_u8(r);
+        if (e->sealed > 1) return -1;
+        break;
+    case EFFECT_MERGE:
+        e->group = reader_u32(r);
+        e->sealed = reader_u64(r);
+        break;
     default: return -1;
     }
     return r->bad ? -1 : 1;

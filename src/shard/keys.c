@@ -51,8 +51,21 @@ void keys_expiry(struct buf *out, uint16_t slot, uint64_t ms, struct bytes key)
     buf_append_bytes(out, key);
 }
 
+void keys_system(struct buf *out, struct bytes suffix)
+{
+    keys_kind(out, 0, KEYS_SYSTEM);
+    buf_append_bytes(out, suffix);
+}
+
 void keys_applied(struct buf *out, uint32_t group)
 {
-    keys_kind(out, 0xffff, 'a');
+    keys_kind(out, KEYS_RECORDS, KEYS_APPLIED);
     put_be(out, group, 4);
+}
+
+uint32_t keys_applied_group(struct bytes key)
+{
+    if (key.size != 7 || be16_get(key.data) != KEYS_RECORDS || key.data[2] != KEYS_APPLIED)
+        return UINT32_MAX;
+    return (uint32_t)be16_get(key.data + 3) << 16 | be16_get(key.data + 5);
 }

@@ -7,110 +7,165 @@
 
 #include <stdio.h>
 
-#define VALUE_VERSION  1
-#define VALUE_HEAD     9
-#define RECORD_VERSION 1
-#define EXPIRE_BATCH   64 /* keys a call deletes in a slot */
-#define EXPIRE_SLOTS   32 /* slots a call looks at */
+#define VALUE_VERSION 1
+#define VALUE_HEAD    9
+#define EXPIRE_BATCH  64 /* keys a call deletes in a slot */
+#define EXPIRE_SLOTS  32 /* slots a call looks at */
 
-/* ---- the record that travels with a flush ----
- * version:1, applied:8, last_valid.position:8, last_valid.born:8, now_ms:8, then per slot with
- * keys: slot:2, varint count. */
+/* A replica that a split bore and that waits for its flush. */
+struct newborn {
+    uint64_t position; /* of the split */
+    uint32_t group;
+    struct buf record;
+};
 
-static void record_encode(const struct shard *s, struct buf *out)
+struct shard_owner {
+    struct shard shard; /* first: a shard is freed by its owner's address */
+    struct newborn *newborn;
+    uint32_t newborn_count;
+    void (*flushed)(void *ctx, struct shard *s, int error);
+    void (*born)(void *ctx, struct shard *s, const struct shard_record *newborn);
+    void (*system)(void *ctx, struct shard *s, struct bytes suffix, struct bytes value,
+                   bool deleted);
+    void *ctx;
+};
+
+static struct shard_owner *owner_of(struct shard *s)
 {
-    buf_u8(out, RECORD_VERSION);
-    buf_u64(out, s->applied);
-    buf_u64(out, s->last_valid.position);
-    buf_u64(out, s->last_valid.born);
-    buf_u64(out, (uint64_t)s->now_ms);
-    for (uint16_t slot = s->slot_lo; slot < s->slot_hi; slot++) {
+    return (struct shard_owner *)s;
+}
+
+/* ---- the record ---- */
+
+static void record_encode_counts(const struct shard *s, uint16_t lo, uint16_t hi, struct buf *out)
+{
+    for (uint16_t slot = lo; slot < hi; slot++) {
         int64_t count = s->slot_keys[slot - s->slot_lo];
-        if (count <= 0) continue;
-        buf_u16(out, slot);
-        buf_varint(out, (uint64_t)count);
+        if (count > 0) birth_encode_count(out, slot, (uint64_t)count);
     }
 }
 
+static void record_encode(const struct shard *s, struct buf *out)
+{
+    struct shard_record r = {.group = s->group,
+                             .state = s->state,
+                             .replica = s->replica,
+                             .slot_lo = s->slot_lo,
+                             .slot_hi = s->slot_hi,
+                             .applied = s->applied,
+                             .last_valid = s->last_valid,
+                             .now_ms = s->now_ms,
+                             .sealed = s->sealed,
+                             .objid_base = s->objid_base,
+                             .config_id = s->config_id,
+                             .config = buf_bytes(&s->config)};
+    birth_encode(&r, out);
+    record_encode_counts(s, s->slot_lo, s->slot_hi, out);
+}
+
+/* Takes the state over from the record: the slots' memory is made here. */
 static bool record_decode(struct shard *s, struct bytes in)
 {
-    struct reader r = reader_of(in);
-    if (reader_u8(&r) != RECORD_VERSION) return false;
-    s->applied = reader_u64(&r);
-    s->last_valid.position = reader_u64(&r);
-    s->last_valid.born = reader_u64(&r);
-    s->now_ms = (int64_t)reader_u64(&r);
-    while (reader_left(&r) > 0) {
-        uint16_t slot = reader_u16(&r);
-        int64_t count = (int64_t)reader_varint(&r);
-        if (r.bad || slot < s->slot_lo || slot >= s->slot_hi) return false;
-        s->slot_keys[slot - s->slot_lo] = count;
-        s->keys += count;
+    struct shard_record r;
+    struct reader counts;
+    uint16_t slot;
+    uint64_t count;
+    int more;
+    if (!birth_decode(s->group, in, &r, &counts) || r.state == SHARD_DEAD) return false;
+    s->state = r.state;
+    s->replica = r.replica;
+    s->slot_lo = r.slot_lo;
+    s->slot_hi = r.slot_hi;
+    s->applied = s->flushed = r.applied;
+    s->last_valid = r.last_valid;
+    s->now_ms = r.now_ms;
+    s->sealed = r.sealed;
+    s->objid_base = r.objid_base;
+    s->config_id = r.config_id;
+    buf_append_bytes(&s->config, r.config);
+    size_t slots = (size_t)(s->slot_hi - s->slot_lo);
+    s->slot_keys = mem_zalloc(slots * sizeof *s->slot_keys);
+    s->expiry_hint = mem_zalloc(slots * sizeof *s->expiry_hint);
+    while ((more = birth_next_count(&r, &counts, &slot, &count)) == 1) {
+        s->slot_keys[slot - s->slot_lo] = (int64_t)count;
+        s->keys += (int64_t)count;
     }
-    return !r.bad;
+    return more == 0;
 }
 
 /* ---- life ---- */
 
-struct shard_owner {
-    struct shard shard; /* first: a shard is freed by its owner's address */
-    void (*flushed)(void *ctx, struct shard *s, int error);
-    void *ctx;
-};
+/* The newborns that a flush up to `position` brought, in the order of their splits. */
+static void newborns_tell(struct shard_owner *o, uint64_t position)
+{
+    while (o->newborn_count && o->newborn[0].position <= position) {
+        struct newborn n = o->newborn[0];
+        struct shard_record r;
+        struct reader counts;
+        memmove(o->newborn, o->newborn + 1, --o->newborn_count * sizeof n);
+        bool good = birth_decode(n.group, buf_bytes(&n.record), &r, &counts);
+        ASSERT(good);
+        if (o->born) o->born(o->ctx, &o->shard, &r);
+        buf_deinit(&n.record);
+    }
+}
 
-static void shard_flushed(void *ctx, uint64_t position, int error)
+static void shard_flush_ended(void *ctx, uint64_t position, int error)
 {
     struct shard_owner *o = ctx;
-    if (error == 0) o->shard.flushed = position;
+    if (error == 0) {
+        ASSERT(position >= o->shard.flushed);
+        o->shard.flushed = position;
+        newborns_tell(o, position);
+    }
     o->flushed(o->ctx, &o->shard, error);
 }
 
-static bool shard_open_record(struct shard *s, char *error, size_t error_size)
+static void shard_open_space(struct shard *s, const struct shard_options *options,
+                             struct bytes applied_key, struct bytes record)
 {
-    struct buf record = {0};
-    enum engine_result r = space_flushed_record(s->space, &record);
-    bool ok = r == ENGINE_ABSENT ||
-              (r == ENGINE_FOUND && (record.size == 0 || record_decode(s, buf_bytes(&record))));
-    buf_deinit(&record);
-    s->flushed = s->applied;
-    if (ok) return true;
-    snprintf(error, error_size,
-             "group %u: the engine's applied record is unreadable or damaged; move this data "
-             "directory away and rebuild the node from its peers",
-             s->group);
-    return false;
+    struct buf lo = {0}, hi = {0};
+    keys_slot(&lo, s->slot_lo);
+    keys_slot(&hi, s->slot_hi);
+    s->space = space_new(&(struct space_options){.io = options->io,
+                                                 .engine = options->engine,
+                                                 .cache = options->cache,
+                                                 .lo = buf_bytes(&lo),
+                                                 .hi = buf_bytes(&hi),
+                                                 .applied_key = applied_key,
+                                                 .record = record,
+                                                 .flushed = shard_flush_ended,
+                                                 .ctx = owner_of(s)});
+    buf_deinit(&lo), buf_deinit(&hi);
 }
 
 struct shard *shard_new(const struct shard_options *options, char *error, size_t error_size)
 {
     struct shard_owner *o = mem_zalloc(sizeof *o);
     struct shard *s = &o->shard;
-    struct buf lo = {0}, hi = {0}, applied_key = {0};
-    size_t slots = (size_t)(options->slot_hi - options->slot_lo);
+    struct buf key = {0}, record = {0};
 
-    ASSERT(options->slot_lo < options->slot_hi && options->slot_hi <= SLOT_COUNT);
     o->flushed = options->flushed;
+    o->born = options->born;
+    o->system = options->system;
     o->ctx = options->ctx;
     s->group = options->group;
-    s->slot_lo = options->slot_lo;
-    s->slot_hi = options->slot_hi;
     s->batch_max = options->batch_max ? options->batch_max : SHARD_BATCH_MAX;
     s->effects_max = options->effects_max ? options->effects_max : SHARD_EFFECTS_MAX;
-    s->slot_keys = mem_zalloc(slots * sizeof *s->slot_keys);
-    s->expiry_hint = mem_zalloc(slots * sizeof *s->expiry_hint);
-    keys_slot(&lo, s->slot_lo);
-    keys_slot(&hi, s->slot_hi);
-    keys_applied(&applied_key, s->group);
-    s->space = space_new(&(struct space_options){.io = options->io,
-                                                 .engine = options->engine,
-                                                 .cache = options->cache,
-                                                 .lo = buf_bytes(&lo),
-                                                 .hi = buf_bytes(&hi),
-                                                 .applied_key = buf_bytes(&applied_key),
-                                                 .flushed = shard_flushed,
-                                                 .ctx = o});
-    buf_deinit(&lo), buf_deinit(&hi), buf_deinit(&applied_key);
-    if (shard_open_record(s, error, error_size)) return s;
+    keys_applied(&key, s->group);
+    enum engine_result r = engine_get(options->engine, buf_bytes(&key), true, &record);
+    bool ok = r == ENGINE_FOUND && record_decode(s, buf_bytes(&record));
+    if (ok)
+        shard_open_space(s, options, buf_bytes(&key), buf_bytes(&record));
+    else if (r == ENGINE_ABSENT)
+        snprintf(error, error_size, "group %u has no replica on this disk", s->group);
+    else
+        snprintf(error, error_size,
+                 "group %u: the engine's applied record is unreadable or damaged; move this data "
+                 "directory away and rebuild the node from its peers",
+                 s->group);
+    buf_deinit(&key), buf_deinit(&record);
+    if (ok) return s;
     shard_free(s);
     return NULL;
 }
@@ -118,8 +173,12 @@ struct shard *shard_new(const struct shard_options *options, char *error, size_t
 void shard_free(struct shard *s)
 {
     if (!s) return;
+    struct shard_owner *o = owner_of(s);
+    for (uint32_t i = 0; i < o->newborn_count; i++) buf_deinit(&o->newborn[i].record);
+    mem_free(o->newborn);
     space_free(s->space);
     buf_deinit(&s->batch);
+    buf_deinit(&s->config);
     mem_free(s->slot_keys);
     mem_free(s->expiry_hint);
     mem_free(s);
@@ -165,17 +224,43 @@ static void count_effect(struct shard *s, const struct effect *e)
     }
 }
 
-/* Every effect decodes and lies in the group: checked whole before anything is written. */
-static bool effects_sound(const struct shard *s, struct reader r)
+static bool alone_sound(const struct shard *s, const struct effect *e)
+{
+    switch (e->op) {
+    case EFFECT_SPLIT: return e->slot > s->slot_lo && e->slot < s->slot_hi && e->group != s->group;
+    case EFFECT_MERGE: return s->slot_hi < SLOT_COUNT && e->group != s->group;
+    default: return true;
+    }
+}
+
+/* Every effect decodes and lies in the group, one that must be alone is, and a sealed shard only
+ * opens: checked whole before anything is written. *alone: that effect, or op 0. */
+static bool effects_sound(const struct shard *s, struct reader r, struct effect *alone)
 {
     struct effect e;
     int more;
-    while ((more = effects_next(&r, &e)) == 1)
+    uint64_t count = 0;
+    alone->op = 0;
+    while ((more = effects_next(&r, &e)) == 1) {
+        count++;
         if (e.op <= EFFECT_TRASH && !key_is_ours(s, e.key)) return false;
-    return more == 0;
+        if (s->sealed && e.op != EFFECT_SEAL) return false;
+        if (!effect_is_alone(&e)) continue;
+        if (!alone_sound(s, &e)) return false;
+        *alone = e;
+    }
+    return more == 0 && (!alone->op || count == 1);
 }
 
-static bool apply_value(struct shard *s, uint64_t position, struct bytes value, bool own)
+static void tell_system(struct shard *s, const struct effect *e)
+{
+    struct shard_owner *o = owner_of(s);
+    if (o->system && (e->op == EFFECT_PUT || e->op == EFFECT_DEL) && keys_is_system(e->key))
+        o->system(o->ctx, s, keys_user(e->key, KEYS_SYSTEM_HEAD), e->value, e->op == EFFECT_DEL);
+}
+
+static bool apply_value(struct shard *s, uint64_t position, struct bytes value, bool own,
+                        struct effect *alone)
 {
     struct reader r = reader_of(value);
     struct effect e;
@@ -183,42 +268,175 @@ static bool apply_value(struct shard *s, uint64_t position, struct bytes value, 
     int64_t now_ms = (int64_t)reader_u64(&r);
     int64_t keys = s->keys;
 
-    if (r.bad || version != VALUE_VERSION || !effects_sound(s, r)) return false;
+    if (r.bad || version != VALUE_VERSION || !effects_sound(s, r, alone)) return false;
     if (now_ms > s->now_ms) s->now_ms = now_ms;
     while (effects_next(&r, &e) == 1) {
         if (!own) write_effect(s, position, &e);
         count_effect(s, &e);
+        tell_system(s, &e);
     }
     if (own) s->keys_pending -= s->keys - keys;
     return true;
 }
 
+/* The newborn's state is all that the shard held of its slots at the split. */
+static void newborn_add(struct shard *s, const struct shard_record *r)
+{
+    struct shard_owner *o = owner_of(s);
+    struct buf at = {0}, key = {0};
+    o->newborn = mem_realloc(o->newborn, (o->newborn_count + 1) * sizeof *o->newborn);
+    struct newborn *n = &o->newborn[o->newborn_count++];
+    *n = (struct newborn){.position = r->applied, .group = r->group};
+    birth_encode(r, &n->record);
+    record_encode_counts(s, r->slot_lo, r->slot_hi, &n->record);
+    keys_slot(&at, r->slot_lo);
+    keys_applied(&key, r->group);
+    space_narrow(s->space, buf_bytes(&at), buf_bytes(&key), buf_bytes(&n->record));
+    buf_deinit(&at), buf_deinit(&key);
+    if (MUTANT(MUTANT_BORN_EARLY)) newborns_tell(o, r->applied);
+}
+
+/* Nothing is pending: at the leader nothing was evaluated since the split was. */
+static void shard_split(struct shard *s, const struct paxos_entry *e, const struct effect *split)
+{
+    struct paxos_id id = {e->position, e->born};
+    struct shard_record r = {.group = split->group,
+                             .state = SHARD_LIVE,
+                             .replica = s->replica,
+                             .slot_lo = split->slot,
+                             .slot_hi = s->slot_hi,
+                             .applied = e->position,
+                             .last_valid = id,
+                             .now_ms = s->now_ms,
+                             .objid_base = s->objid_base, /* its positions go on from here */
+                             .config_id = id,
+                             .config = split->value};
+    ASSERT(s->applied == e->position && s->written_high <= s->applied);
+    newborn_add(s, &r);
+    for (uint16_t slot = r.slot_lo; slot < r.slot_hi; slot++) {
+        s->keys -= s->slot_keys[slot - s->slot_lo];
+        s->slot_keys[slot - s->slot_lo] = 0;
+    }
+    s->slot_hi = split->slot;
+}
+
+/* ---- taking the right neighbour over ---- */
+
+/* The other replica's record as the engine has it, its bytes in `value`; false: not as a merge
+ * needs it. */
+static bool neighbour_read(struct shard *s, const struct effect *e, struct buf *value,
+                           struct shard_record *r, struct reader *counts)
+{
+    struct buf key = {0};
+    struct io *io;
+    struct engine *engine;
+    space_source(s->space, &io, &engine);
+    keys_applied(&key, e->group);
+    enum engine_result result = engine_get(engine, buf_bytes(&key), true, value);
+    buf_deinit(&key);
+    return result == ENGINE_FOUND && birth_decode(e->group, buf_bytes(value), r, counts) &&
+           r->state == SHARD_LIVE && r->slot_lo == s->slot_hi && r->sealed == e->sealed &&
+           r->sealed > 0;
+}
+
+bool shard_merge_ready(struct shard *s, struct bytes value)
+{
+    struct reader in = reader_of(value), counts;
+    struct effect e;
+    struct shard_record r;
+    struct buf record = {0};
+    (void)reader_take(&in, VALUE_HEAD);
+    if (effects_next(&in, &e) != 1 || e.op != EFFECT_MERGE) return true;
+    bool ready = shard_flushed_whole(s) && neighbour_read(s, &e, &record, &r, &counts);
+    buf_deinit(&record);
+    return ready;
+}
+
+/* New slots without keys behind those there are. */
+static void slots_grow(struct shard *s, uint16_t slot_hi)
+{
+    size_t had = (size_t)(s->slot_hi - s->slot_lo), slots = (size_t)(slot_hi - s->slot_lo);
+    s->slot_keys = mem_realloc(s->slot_keys, slots * sizeof *s->slot_keys);
+    s->expiry_hint = mem_realloc(s->expiry_hint, slots * sizeof *s->expiry_hint);
+    memset(s->slot_keys + had, 0, (slots - had) * sizeof *s->slot_keys);
+    memset(s->expiry_hint + had, 0, (slots - had) * sizeof *s->expiry_hint);
+    s->slot_hi = slot_hi;
+}
+
+/* All replicas find the same there: a sealed group's state does not change. Object ids go on above
+ * those of both groups. */
+static bool shard_merge(struct shard *s, const struct effect *e)
+{
+    struct shard_record r;
+    struct reader counts;
+    struct buf value = {0}, key = {0}, hi = {0}, tombstone = {0};
+    uint16_t slot;
+    uint64_t count;
+    bool good = neighbour_read(s, e, &value, &r, &counts);
+    if (good) {
+        slots_grow(s, r.slot_hi);
+        while (birth_next_count(&r, &counts, &slot, &count) == 1) {
+            s->slot_keys[slot - s->slot_lo] = (int64_t)count;
+            s->keys += (int64_t)count;
+        }
+        if (s->objid_base < r.objid_base + r.sealed) s->objid_base = r.objid_base + r.sealed;
+        if (s->now_ms < r.now_ms) s->now_ms = r.now_ms;
+        r.state = SHARD_DEAD;
+        birth_encode(&r, &tombstone);
+        keys_applied(&key, e->group);
+        keys_slot(&hi, s->slot_hi);
+        space_widen(s->space, buf_bytes(&hi), buf_bytes(&key), buf_bytes(&tombstone));
+    }
+    buf_deinit(&value), buf_deinit(&key), buf_deinit(&hi), buf_deinit(&tombstone);
+    return good;
+}
+
+/* ---- applying an entry ---- */
+
+/* A joiner was born with the configuration that made it a member: what came before that is history
+ * when it catches up. */
+static void apply_config(struct shard *s, const struct paxos_entry *e, struct bytes value)
+{
+    if (e->position <= s->config_id.position) return;
+    s->config_id = (struct paxos_id){e->position, e->born};
+    buf_clear(&s->config);
+    buf_append_bytes(&s->config, value);
+}
+
 bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value,
                  bool own)
 {
-    ASSERT(e->position == s->applied + 1);
-    ASSERT(!valid || e->kind == PAXOS_DATA);
+    struct effect alone = {0};
+    ASSERT(e->position == s->applied + 1 && s->state == SHARD_LIVE);
+    ASSERT(!valid || e->kind == PAXOS_DATA || e->kind == PAXOS_CONFIG);
 
-    if (valid) {
-        if (!apply_value(s, e->position, value, own)) return false;
+    if (valid && e->kind == PAXOS_CONFIG) {
+        apply_config(s, e, value);
+    } else if (valid) {
+        if (!apply_value(s, e->position, value, own, &alone)) return false;
         s->last_valid = (struct paxos_id){e->position, e->born};
     }
     s->applied = e->position;
     space_set_applied(s->space, s->applied);
     if (s->written_high < s->applied) s->written_high = s->applied;
-    return true;
+    if (s->boundary <= s->applied) s->boundary = 0;
+    if (s->passed <= s->applied) s->passed = 0;
+    if (alone.op == EFFECT_SPLIT) shard_split(s, e, &alone);
+    if (alone.op == EFFECT_SEAL) s->sealed = alone.sealed ? e->position : 0;
+    return alone.op != EFFECT_MERGE || shard_merge(s, &alone);
 }
 
 /* ---- leading ---- */
 
 void shard_lead(struct shard *s, uint64_t next)
 {
-    ASSERT(next == s->applied + 1);
+    ASSERT(next == s->applied + 1 && s->state == SHARD_LIVE);
     ASSERT(s->batch.size == 0);
     s->next = next;
     s->written_high = s->applied;
     s->keys_pending = 0;
     s->objects = 0;
+    s->boundary = s->passed = 0;
 }
 
 /* One large batch should not hold its memory for ever. */
@@ -239,7 +457,7 @@ void shard_lost(struct shard *s)
         memset(s->expiry_hint, 0, (size_t)(s->slot_hi - s->slot_lo) * sizeof *s->expiry_hint);
     s->written_high = s->applied;
     s->keys_pending = 0;
-    s->next = 0;
+    s->next = s->boundary = s->passed = 0;
 }
 
 struct source {
@@ -263,8 +481,8 @@ static enum view_result source_get(void *ctx, struct bytes key, struct bytes *va
 {
     struct source *c = ctx;
     struct shard *s = c->shard;
-    if (!key_is_ours(s, key)) return VIEW_ABSENT;
     uint64_t at;
+    ASSERT(key_is_ours(s, key)); /* the view refuses others */
     enum engine_result result = space_get_at(s->space, key, c->block, value, &at);
     if (at > s->applied && at > c->saw) c->saw = at;
     return view_result_of(c, result);
@@ -279,6 +497,11 @@ static enum view_result source_range(void *ctx, struct bytes lo, struct bytes hi
     struct shard *s = c->shard;
     if (s->written_high > s->applied) c->saw = s->written_high;
     return view_result_of(c, space_range(s->space, lo, hi, reverse, c->block, each, each_ctx));
+}
+
+static uint64_t objid_first(const struct shard *s)
+{
+    return (s->objid_base + s->next) << 16;
 }
 
 static void batch_add(struct shard *s, struct view *v)
@@ -297,8 +520,9 @@ static void batch_add(struct shard *s, struct view *v)
         write_effect(s, s->next, &e);
         if (e.op == EFFECT_COUNT) s->keys_pending += e.delta;
         if (e.op == EFFECT_WIPE) s->keys_pending = -s->keys;
+        if (effect_is_alone(&e)) s->boundary = s->next;
     }
-    s->objects = (uint32_t)(v->objid_next - (s->next << 16));
+    s->objects = (uint32_t)(v->objid_next - objid_first(s));
     ASSERT(s->objects <= SHARD_OBJECTS_MAX);
     s->written_high = s->next;
 }
@@ -309,9 +533,17 @@ static void evaluation_begin(struct shard *s, struct view *v, struct source *sou
     struct view_source src = {source_get, source_range, source};
     ASSERT(s->next > 0);
     view_begin(v, &src, wall_ms > s->now_ms ? wall_ms : s->now_ms, random,
-               s->next << 16 | s->objects, s->slot_lo, s->slot_hi);
+               objid_first(s) | s->objects, s->slot_lo, s->slot_hi);
     v->keys = s->keys + s->keys_pending;
     v->effects_max = s->effects_max;
+    v->config = buf_bytes(&s->config);
+}
+
+/* A split is alone in its entry, carries the configuration of its position, and nothing is
+ * evaluated behind it until it is applied. */
+static bool must_wait(const struct shard *s, const struct view *v)
+{
+    return s->boundary || (v->alone && (s->batch.size || s->passed));
 }
 
 enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct shard_task *task,
@@ -320,13 +552,22 @@ enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct s
     struct source source = {s, task->block, false, 0};
 
     evaluation_begin(s, v, &source, wall_ms, random);
+    *saw = 0;
+    if (s->sealed && !task->on_sealed) {
+        v->refused = VIEW_SEALED;
+        return SHARD_REFUSED;
+    }
     task->run(task->ctx, v);
-    if (v->objid_next - (s->next << 16) > SHARD_OBJECTS_MAX && !v->refused)
+    if (v->objid_next - objid_first(s) > SHARD_OBJECTS_MAX && !v->refused)
         v->refused = VIEW_EFFECTS_TOO_LARGE;
     *saw = source.saw;
     if (source.failed) return SHARD_FAILED;
     if (v->refused) return SHARD_REFUSED;
     if (v->missed) return SHARD_MISS;
+    if (view_wrote(v) && must_wait(s, v)) {
+        v->refused = VIEW_LATER;
+        return SHARD_REFUSED;
+    }
     if (task->sees_all && s->written_high > s->applied) source.saw = s->written_high;
     if (view_wrote(v)) {
         batch_add(s, v);
@@ -342,6 +583,12 @@ void shard_proposed(struct shard *s)
     batch_empty(s);
     s->next++;
     s->objects = 0;
+}
+
+void shard_passed(struct shard *s)
+{
+    ASSERT(s->next > 0 && s->batch.size == 0);
+    s->passed = s->next++;
 }
 
 /* ---- expiry ---- */
@@ -399,6 +646,7 @@ int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view 
                      int64_t wall_ms, uint64_t random)
 {
     uint32_t looked = 0;
+    if (s->boundary || s->sealed) return 1;
     for (uint16_t slot = s->slot_lo; slot < s->slot_hi; slot++) {
         uint64_t *hint = &s->expiry_hint[slot - s->slot_lo];
         if (*hint > (uint64_t)wall_ms) continue;
@@ -414,12 +662,49 @@ int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view 
 
 bool shard_flush(struct shard *s)
 {
-    if (space_flushing(s->space) || s->applied == s->flushed) return false;
+    if (space_flushing(s->space) || s->applied == s->flushed || s->state != SHARD_LIVE)
+        return false;
     struct buf record = {0};
     record_encode(s, &record);
     bool started = space_flush(s->space, s->applied, buf_bytes(&record));
     buf_deinit(&record);
     return started;
+}
+
+bool shard_unborn(const struct shard *s)
+{
+    return space_narrowed(s->space);
+}
+
+bool shard_flushed_whole(const struct shard *s)
+{
+    return s->applied == s->flushed && !space_flushing(s->space) && !shard_unborn(s);
+}
+
+struct system_walk {
+    void (*each)(void *ctx, struct bytes suffix, struct bytes value);
+    void *ctx;
+};
+
+static bool system_visit(void *ctx, struct bytes key, struct bytes value)
+{
+    const struct system_walk *w = ctx;
+    w->each(w->ctx, keys_user(key, KEYS_SYSTEM_HEAD), value);
+    return true;
+}
+
+bool shard_system_each(struct shard *s,
+                       void (*each)(void *ctx, struct bytes suffix, struct bytes value), void *ctx)
+{
+    struct system_walk walk = {each, ctx};
+    struct buf lo = {0}, hi = {0};
+    if (s->slot_lo > 0) return true;
+    keys_system(&lo, (struct bytes){0});
+    keys_kind(&hi, 0, KEYS_SYSTEM + 1);
+    enum engine_result result =
+        space_range_applied(s->space, buf_bytes(&lo), buf_bytes(&hi), true, system_visit, &walk);
+    buf_deinit(&lo), buf_deinit(&hi);
+    return result == ENGINE_ABSENT;
 }
 
 int64_t shard_slot_keys(const struct shard *s, uint16_t slot)
@@ -436,5 +721,6 @@ void shard_check(const struct shard *s)
     ASSERT(s->flushed <= s->applied);
     ASSERT(s->last_valid.position <= s->applied);
     ASSERT(s->written_high >= s->applied || s->next == 0);
+    ASSERT(s->boundary == 0 || (s->boundary > s->applied && s->boundary <= s->next));
     space_check(s->space);
 }

@@ -7,13 +7,28 @@
  *
  * Evaluation. Between two proposals the leader gathers the effects of all commands of a loop turn
  * in one batch, which will become the entry at position `next`. They are written to the space at
- * that position at once, so that later commands see them; shard_lost takes them back. Threading:
- * the reactor's. */
+ * that position at once, so that later commands see them; shard_lost takes them back.
+ *
+ * Splitting. A SPLIT effect (view_split), alone in its entry at position p, divides the shard as it
+ * is applied, at leader and followers alike: the shard keeps [slot_lo, at), the rest is the
+ * *newborn's*, whose record says applied = p and last_valid = config_id = p. The next flush that
+ * covers p writes both records in one ingest (INV-SHARD-1: before it the engine knows one replica,
+ * after it two, never anything between), and then `born` is called: another shard may be opened on
+ * the newborn's group. At the leader nothing that writes is evaluated from the evaluation of the
+ * split until it is applied or lost (refused: VIEW_LATER).
+ *
+ * Merging. A SEAL in the right group ends reading and writing there; a MERGE in the left group, at
+ * p, takes its slots over. Each replica of the left group can apply it only once the same node's
+ * replica of the right one has applied the seal and is flushed and closed, and the left one is
+ * flushed up to p - 1 (shard_merge_ready). The flush that covers p writes the wider record and the
+ * other's tombstone in one ingest.
+ *
+ * Threading: the reactor's. */
 #ifndef SYNOD_SHARD_H
 #define SYNOD_SHARD_H
 
-#include "paxos/paxos.h"
 #include "ring/slot.h"
+#include "shard/birth.h"
 #include "shard/view.h"
 #include "store/space.h"
 
@@ -23,8 +38,14 @@
 
 struct shard {
     uint32_t group;
+    uint8_t state; /* LIVE; INSTALLING: nothing may be applied, flushed or read */
+    uint16_t replica;
     uint16_t slot_lo, slot_hi;
     struct space *space;
+    uint64_t sealed; /* position of the SEAL that holds; 0: none */
+    uint64_t objid_base;
+    struct paxos_id config_id; /* the applied entry that brought `config`; {0, 0}: the founding */
+    struct buf config;         /* as the node encoded it */
 
     uint64_t applied; /* highest position applied (or skipped) */
     struct paxos_id last_valid;
@@ -38,7 +59,9 @@ struct shard {
                               is pending */
     int64_t keys_pending;  /* difference that the pending writes make to keys */
     uint32_t objects;      /* object ids used in the open batch */
-    struct buf batch;      /* value of the entry to propose: header and effects; empty: nothing */
+    uint64_t boundary; /* position of a split, seal or merge in the batch or proposed; 0: none */
+    uint64_t passed;   /* position of the last entry that shard_passed let by; 0: none */
+    struct buf batch;  /* value of the entry to propose: header and effects; empty: nothing */
     uint64_t *expiry_hint; /* per slot: no key expires before this (ms); 0: not known */
 
     uint64_t flushed;              /* position up to which the engine has everything */
@@ -50,21 +73,36 @@ struct shard_options {
     struct engine *engine;
     struct space_cache *cache;
     uint32_t group;
-    uint16_t slot_lo, slot_hi;
     size_t batch_max, effects_max; /* 0: SHARD_BATCH_MAX and SHARD_EFFECTS_MAX */
     void (*flushed)(void *ctx, struct shard *s, int error);
+    /* A flush brought a newborn's record: its shard may be opened. Before `flushed` of that flush;
+     * may not free `s`. The record is borrowed for the call. May be NULL. */
+    void (*born)(void *ctx, struct shard *s, const struct shard_record *newborn);
+    /* A valid entry that is being applied puts or deletes a system row (slot 0). In its order. May
+     * be NULL. */
+    void (*system)(void *ctx, struct shard *s, struct bytes suffix, struct bytes value,
+                   bool deleted);
     void *ctx;
 };
 
-/* Opens the state as the engine has it (blocking). NULL: the engine failed or the record is
+/* Opens the state as the engine has it, from its record (blocking): LIVE, or INSTALLING, for what
+ * its configuration says. NULL: there is no such replica, the engine failed, or the record is
  * damaged; error says so. */
 struct shard *shard_new(const struct shard_options *options, char *error, size_t error_size);
 void shard_free(struct shard *s);
 
 /* Applies a chosen entry, in order. own: the batch was evaluated here in this leadership and is in
- * the space already. False: the value cannot be decoded (a bug or damage: the node must stop). */
+ * the space already. A valid PAXOS_CONFIG entry's value becomes `config`. False: the value cannot
+ * be decoded (a bug or damage: the node must stop). A configuration older than the one the replica
+ * was born with is passed over. */
 bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value,
                  bool own);
+
+/* Whether the value of a valid DATA entry can be applied now: true, unless it is a MERGE for which
+ * this node is not ready: then flush this shard, let the right group's replica apply its seal,
+ * flush and close it, and ask again. (Where there is no such replica, a snapshot is the only way
+ * on.) May read from the disk, if it is a MERGE. */
+bool shard_merge_ready(struct shard *s, struct bytes value);
 
 /* ---- leader ---- */
 
@@ -86,7 +124,8 @@ struct shard_task {
     void (*run)(void *ctx, struct view *v);
     void *ctx;
     bool sees_all;
-    bool block; /* wait for the disk instead of a miss */
+    bool block;     /* wait for the disk instead of a miss */
+    bool on_sealed; /* runs on a sealed shard, too: to open it again; others are refused there */
 };
 /* Runs a task. On DONE its effects are in the batch, and *saw is the position that must be chosen
  * before the answer may leave (0: nothing pending was seen). After MISS run it again once the fetch
@@ -96,6 +135,9 @@ enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct s
 /* The batch is taken over by a proposal at `next`: the next batch goes to next + 1. The caller has
  * copied s->batch. */
 void shard_proposed(struct shard *s);
+/* Something else than a batch (a configuration) was proposed at `next`. The batch is empty: what
+ * was evaluated for that position is in the space already. */
+void shard_passed(struct shard *s);
 
 /* Deletes keys whose time has come, a bounded number, as effects in the batch. `touch` looks at one
  * key, which deletes it if it is expired. Returns ms until it is worth calling again; -1: the view
@@ -106,6 +148,14 @@ int64_t shard_expire(struct shard *s, struct view *v,
 
 /* ---- flushing ---- */
 bool shard_flush(struct shard *s); /* starts; false: one runs already, or nothing to flush */
+/* Everything applied is in the engine, and nothing is on its way there. */
+bool shard_flushed_whole(const struct shard *s);
+bool shard_unborn(const struct shard *s); /* a newborn waits for its flush */
+
+/* Visits the applied system rows in the order of their suffixes; blocking: at start and after an
+ * install. Nothing to visit in shards without slot 0. False: the engine failed. */
+bool shard_system_each(struct shard *s,
+                       void (*each)(void *ctx, struct bytes suffix, struct bytes value), void *ctx);
 
 /* Live keys in a slot, applied. */
 int64_t shard_slot_keys(const struct shard *s, uint16_t slot);

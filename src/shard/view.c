@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "shard/effects.h"
+#include "shard/keys.h"
 
 #include <stdlib.h>
 
@@ -36,10 +37,11 @@ void view_begin(struct view *v, const struct view_source *source, int64_t now_ms
     v->slot_hi = slot_hi;
     buf_clear(&v->effects);
     v->write_count = v->order_count = 0; /* the index is made anew when it is needed */
-    v->wiped = v->missed = false;
+    v->wiped = v->alone = v->missed = false;
     v->refused = VIEW_ALLOWED;
     v->effects_max = SIZE_MAX;
     v->reply = NULL;
+    v->config = (struct bytes){0};
 }
 
 /* ---- refusing ---- */
@@ -50,13 +52,34 @@ static void refuse(struct view *v, enum view_refusal why)
     v->missed = true;
 }
 
-static bool may_write(struct view *v, struct bytes key, size_t value_size)
+static bool is_foreign(const struct view *v, struct bytes key)
 {
     uint16_t slot = key.size >= 2 ? be16_get(key.data) : UINT16_MAX;
-    if (slot < v->slot_lo || slot >= v->slot_hi)
+    return slot < v->slot_lo || slot >= v->slot_hi;
+}
+
+static bool may_write(struct view *v, struct bytes key, size_t value_size)
+{
+    ASSERT(!v->alone);
+    if (is_foreign(v, key))
         refuse(v, VIEW_FOREIGN);
     else if (v->effects.size + key.size + value_size > v->effects_max)
         refuse(v, VIEW_EFFECTS_TOO_LARGE);
+    return !v->refused;
+}
+
+static bool may_read(struct view *v, struct bytes key)
+{
+    if (is_foreign(v, key)) refuse(v, VIEW_FOREIGN);
+    return !v->refused;
+}
+
+/* [lo, hi): hi may be the end of the group. */
+static bool may_read_range(struct view *v, struct bytes lo, struct bytes hi)
+{
+    uint16_t end = hi.size >= 2 ? be16_get(hi.data) : UINT16_MAX;
+    if (is_foreign(v, lo) || end > v->slot_hi || (end == v->slot_hi && hi.size > 2))
+        refuse(v, VIEW_FOREIGN);
     return !v->refused;
 }
 
@@ -183,15 +206,37 @@ void view_trash(struct view *v, struct bytes prefix)
     if (may_write(v, prefix, 0)) effects_trash(&v->effects, prefix);
 }
 
-void view_wipe(struct view *v)
+void view_split(struct view *v, uint32_t group, uint16_t at)
 {
-    effects_wipe(&v->effects);
-    v->write_count = v->order_count = 0;
-    v->wiped = true;
+    if (v->missed) return;
+    ASSERT(v->effects.size == 0);
+    if (at <= v->slot_lo || at >= v->slot_hi) {
+        refuse(v, VIEW_FOREIGN);
+        return;
+    }
+    effects_split(&v->effects, group, at, v->config);
+    v->alone = true;
+}
+
+void view_seal(struct view *v, bool on)
+{
+    if (v->missed) return;
+    ASSERT(v->effects.size == 0);
+    effects_seal(&v->effects, on);
+    v->alone = true;
+}
+
+void view_merge(struct view *v, uint32_t group, uint64_t sealed)
+{
+    if (v->missed) return;
+    ASSERT(v->effects.size == 0);
+    effects_merge(&v->effects, group, sealed);
+    v->alone = true;
 }
 
 void view_count(struct view *v, uint16_t slot, int64_t delta)
 {
+    ASSERT(!v->alone);
     effects_count(&v->effects, slot, delta);
 }
 
@@ -218,7 +263,7 @@ enum view_result view_get(struct view *v, struct bytes key, struct bytes *value)
 {
     const struct view_write *w = write_find(v, key);
     *value = (struct bytes){0};
-    if (v->missed || reply_full(v)) return VIEW_MISS;
+    if (v->missed || reply_full(v) || !may_read(v, key)) return VIEW_MISS;
     if (w) {
         if (w->deleted) return VIEW_ABSENT;
         *value = write_value(v, w);
@@ -304,7 +349,7 @@ static int64_t order_first(const struct view *v, struct bytes lo, struct bytes h
 enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bool reverse,
                             view_each *each, void *ctx)
 {
-    if (v->missed) return VIEW_MISS;
+    if (v->missed || !may_read_range(v, lo, hi)) return VIEW_MISS;
     if (v->write_count) order_make(v);
     struct merge m = {v, lo, hi, reverse, false, order_first(v, lo, hi, reverse), each, ctx};
     if (!v->wiped) {
@@ -315,4 +360,41 @@ enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bo
     while (!m.stopped && (w = merge_peek(&m))) (void)merge_own(&m, w);
     if (v->refused) return VIEW_MISS;
     return m.stopped ? VIEW_FOUND : VIEW_ABSENT;
+}
+
+/* ---- wiping, which reads ---- */
+
+static bool system_row_keep(void *ctx, struct bytes key, struct bytes value)
+{
+    struct buf *rows = ctx;
+    buf_blob(rows, key);
+    buf_blob(rows, value);
+    return true;
+}
+
+static void system_rows_read(struct view *v, struct buf *rows)
+{
+    struct buf lo = {0}, hi = {0};
+    keys_system(&lo, (struct bytes){0});
+    keys_kind(&hi, 0, KEYS_SYSTEM + 1);
+    (void)view_range(v, buf_bytes(&lo), buf_bytes(&hi), false, system_row_keep, rows);
+    buf_deinit(&lo), buf_deinit(&hi);
+}
+
+void view_wipe(struct view *v)
+{
+    struct buf rows = {0};
+    ASSERT(!v->alone);
+    if (v->slot_lo == 0) system_rows_read(v, &rows);
+    if (!v->missed) {
+        effects_wipe(&v->effects);
+        v->write_count = v->order_count = 0;
+        v->wiped = true;
+    }
+    struct reader r = reader_of(buf_bytes(&rows));
+    while (!v->missed && reader_left(&r) > 0) {
+        struct bytes key = reader_blob(&r), value = reader_blob(&r);
+        view_put(v, key, value);
+    }
+    buf_deinit(&rows);
 }

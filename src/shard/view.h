@@ -10,8 +10,9 @@
  * command. now_ms and random are fixed for the evaluation.
  *
  * A view also *refuses*: when a command's effects or its reply grow beyond what an entry or a frame
- * may hold, or it writes outside the group's slots. It then is missed as well, so that the command
- * returns at once; `refused` says why, and the runner answers an error instead of fetching. */
+ * may hold, or it reads or writes outside the group's slots. It then is missed as well, so that the
+ * command returns at once; `refused` says why, and the runner answers an error instead of fetching.
+ */
 #ifndef SYNOD_SHARD_VIEW_H
 #define SYNOD_SHARD_VIEW_H
 
@@ -24,7 +25,9 @@ enum view_refusal {
     VIEW_ALLOWED,
     VIEW_EFFECTS_TOO_LARGE,
     VIEW_REPLY_TOO_LARGE,
-    VIEW_FOREIGN, /* a key outside [slot_lo, slot_hi) */
+    VIEW_FOREIGN, /* a key outside [slot_lo, slot_hi), read or written */
+    VIEW_LATER,   /* set by the shard: a split or its like is under way; again once it is applied */
+    VIEW_SEALED,  /* set by the shard: the group is about to be taken over by its left neighbour */
 };
 
 typedef bool view_each(void *ctx, struct bytes key, struct bytes value);
@@ -51,6 +54,7 @@ struct view {
     struct prng random;
     uint64_t objid_next;       /* next free object id */
     uint16_t slot_lo, slot_hi; /* slots [lo, hi) that this view covers (the group's) */
+    struct bytes config;       /* the group's, for a split; empty after view_begin */
     size_t effects_max;        /* bytes; view_begin sets no bound (SIZE_MAX) */
     const struct buf *reply; /* watched while the command reads: refused beyond reply_max bytes. */
     size_t reply_max;        /* NULL after view_begin: not watched */
@@ -64,6 +68,7 @@ struct view {
     uint32_t *order;      /* writes sorted by key, made when a range is read */
     uint32_t order_count; /* how many of the writes `order` covers */
     bool wiped;           /* view_wipe was called: the source is hidden */
+    bool alone;           /* view_split or its like was called: nothing else may be written */
 
     bool missed, miss_reverse;
     uint8_t refused;             /* enum view_refusal */
@@ -85,8 +90,18 @@ void view_del(struct view *v, struct bytes key);
 /* All keys with this prefix are garbage, unreachable from now on (the elements of a collection that
  * was deleted). */
 void view_trash(struct view *v, struct bytes prefix);
-/* Everything in the group is gone. */
+/* Everything in the group is gone, but for the system rows, which are read first (may miss) and put
+ * again. */
 void view_wipe(struct view *v);
+/* The slots from `at` on become group `group`, which nobody has used before. It must be the only
+ * thing that this evaluation writes. Refused (foreign) unless slot_lo < at < slot_hi. */
+void view_split(struct view *v, uint32_t group, uint16_t at);
+/* The group is sealed: nothing is read or written until it is taken over, or opened again. Alone,
+ * like a split; and the only thing that a task for sealed shards may do. */
+void view_seal(struct view *v, bool on);
+/* The group takes over its right neighbour `group`, which was sealed at position `sealed`. Alone.
+ */
+void view_merge(struct view *v, uint32_t group, uint64_t sealed);
 /* The number of live keys in `slot` changed by delta (created +1, deleted -1). */
 void view_count(struct view *v, uint16_t slot, int64_t delta);
 uint64_t view_new_objid(struct view *v);

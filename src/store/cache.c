@@ -200,6 +200,11 @@ void cache_forget_range(struct space_cache *c, struct bytes lo, struct bytes hi)
     }
 }
 
+void space_cache_forget(struct space_cache *c, struct bytes lo, struct bytes hi)
+{
+    cache_forget_range(c, lo, hi);
+}
+
 uint64_t cache_reserve(struct space_cache *c, struct bytes key)
 {
     struct entry *e = c->count ? *entry_find(c, key, hash64(key, 0)) : NULL;

@@ -3,9 +3,9 @@
  * therefore known exactly: per group, everything up to the applied position that travelled with the
  * last batch. It has no write-ahead log; the paxos log is it.
  *
- * Threads: get and iter are the reactor's with block = false, and any thread's with block = true;
- * ingest runs on a pool thread. Groups share the engine, so ingests of different groups (whose keys
- * do not overlap) may run at once. */
+ * Threads: get and iter are the reactor's with block = false, and any thread's with block = true
+ * (an iterator may go from thread to thread, one at a time); ingest runs on a pool thread. Groups
+ * share the engine, so ingests of different groups (whose keys do not overlap) may run at once. */
 #ifndef SYNOD_STORE_ENGINE_H
 #define SYNOD_STORE_ENGINE_H
 
@@ -42,9 +42,16 @@ struct engine_ops {
      * state at its creation. FOUND: *out is one to free; else *out is NULL. */
     enum engine_result (*iter_new)(struct engine *e, struct bytes lo, struct bytes hi, bool reverse,
                                    bool block, struct engine_iter **out);
+    /* As iter_new, rising and blocking, for who reads much of it once: caches stay as they are.
+     * What it may still read is kept on disk while it lives. */
+    enum engine_result (*scan_new)(struct engine *e, struct bytes lo, struct bytes hi,
+                                   struct engine_iter **out);
     /* FOUND: key and value borrowed until the next call; ABSENT: the end; MISS, E_IO: as above
      * (then only free it). */
     enum engine_result (*iter_next)(struct engine_iter *it, struct bytes *key, struct bytes *value);
+    /* The next iter_next gives the first key >= `key` (which is in the iterator's range, and
+     * copied), in the same state as ever. Rising iterators only. */
+    void (*iter_seek)(struct engine_iter *it, struct bytes key);
     void (*iter_free)(struct engine_iter *it);
     /* Makes the batch durable and visible, all or nothing, also across a crash. 0, or a negative
      * errno (full disk: -ENOSPC: nothing changed, try again later; -EBADMSG: a checksum failed).
@@ -78,10 +85,19 @@ static inline enum engine_result engine_iter_new(struct engine *e, struct bytes 
 {
     return e->ops->iter_new(e, lo, hi, reverse, block, out);
 }
+static inline enum engine_result engine_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                                 struct engine_iter **out)
+{
+    return e->ops->scan_new(e, lo, hi, out);
+}
 static inline enum engine_result engine_iter_next(struct engine *e, struct engine_iter *it,
                                                   struct bytes *key, struct bytes *value)
 {
     return e->ops->iter_next(it, key, value);
+}
+static inline void engine_iter_seek(struct engine *e, struct engine_iter *it, struct bytes key)
+{
+    e->ops->iter_seek(it, key);
 }
 static inline void engine_iter_free(struct engine *e, struct engine_iter *it)
 {

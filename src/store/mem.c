@@ -187,6 +187,12 @@ static enum engine_result mem_iter_new(struct engine *e, struct bytes lo, struct
     return ENGINE_FOUND;
 }
 
+static enum engine_result mem_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                       struct engine_iter **out)
+{
+    return mem_iter_new(e, lo, hi, false, true, out);
+}
+
 static enum engine_result mem_iter_next(struct engine_iter *it, struct bytes *key,
                                         struct bytes *value)
 {
@@ -200,6 +206,12 @@ static enum engine_result mem_iter_next(struct engine_iter *it, struct bytes *ke
     else
         it->at++;
     return ENGINE_FOUND;
+}
+
+static void mem_iter_seek(struct engine_iter *it, struct bytes key)
+{
+    ASSERT(!it->reverse);
+    it->at = array_lower(it->array, key); /* arrays never change */
 }
 
 static void mem_iter_free(struct engine_iter *it)
@@ -303,7 +315,9 @@ struct engine *engine_mem_open(struct engine_mem_disk *d)
     static const struct engine_ops ops = {
         .get = mem_get,
         .iter_new = mem_iter_new,
+        .scan_new = mem_scan_new,
         .iter_next = mem_iter_next,
+        .iter_seek = mem_iter_seek,
         .iter_free = mem_iter_free,
         .ingest = mem_ingest,
         .stats = mem_stats,

@@ -36,7 +36,8 @@
 #define FILE_BYTES      (64u << 20)
 #define LEVEL_BYTES     (256u << 20)
 #define NEVER           (1 << 20) /* a number of files no trigger reaches */
-#define READ_TIER_CACHE 1         /* rocksdb::kBlockCacheTier */
+#define SCAN_AHEAD      (1u << 20)
+#define READ_TIER_CACHE 1 /* rocksdb::kBlockCacheTier */
 #define INGEST_DIR      "ingest"
 #define RESERVE_FILE    "reserve"
 #define RESERVE_BYTES   (16u << 20)
@@ -65,6 +66,7 @@ struct engine_iter {
     rocksdb_readoptions_t *options; /* the bounds' addresses are in it */
     rocksdb_iterator_t *iter;
     struct buf lo, hi;
+    struct buf from; /* where to start, if not at lo */
     bool reverse, started;
 };
 
@@ -148,33 +150,50 @@ static enum engine_result rocks_get(struct engine *e, struct bytes key, bool blo
     return ENGINE_FOUND;
 }
 
-static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
-                                         bool reverse, bool block, struct engine_iter **out)
+/* Takes the options. */
+static struct engine_iter *iter_make(struct engine_rocks *r, struct bytes lo, struct bytes hi,
+                                     bool reverse, rocksdb_readoptions_t *take_options)
 {
-    struct engine_rocks *r = rocks_of(e);
     struct engine_iter *it = mem_zalloc(sizeof *it);
     it->engine = r;
     it->reverse = reverse;
     buf_append_bytes(&it->lo, lo);
     buf_append_bytes(&it->hi, hi);
-    it->options = read_options_new(block);
+    it->options = take_options;
     rocksdb_readoptions_set_iterate_lower_bound(it->options, (const char *)it->lo.data,
                                                 it->lo.size);
     rocksdb_readoptions_set_iterate_upper_bound(it->options, (const char *)it->hi.data,
                                                 it->hi.size);
     it->iter = rocksdb_create_iterator(r->db, it->options);
-    *out = it;
+    return it;
+}
+
+static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                         bool reverse, bool block, struct engine_iter **out)
+{
+    *out = iter_make(rocks_of(e), lo, hi, reverse, read_options_new(block));
+    return ENGINE_FOUND;
+}
+
+static enum engine_result rocks_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                         struct engine_iter **out)
+{
+    rocksdb_readoptions_t *options = read_options_new(true);
+    rocksdb_readoptions_set_fill_cache(options, 0);
+    rocksdb_readoptions_set_readahead_size(options, SCAN_AHEAD);
+    *out = iter_make(rocks_of(e), lo, hi, false, options);
     return ENGINE_FOUND;
 }
 
 static void iter_step(struct engine_iter *it)
 {
+    const struct buf *from = it->from.size ? &it->from : &it->lo;
     if (!it->started) {
         it->started = true;
         if (it->reverse)
             rocksdb_iter_seek_to_last(it->iter); /* the last below the upper bound */
         else
-            rocksdb_iter_seek(it->iter, (const char *)it->lo.data, it->lo.size);
+            rocksdb_iter_seek(it->iter, (const char *)from->data, from->size);
     } else if (it->reverse) {
         rocksdb_iter_prev(it->iter);
     } else {
@@ -196,10 +215,19 @@ static enum engine_result rocks_iter_next(struct engine_iter *it, struct bytes *
     return ENGINE_FOUND;
 }
 
+static void rocks_iter_seek(struct engine_iter *it, struct bytes key)
+{
+    ASSERT(!it->reverse);
+    buf_clear(&it->from);
+    buf_append_bytes(&it->from, key);
+    it->started = false;
+}
+
 static void rocks_iter_free(struct engine_iter *it)
 {
     rocksdb_iter_destroy(it->iter);
     rocksdb_readoptions_destroy(it->options);
+    buf_deinit(&it->from);
     buf_deinit(&it->lo);
     buf_deinit(&it->hi);
     mem_free(it);
@@ -694,7 +722,9 @@ struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *err
     static const struct engine_ops ops = {
         .get = rocks_get,
         .iter_new = rocks_iter_new,
+        .scan_new = rocks_scan_new,
         .iter_next = rocks_iter_next,
+        .iter_seek = rocks_iter_seek,
         .iter_free = rocks_iter_free,
         .ingest = rocks_ingest,
         .stats = rocks_stats,

@@ -8,20 +8,35 @@
 #include "store/ranges.h"
 #include "store/table.h"
 
+#include <stdlib.h>
+
 #define ALL_VERSIONS UINT64_MAX
+
+/* A range of keys in a table that is flushed: the space's own, or one that was split off. */
+struct part {
+    struct buf lo, hi;
+    bool wiped; /* what the engine holds of it goes */
+    struct buf record_key, record;
+};
+
+struct parts {
+    struct part *list;
+    size_t count;
+};
 
 /* What the pool works on while it writes the frozen table. */
 struct flush {
     struct io_work work;
     bool running;
-    uint64_t position; /* what the frozen table holds up to; after success what the engine does */
-    struct buf record;
+    uint64_t position;  /* what the frozen table holds up to; after success what the engine does */
+    struct parts parts; /* of the frozen table: those split off, and last the space's own range;
+                           from flush_start on in the order of their records' keys */
+    size_t part_at;     /* the next record to give */
     struct engine_source source;
-    struct engine_range all; /* the space's range, for a wipe */
+    struct engine_range *wipe; /* the wiped parts and the trash */
     struct ranges trash;
     size_t trash_at;
     struct table_cursor cursor;
-    bool wiped, record_given;
     int error;
 };
 
@@ -36,10 +51,36 @@ struct space {
 
     uint64_t applied;
     struct table *recent;
+    struct parts born;    /* split off recent, by falling lo */
     struct table *frozen; /* NULL, or what is on its way to the engine; no pending writes */
     struct flush flush;
+    struct buf record;  /* as the engine has it */
     struct buf scratch; /* a value on its way from the engine to the cache */
 };
+
+static void parts_free(struct parts *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        buf_deinit(&p->list[i].lo);
+        buf_deinit(&p->list[i].hi);
+        buf_deinit(&p->list[i].record_key);
+        buf_deinit(&p->list[i].record);
+    }
+    mem_free(p->list);
+    *p = (struct parts){0};
+}
+
+static void parts_add(struct parts *p, const struct buf *lo, const struct buf *hi, bool wiped,
+                      struct bytes record_key, struct bytes record)
+{
+    p->list = mem_realloc(p->list, (p->count + 1) * sizeof *p->list);
+    struct part *part = &p->list[p->count++];
+    *part = (struct part){.wiped = wiped};
+    buf_append_bytes(&part->lo, buf_bytes(lo));
+    buf_append_bytes(&part->hi, buf_bytes(hi));
+    buf_append_bytes(&part->record_key, record_key);
+    buf_append_bytes(&part->record, record);
+}
 
 struct space *space_new(const struct space_options *o)
 {
@@ -53,9 +94,11 @@ struct space *space_new(const struct space_options *o)
     buf_append_bytes(&s->lo, o->lo);
     buf_append_bytes(&s->hi, o->hi);
     buf_append_bytes(&s->applied_key, o->applied_key);
+    buf_append_bytes(&s->record, o->record);
     s->flushed = o->flushed;
     s->ctx = o->ctx;
     s->recent = table_new(0);
+    cache_forget_range(s->cache, o->lo, o->hi);
     return s;
 }
 
@@ -66,7 +109,10 @@ void space_free(struct space *s)
     table_free(s->frozen);
     if (s->cache_own) space_cache_free(s->cache);
     ranges_deinit(&s->flush.trash);
-    buf_deinit(&s->flush.record);
+    mem_free(s->flush.wipe);
+    parts_free(&s->flush.parts);
+    parts_free(&s->born);
+    buf_deinit(&s->record);
     buf_deinit(&s->lo);
     buf_deinit(&s->hi);
     buf_deinit(&s->applied_key);
@@ -77,6 +123,17 @@ void space_free(struct space *s)
 enum engine_result space_flushed_record(struct space *s, struct buf *record)
 {
     return engine_get(s->engine, buf_bytes(&s->applied_key), true, record);
+}
+
+struct bytes space_record(const struct space *s)
+{
+    return buf_bytes(&s->record);
+}
+
+void space_source(const struct space *s, struct io **io, struct engine **engine)
+{
+    *io = s->io;
+    *engine = s->engine;
 }
 
 static bool in_range(const struct space *s, struct bytes key)
@@ -145,22 +202,39 @@ static void space_merge(const struct space *s, struct merge *m, uint64_t upto, b
     merge_add_engine(m, s->engine, block);
 }
 
+/* `m` is made with its range; the rest as space_range. */
+static enum engine_result space_visit(struct space *s, struct merge *m, uint64_t upto, bool block,
+                                      bool (*each)(void *ctx, struct bytes key, struct bytes value),
+                                      void *ctx)
+{
+    struct bytes key, value;
+    ASSERT(m->hi.size > 0);
+    if (bytes_compare(m->lo, m->hi) >= 0) return ENGINE_ABSENT;
+    space_merge(s, m, upto, block);
+    enum engine_result result;
+    while ((result = merge_next(m, &key, &value)) == ENGINE_FOUND)
+        if (!each(ctx, key, value)) break;
+    merge_deinit(m);
+    return result;
+}
+
 enum engine_result space_range(struct space *s, struct bytes lo, struct bytes hi, bool reverse,
                                bool block,
                                bool (*each)(void *ctx, struct bytes key, struct bytes value),
                                void *ctx)
 {
-    ASSERT(hi.size > 0);
-    if (bytes_compare(lo, hi) >= 0) return ENGINE_ABSENT;
     struct merge m;
-    struct bytes key, value;
     merge_init(&m, lo, hi, reverse);
-    space_merge(s, &m, ALL_VERSIONS, block);
-    enum engine_result result;
-    while ((result = merge_next(&m, &key, &value)) == ENGINE_FOUND)
-        if (!each(ctx, key, value)) break;
-    merge_deinit(&m);
-    return result;
+    return space_visit(s, &m, ALL_VERSIONS, block, each, ctx);
+}
+
+enum engine_result
+space_range_applied(struct space *s, struct bytes lo, struct bytes hi, bool block,
+                    bool (*each)(void *ctx, struct bytes key, struct bytes value), void *ctx)
+{
+    struct merge m;
+    merge_init(&m, lo, hi, false);
+    return space_visit(s, &m, s->applied, block, each, ctx);
 }
 
 /* Engine keys that a walk over [lo, hi) may have to step over because a table deleted them. */
@@ -293,8 +367,18 @@ bool space_flushing(const struct space *s)
     return s->flush.running;
 }
 
-/* The frozen table's keys in order, then the applied record, which sorts behind every group's keys.
- */
+static bool flush_wiped(const struct flush *f, struct bytes key)
+{
+    for (size_t i = 0; i < f->parts.count; i++) {
+        const struct part *p = &f->parts.list[i];
+        if (bytes_compare(buf_bytes(&p->lo), key) <= 0 && bytes_compare(key, buf_bytes(&p->hi)) < 0)
+            return p->wiped;
+    }
+    ASSERT(false);
+    return false;
+}
+
+/* The frozen table's keys in order, then the records, which sort behind every group's keys. */
 static bool flush_next(void *ctx, struct bytes *key, struct bytes *value, bool *deleted)
 {
     struct space *s = ctx;
@@ -302,13 +386,13 @@ static bool flush_next(void *ctx, struct bytes *key, struct bytes *value, bool *
     enum table_found found;
     while ((found = table_next(&f->cursor, key, value)) != TABLE_NONE) {
         *deleted = found == TABLE_DELETED;
-        if (*deleted && f->wiped) continue; /* the wipe deletes it in the engine */
+        if (*deleted && flush_wiped(f, *key)) continue; /* the wipe deletes it in the engine */
         if (!ranges_cover(&f->trash, &f->trash_at, *key)) return true;
     }
-    if (f->record_given) return false;
-    f->record_given = true;
-    *key = buf_bytes(&s->applied_key);
-    *value = buf_bytes(&f->record);
+    if (f->part_at == f->parts.count) return false;
+    const struct part *p = &f->parts.list[f->part_at++];
+    *key = buf_bytes(&p->record_key);
+    *value = buf_bytes(&p->record);
     *deleted = false;
     return true;
 }
@@ -319,28 +403,68 @@ static void flush_run(void *ctx)
     s->flush.error = engine_ingest(s->engine, &s->flush.source);
 }
 
+/* The engine has the frozen table, and its records. */
+static void flush_landed(struct space *s)
+{
+    struct flush *f = &s->flush;
+    for (size_t i = 0; i < f->parts.count; i++) {
+        const struct part *p = &f->parts.list[i];
+        if (!bytes_equal(buf_bytes(&p->record_key), buf_bytes(&s->applied_key))) continue;
+        buf_clear(&s->record);
+        buf_append_bytes(&s->record, buf_bytes(&p->record));
+    }
+    parts_free(&f->parts);
+    table_free(s->frozen);
+    s->frozen = NULL;
+    space_change(s);
+}
+
 static void flush_done(void *ctx)
 {
     struct space *s = ctx;
     ASSERT(s->flush.running && s->frozen);
     s->flush.running = false;
     ranges_deinit(&s->flush.trash);
-    if (s->flush.error == 0) {
-        table_free(s->frozen);
-        s->frozen = NULL;
-        space_change(s);
-    }
+    mem_free(s->flush.wipe);
+    s->flush.wipe = NULL;
+    if (s->flush.error == 0) flush_landed(s);
     s->flushed(s->ctx, s->flush.position, s->flush.error);
+}
+
+static int part_compare(const void *a, const void *b)
+{
+    return bytes_compare(buf_bytes(&((const struct part *)a)->record_key),
+                         buf_bytes(&((const struct part *)b)->record_key));
 }
 
 static void space_freeze(struct space *s, struct bytes record)
 {
+    struct parts *parts = &s->flush.parts;
     s->frozen = s->recent;
     s->recent = table_split_pending(s->frozen);
     s->flush.position = s->applied;
-    buf_clear(&s->flush.record);
-    buf_append_bytes(&s->flush.record, record);
+    ASSERT(parts->count == 0);
+    *parts = s->born;
+    s->born = (struct parts){0};
+    parts_add(parts, &s->lo, &s->hi, table_wiped(s->frozen, ALL_VERSIONS) != 0,
+              buf_bytes(&s->applied_key), record);
+    qsort(parts->list, parts->count, sizeof *parts->list, part_compare);
     space_change(s);
+}
+
+/* What the engine deletes before it takes the table. */
+static void flush_make_wipe(struct flush *f)
+{
+    size_t count = f->trash.count;
+    f->wipe = mem_alloc((f->parts.count + count) * sizeof *f->wipe);
+    if (count) memcpy(f->wipe, f->trash.list, count * sizeof *f->wipe);
+    for (size_t i = 0; i < f->parts.count; i++) {
+        const struct part *p = &f->parts.list[i];
+        if (p->wiped)
+            f->wipe[count++] = (struct engine_range){buf_bytes(&p->lo), buf_bytes(&p->hi)};
+    }
+    f->source.wipe = f->wipe;
+    f->source.wipe_count = count;
 }
 
 static void flush_start(struct space *s)
@@ -348,15 +472,11 @@ static void flush_start(struct space *s)
     struct flush *f = &s->flush;
     ASSERT(!f->running && !table_has_pending(s->frozen));
     f->running = true;
-    f->wiped = table_wiped(s->frozen, ALL_VERSIONS) != 0;
-    f->record_given = false;
-    f->trash_at = 0;
+    f->part_at = f->trash_at = 0;
     ranges_add_trash(&f->trash, s->frozen, ALL_VERSIONS);
     ranges_sort(&f->trash);
-    f->all = (struct engine_range){buf_bytes(&s->lo), buf_bytes(&s->hi)};
-    f->source = (struct engine_source){
-        .next = flush_next, .ctx = s, .wipe = f->trash.list, .wipe_count = f->trash.count};
-    if (f->wiped) f->source.wipe = &f->all, f->source.wipe_count = 1;
+    f->source = (struct engine_source){.next = flush_next, .ctx = s};
+    flush_make_wipe(f);
     table_seek(s->frozen, buf_bytes(&s->lo), ALL_VERSIONS, &f->cursor);
     f->work = (struct io_work){.run = flush_run, .done = flush_done, .ctx = s};
     io_work(s->io, &f->work);
@@ -372,6 +492,36 @@ bool space_flush(struct space *s, uint64_t applied, struct bytes record)
     }
     flush_start(s);
     return true;
+}
+
+void space_narrow(struct space *s, struct bytes at, struct bytes record_key, struct bytes record)
+{
+    struct buf lo = {0};
+    ASSERT(bytes_compare(buf_bytes(&s->lo), at) < 0 && in_range(s, at));
+    ASSERT(!table_has_pending(s->recent) && !bytes_equal(record_key, buf_bytes(&s->applied_key)));
+    buf_append_bytes(&lo, at);
+    parts_add(&s->born, &lo, &s->hi, table_wiped(s->recent, ALL_VERSIONS) != 0, record_key, record);
+    table_narrow(s->recent, at);
+    buf_deinit(&s->hi);
+    s->hi = lo;
+    space_change(s);
+}
+
+void space_widen(struct space *s, struct bytes new_hi, struct bytes record_key, struct bytes record)
+{
+    const struct buf none = {0};
+    ASSERT(bytes_compare(buf_bytes(&s->hi), new_hi) < 0);
+    ASSERT(bytes_compare(new_hi, buf_bytes(&s->applied_key)) <= 0);
+    ASSERT(!s->frozen && !table_has_pending(s->recent) && !table_has_applied(s->recent));
+    parts_add(&s->born, &none, &none, false, record_key, record);
+    buf_clear(&s->hi);
+    buf_append_bytes(&s->hi, new_hi);
+    space_change(s);
+}
+
+bool space_narrowed(const struct space *s)
+{
+    return s->born.count > 0 || s->flush.parts.count > 1;
 }
 
 /* ---- checks ---- */

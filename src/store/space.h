@@ -39,6 +39,7 @@ struct space_options {
     struct bytes lo, hi; /* the group's range; copied */
     /* Where the applied record lives in the engine; copied; at or above hi. */
     struct bytes applied_key;
+    struct bytes record; /* what is there now, for space_record; copied */
     /* A flush reached the engine: everything up to `position` is in it. Or failed: error < 0
      * (retried by the next space_flush). */
     void (*flushed)(void *ctx, uint64_t position, int error);
@@ -52,6 +53,12 @@ void space_free(struct space *s); /* waits for nothing: the caller has seen `flu
 /* The record stored with the last flush: its bytes as given to space_flush, empty if never. Read
  * with blocking; at start. */
 enum engine_result space_flushed_record(struct space *s, struct buf *record);
+/* The same without reading: as given to space_new, or to the last flush that reached the engine.
+ * Borrowed until the next flush ends. */
+struct bytes space_record(const struct space *s);
+
+/* What it was made with. */
+void space_source(const struct space *s, struct io **io, struct engine **engine);
 
 /* ---- reading: newest first, pending included ---- */
 /* *position: where the key's latest version in memory (recent or frozen) was written, or the wipe
@@ -71,6 +78,10 @@ enum engine_result space_range(struct space *s, struct bytes lo, struct bytes hi
                                bool block,
                                bool (*each)(void *ctx, struct bytes key, struct bytes value),
                                void *ctx);
+/* The same of what is applied: pending writes are not seen. */
+enum engine_result
+space_range_applied(struct space *s, struct bytes lo, struct bytes hi, bool block,
+                    bool (*each)(void *ctx, struct bytes key, struct bytes value), void *ctx);
 /* Reads the same with blocking on a pool thread, so that block = false will find it cached; `done`
  * later on the reactor. The space may be freed meanwhile, its cache and engine may not. lo and hi
  * stay the caller's to fill before and to free after. */
@@ -103,6 +114,16 @@ void space_trash(struct space *s, uint64_t position, struct bytes prefix);
 void space_set_applied(struct space *s, uint64_t position);
 /* Forgets all writes at positions > applied. */
 void space_drop_pending(struct space *s);
+/* A split at `applied`: the space keeps [lo, at). What it holds in memory of [at, hi) as of now
+ * goes to the engine with the next flush that is begun, all or nothing with it and with `record`,
+ * stored at `record_key` (at or above hi): then another space may be opened on [at, hi). Nothing
+ * may be pending. Everything is copied. Any number may wait for the same flush. */
+void space_narrow(struct space *s, struct bytes at, struct bytes record_key, struct bytes record);
+/* The opposite: the space takes over [hi, new_hi) as the engine has it. `record` is stored at
+ * `record_key` with the next flush. Everything applied is flushed, and nothing is pending. */
+void space_widen(struct space *s, struct bytes new_hi, struct bytes record_key,
+                 struct bytes record);
+bool space_narrowed(const struct space *s); /* such a record waits for its flush, or is in it */
 
 /* ---- flushing ---- */
 size_t space_memory(const struct space *s); /* bytes held by recent and frozen tables */
@@ -124,6 +145,9 @@ enum engine_result space_digest(struct space *s, uint64_t *digest, uint64_t *key
  * bounded. Absent keys too. */
 struct space_cache *space_cache_new(size_t bytes_max);
 void space_cache_free(struct space_cache *c); /* after all spaces and fetches that use it */
+/* Forgets all keys of [lo, hi): the engine's range was changed by somebody else than a space. (A
+ * new space does so for its own range.) O(entries). */
+void space_cache_forget(struct space_cache *c, struct bytes lo, struct bytes hi);
 /* The end of a turn: values borrowed from any space of the node end here. Call once a turn: what
  * was evicted goes only now. */
 void space_cache_turn(struct space_cache *c);

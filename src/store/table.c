@@ -23,6 +23,7 @@ struct table {
     struct record **pending; /* in the order of the calls: [pending_first, pending_end) */
     size_t pending_first, pending_end, pending_capacity;
     struct marks wipes, trash; /* positions never fall; of applied wipes only the newest is kept */
+    struct buf hi;             /* not empty: wipes concern keys below it (table_narrow) */
 };
 
 struct table *table_new(uint64_t applied)
@@ -51,11 +52,19 @@ static void marks_push(struct marks *m, uint64_t position, struct bytes prefix)
         position, prefix.size ? mem_dup(prefix.data, prefix.size) : NULL, prefix.size};
 }
 
-static void marks_drop_front(struct marks *m, size_t count)
+/* Drops those of the first `count` whose prefix lies below `hi` (empty: all). */
+static void marks_drop_front(struct marks *m, size_t count, struct bytes hi)
 {
-    for (size_t i = 0; i < count; i++) mem_free(m->list[i].prefix);
-    if (count) memmove(m->list, m->list + count, (m->count - count) * sizeof *m->list);
-    m->count -= count;
+    size_t kept = 0;
+    if (count == 0) return;
+    for (size_t i = 0; i < m->count; i++) {
+        struct mark k = m->list[i];
+        if (i >= count || (hi.size && bytes_compare(bytes_of(k.prefix, k.prefix_size), hi) >= 0))
+            m->list[kept++] = k;
+        else
+            mem_free(k.prefix);
+    }
+    m->count = kept;
 }
 
 /* How many lie at or below a position. */
@@ -77,6 +86,7 @@ void table_free(struct table *t)
     if (!t) return;
     marks_deinit(&t->wipes);
     marks_deinit(&t->trash);
+    buf_deinit(&t->hi);
     mem_free(t->pending);
     slab_deinit(&t->slab);
     mem_free(t);
@@ -214,8 +224,20 @@ static void wipes_collapse(struct table *t)
     size_t applied = marks_upto(&t->wipes, t->applied);
     if (applied == 0) return;
     uint64_t newest = t->wipes.list[applied - 1].position;
-    marks_drop_front(&t->wipes, applied - 1);
-    marks_drop_front(&t->trash, marks_upto(&t->trash, newest - 1));
+    marks_drop_front(&t->wipes, applied - 1, (struct bytes){0});
+    marks_drop_front(&t->trash, marks_upto(&t->trash, newest - 1), buf_bytes(&t->hi));
+}
+
+void table_narrow(struct table *t, struct bytes hi)
+{
+    ASSERT(hi.size > 0 && (t->hi.size == 0 || bytes_compare(hi, buf_bytes(&t->hi)) <= 0));
+    buf_clear(&t->hi);
+    buf_append_bytes(&t->hi, hi);
+}
+
+static bool table_concerns(const struct table *t, struct bytes key)
+{
+    return t->hi.size == 0 || bytes_compare(key, buf_bytes(&t->hi)) < 0;
 }
 
 void table_wipe(struct table *t, uint64_t position)
@@ -224,7 +246,7 @@ void table_wipe(struct table *t, uint64_t position)
     for (struct tree_leaf *l = t->tree.first; l; l = l->next) {
         for (unsigned i = 0; i < l->node.count; i++) {
             struct record **slot = &l->node.record[i];
-            if (!(*slot)->deleted)
+            if (!(*slot)->deleted && table_concerns(t, record_key(*slot)))
                 version_push(t, slot, position, record_key(*slot), (struct bytes){0}, true);
         }
     }

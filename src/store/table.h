@@ -39,6 +39,9 @@ void table_put(struct table *t, uint64_t position, struct bytes key, struct byte
 void table_del(struct table *t, uint64_t position, struct bytes key);
 void table_wipe(struct table *t, uint64_t position);
 void table_trash(struct table *t, uint64_t position, struct bytes prefix);
+/* Wipes from now on concern keys below `hi` only: the others are another group's from here on, and
+ * wait for their flush as they are. Copied. */
+void table_narrow(struct table *t, struct bytes hi);
 void table_set_applied(struct table *t, uint64_t position);
 void table_drop_pending(struct table *t);
 /* Takes the pending writes out of t into a new table. */

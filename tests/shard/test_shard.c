@@ -25,7 +25,17 @@ struct replica {
     struct shard *shard;
     uint64_t flushes;
     int error;
+    struct buf system; /* what the system callback said, as text */
 };
+
+static void replica_system(void *ctx, struct shard *s, struct bytes suffix, struct bytes value,
+                           bool deleted)
+{
+    struct replica *r = ctx;
+    (void)s;
+    buf_printf(&r->system, "%c%.*s=%.*s ", deleted ? '-' : '+', (int)suffix.size, suffix.data,
+               (int)value.size, (const char *)value.data);
+}
 
 static void replica_flushed(void *ctx, struct shard *s, int error)
 {
@@ -45,13 +55,16 @@ static void replica_open(struct replica *r, uint32_t miss_ppm, uint64_t seed)
     r->engine = engine_mem_open(r->disk);
     engine_mem_set_miss(r->engine, miss_ppm, seed);
     r->cache = space_cache_new(16u << 10);
+    if (!r->shard) { /* the first time */
+        struct shard_birth b = {.record = {.state = SHARD_LIVE, .replica = 1, .slot_hi = SLOTS}};
+        assert_int_equal(shard_write_records_now(r->engine, &b, 1), 0);
+    }
     r->shard = shard_new(&(struct shard_options){.io = &r->pool.io,
                                                  .engine = r->engine,
                                                  .cache = r->cache,
                                                  .group = 0,
-                                                 .slot_lo = 0,
-                                                 .slot_hi = SLOTS,
                                                  .flushed = replica_flushed,
+                                                 .system = replica_system,
                                                  .ctx = r},
                          error, sizeof error);
     if (!r->shard) fail_msg("%s", error);
@@ -68,6 +81,7 @@ static void replica_close(struct replica *r)
 static void replica_deinit(struct replica *r)
 {
     replica_close(r);
+    buf_deinit(&r->system);
     engine_mem_disk_free(r->disk);
 }
 
@@ -449,6 +463,132 @@ TEST(malformed_effects_are_refused_whole)
     assert_true(digest(&r->follower, &keys) != before);
     buf_deinit(&good);
     buf_deinit(&bad);
+    rig_free(r);
+}
+
+/* ---- system rows ---- */
+
+struct row {
+    const char *suffix, *value; /* value NULL: deleted */
+};
+
+static void run_row(void *ctx, struct view *v)
+{
+    const struct row *row = ctx;
+    struct buf key = {0};
+    keys_system(&key, bytes_str(row->suffix));
+    if (row->value)
+        view_put(v, buf_bytes(&key), bytes_str(row->value));
+    else
+        view_del(v, buf_bytes(&key));
+    buf_deinit(&key);
+}
+
+static void write_row(struct rig *r, const char *suffix, const char *value)
+{
+    struct row row = {suffix, value};
+    struct shard_task task = {.run = run_row, .ctx = &row};
+    uint64_t saw;
+    assert_int_equal(shard_evaluate(r->leader.shard, &r->view, &task, r->now_ms, 1, &saw),
+                     SHARD_DONE);
+}
+
+static void each_row(void *ctx, struct bytes suffix, struct bytes value)
+{
+    buf_printf(ctx, "%.*s=%.*s ", (int)suffix.size, suffix.data, (int)value.size, value.data);
+}
+
+static void expect_rows(struct replica *p, const char *text)
+{
+    struct buf out = {0};
+    assert_true(shard_system_each(p->shard, each_row, &out));
+    EXPECT_BYTES(buf_bytes(&out), text);
+    buf_deinit(&out);
+}
+
+static void expect_told(struct replica *p, const char *text)
+{
+    EXPECT_BYTES(buf_bytes(&p->system), text);
+    buf_clear(&p->system);
+}
+
+TEST(system_rows_are_told_to_leader_and_follower_as_they_are_applied)
+{
+    struct rig *r = rig_new(1, 0);
+    write_row(r, "a", "1");
+    write_row(r, "b", "2");
+    propose(r);
+    expect_told(&r->leader, "");
+    expect_rows(&r->leader, "");
+    settle(r);
+    expect_told(&r->leader, "+a=1 +b=2 ");
+    expect_told(&r->follower, "+a=1 +b=2 ");
+    expect_rows(&r->follower, "a=1 b=2 ");
+    write_row(r, "a", NULL);
+    expect_rows(&r->leader, "a=1 b=2 "); /* pending */
+    settle(r);
+    expect_told(&r->follower, "-a= ");
+    expect_rows(&r->leader, "b=2 ");
+    write_row(r, "never", "chosen");
+    propose(r);
+    lose(r);
+    expect_rows(&r->leader, "b=2 ");
+    rig_free(r);
+}
+
+TEST(a_flushall_keeps_the_system_rows_also_when_it_has_to_fetch_them)
+{
+    for (uint32_t miss_ppm = 0; miss_ppm <= 1000000; miss_ppm += 500000) {
+        struct rig *r = rig_new(1, miss_ppm);
+        uint64_t saw;
+        char key[40], line[80];
+        write_row(r, "flushed", "1");
+        snprintf(line, sizeof line, "SET %s v", random_key(r, key));
+        (void)evaluate(r, line, &saw);
+        settle(r);
+        maybe_flush(r, &r->leader);
+        pool_finish(&r->leader.pool);
+        write_row(r, "pending", "2");
+        (void)evaluate(r, line, &saw);
+        assert_int_equal(evaluate(r, "FLUSHALL", &saw), SHARD_DONE);
+        write_row(r, "after", "3");
+        settle(r);
+        expect_rows(&r->leader, "after=3 flushed=1 pending=2 ");
+        expect_rows(&r->follower, "after=3 flushed=1 pending=2 ");
+        assert_int_equal(r->leader.shard->keys, 0);
+        if (miss_ppm == 1000000) assert_true(r->misses > 0);
+        restart_follower(r);
+        expect_rows(&r->follower, "after=3 flushed=1 pending=2 ");
+        rig_free(r);
+    }
+}
+
+TEST(no_command_shows_a_system_row)
+{
+    struct rig *r = rig_new(1, 0);
+    uint64_t saw;
+    write_row(r, "row", "1");
+    write_row(r, "other row", "2");
+    settle(r);
+    static const char *const empty[][2] = {{"SCAN 0 COUNT 1000", NULL},
+                                           {"KEYS *", "*0\r\n"},
+                                           {"DBSIZE", ":0\r\n"},
+                                           {"RANDOMKEY", "$-1\r\n"},
+                                           {"CLUSTER COUNTKEYSINSLOT 0", ":0\r\n"},
+                                           {"CLUSTER GETKEYSINSLOT 0 10", "*0\r\n"}};
+    for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
+        r->blocks = true;
+        assert_int_equal(evaluate(r, empty[i][0], &saw), SHARD_DONE);
+        if (empty[i][1]) EXPECT_BYTES(buf_bytes(&r->reply), empty[i][1]);
+        if (!empty[i][1]) assert_non_null(strstr((char *)r->reply.data, "*0\r\n"));
+    }
+    char key[40], line[80];
+    snprintf(line, sizeof line, "SET %s v", random_key(r, key));
+    (void)evaluate(r, line, &saw);
+    for (int i = 0; i < 50; i++) { /* wherever it starts from */
+        (void)evaluate(r, "RANDOMKEY", &saw);
+        assert_non_null(strstr((char *)r->reply.data, key));
+    }
     rig_free(r);
 }
 
