@@ -54,6 +54,7 @@ fuzz: all
 bench: all
 	tools/deps --test
 	bench/run --synod $(SYNOD)
+	bench/ring --synod $(SYNOD)
 
 check: all
 	tools/deps --test

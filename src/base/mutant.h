@@ -63,6 +63,16 @@ enum mutant {
     MUTANT_BORN_EARLY = 63,      /* what a split bore is opened before the engine has its record */
     MUTANT_NO_TOMBSTONE = 64,    /* a dropped replica leaves no tombstone */
     MUTANT_INSTALL_NO_WIPE = 65, /* an install leaves what was there before */
+    /* nodes that come and go (src/node, src/redis/ring.c) */
+    MUTANT_TOMBSTONE_IGNORED = 70, /* a replica that died here is made again under its id */
+    MUTANT_DROP_BEFORE_MAP = 71,   /* a replica goes once its own configuration lacks it */
+    MUTANT_VOTE_UNCAUGHT = 72,     /* a learner becomes a voter whatever it has */
+    MUTANT_SLOTS_BEYOND = 73,      /* a leader serves what a split has taken from its group */
+    MUTANT_OLDER_ROW = 74,         /* a row of the map gives way to an older one */
+    MUTANT_LOG_TRUSTED = 75,       /* what the log has below a snapshot is served as chosen */
+    MUTANT_BORN_LIVE = 76,         /* a new replica is fed the log from its beginning */
+    MUTANT_SEND_WHEN_SERVING = 77, /* a leader sends no snapshot before it serves */
+    MUTANT_DISK_TWO_IDS = 79,      /* who asks twice to join gets two ids */
 };
 
 #ifdef SYNOD_MUTANTS

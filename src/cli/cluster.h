@@ -1,11 +1,15 @@
 /* A cluster of background `synod server` processes on this machine, all of it under one directory:
  *
- *   cluster.conf   nodes, port, groups, and the server options that were passed through, one "name
- * value" a line nodeN/         node N's data (N counts from 1) nodeN.log      its output, appended
- * to nodeN.pid      "PID START", START being the kernel's start time of that process, so that
- * another process which got the same number later is never taken for it
+ *   cluster.conf   one "name value" a line: nodes (that found it), added (those that joined later),
+ *                  removed (one line a node that left), port, groups, founded (1 once it is), and
+ *                  the server options that were passed through
+ *   nodeN/         node N's data (N counts from 1)
+ *   nodeN.log      its output, appended to
+ *   nodeN.pid      "PID START", START being the kernel's start time of that process, so that
+ *                  another process which got the same number later is never taken for it
  *
- * Node N serves clients at 127.0.0.1:(port + N - 1); peers are at + 10000, http at + 1000. The
+ * Node N serves clients at 127.0.0.1:(port + N - 1); peers are at + 10000, http at + 1000. Numbers
+ * are never used again; N is the number here, the cluster's own node id may be another. The
  * processes outlive the program that started them. Functions that can fail print one line on stderr
  * and return EXIT_FAILED (cli/options.h). */
 #ifndef SYNOD_CLI_CLUSTER_H
@@ -24,7 +28,10 @@
 
 struct cluster {
     char dir[CLUSTER_DIR_MAX]; /* absolute */
-    unsigned nodes;
+    unsigned founders;         /* nodes 1 to this founded it */
+    unsigned nodes;            /* the highest number there is */
+    bool removed[CLUSTER_NODES_MAX + 1];
+    bool founded;
     unsigned port;
     unsigned groups;
     struct buf extra; /* lines "name value" for every node's server; no NUL */
@@ -33,15 +40,28 @@ struct cluster {
 /* Fills *c from DIR/cluster.conf. `found`, if not NULL, is set to whether there is one, and its
  * absence is no failure then. */
 int cluster_open(struct cluster *c, const char *dir, bool *found);
-/* Makes c->dir, which the caller set (any path), and writes its cluster.conf. */
+/* Makes c->dir, which the caller set (any path), where it is not there yet. */
 int cluster_create(struct cluster *c);
+/* Writes its cluster.conf, whole or not at all. */
+int cluster_save(const struct cluster *c);
 void cluster_close(struct cluster *c);
 
-/* Starts node n in the background; does not wait for it. Does nothing if it is running. */
+/* Starts node n in the background; does not wait for it. Does nothing if it is running. A node
+ * that did not found the cluster, or whose data is gone, joins through one that runs. */
 int cluster_start(const struct cluster *c, unsigned n);
-/* Waits until node n (0: every node) says that each group has a leader, or with `any_state` that it
- * answers at all. Gives up after timeout_ms, or at once when a node ends, showing the end of its
- * log. */
+/* Would node n join, if it were started now, rather than come back as who it was? */
+bool cluster_joins(const struct cluster *c, unsigned n);
+/* Waits until the others have taken up node n, which joins. */
+int cluster_wait_member(const struct cluster *c, unsigned n);
+/* Starts a new node with the next number, *n, which joins; waits until the others hear of it. */
+int cluster_add(struct cluster *c, unsigned *n);
+/* The node has left the cluster: it is ended, and none of the functions here knows it any more. */
+int cluster_forget(struct cluster *c, unsigned n);
+/* The lowest number of a node that runs, other than `but`; 0: there is none. */
+unsigned cluster_running(const struct cluster *c, unsigned but);
+/* Waits until node n (0: every one there is) says that each group has a leader, or with `any_state`
+ * that it answers at all. Gives up after timeout_ms, or at once when a node ends, showing the end
+ * of its log. */
 int cluster_wait(const struct cluster *c, unsigned n, bool any_state, uint32_t timeout_ms);
 /* Sends a signal to node n, which must be running; after SIGKILL it waits until the process is
  * gone. */

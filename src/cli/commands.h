@@ -6,6 +6,10 @@
 int cmd_server(int argc, char **argv);
 int cmd_cluster(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_node(int argc, char **argv);
+int cmd_group(int argc, char **argv);
+int cmd_rebalance(int argc, char **argv);
+int cmd_set(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 

@@ -94,6 +94,9 @@ static bool server_open(struct server *s, const struct server_options *o, char *
                                  .peer = o->peer,
                                  .http = o->http,
                                  .zone = o->zone,
+                                 .join = *o->join ? o->join : NULL,
+                                 .capacity = o->capacity,
+                                 .grace_ms = o->grace_s * 1000,
                                  .found = o->found_count ? found : NULL,
                                  .groups = o->groups,
                                  .replicas = o->replicas,
@@ -123,9 +126,10 @@ int server_run(const struct server_options *options)
     s.inner = host_io(s.host)->client;
     host_io(s.host)->client = (struct io_client){server_turn, &s};
     char line[1024];
-    snprintf(line, sizeof line, "synod %s: node %u serves clients on %s, peers on %s (%s)",
-             SYNOD_VERSION, node_id(s.node), options->listen, options->peer,
-             host_backend_name(s.host));
+    char who[32] = "joining";
+    if (node_id(s.node)) snprintf(who, sizeof who, "node %u", node_id(s.node));
+    snprintf(line, sizeof line, "synod %s: %s, serves clients on %s, peers on %s (%s)",
+             SYNOD_VERSION, who, options->listen, options->peer, host_backend_name(s.host));
     log_line(NULL, line);
     host_run(s.host);
     log_line(NULL, "stopped");

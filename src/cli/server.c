@@ -85,20 +85,23 @@ static int server_options_finish(struct server_options *o, const char *command, 
 {
     if (!o->data_dir)
         return cli_usage(command, "--data DIR is needed: where should the data live?");
-    if (*o->join)
-        return cli_usage(
-            command,
-            "--join is not in this version: found the cluster with all its nodes (--found)");
+    if (*o->join && (found || o->groups || replicas))
+        return cli_usage(command,
+                         "--join goes with neither --found nor --groups nor --replicas: the "
+                         "cluster that is joined has them");
     int status = address_default(command, o->listen, "peer", 10000, o->peer);
     if (status == EXIT_DONE) status = address_default(command, o->listen, "http", 1000, o->http);
     if (status == EXIT_DONE && found) status = found_parse(o, command, found);
-    char *const addresses[] = {o->listen, o->peer, o->http};
-    for (size_t i = 0; i < 3 && status == EXIT_DONE; i++)
+    char *const addresses[] = {o->listen, o->peer, o->http, o->join};
+    for (size_t i = 0; i < (*o->join ? 4 : 3) && status == EXIT_DONE; i++)
         status = address_resolve(command, addresses[i]);
     for (unsigned i = 0; i < o->found_count && status == EXIT_DONE; i++)
         status = address_resolve(command, o->found[i]);
     if (status != EXIT_DONE) return status;
 
+    if (strcmp(o->join, o->peer) == 0)
+        return cli_usage(command, "--join takes another node's peer address; %s is this one's",
+                         o->join);
     if (strcmp(o->listen, o->peer) == 0 || strcmp(o->listen, o->http) == 0 ||
         strcmp(o->peer, o->http) == 0)
         return cli_usage(command, "--listen, --peer and --http need three different addresses");
@@ -121,7 +124,7 @@ int server_options_parse(struct server_options *o, struct options_text *text, in
     *o = (struct server_options){.listen = "127.0.0.1:6379", .zone = "default"};
     int io = SERVER_IO_AUTO, read_mode = SERVER_READ_LEASE, log_level = SERVER_LOG_INFO,
         redirect = 0;
-    uint64_t groups = 0, replicas = 0;
+    uint64_t groups = 0, replicas = 0, capacity = 100, grace = 300;
     const char *found = NULL;
     const struct option table[] = {
         {"data", OPTION_TEXT, &o->data_dir, .value = "DIR",
@@ -141,7 +144,11 @@ int server_options_parse(struct server_options *o, struct options_text *text, in
         {"groups", OPTION_NUMBER, &groups, 1, 16384, .value = "N",
          .help = "groups at founding (16)"},
         {"replicas", OPTION_NUMBER, &replicas, 1, SERVER_FOUND_MAX, .value = "R",
-         .help = "replicas a group (every founding node, up to 5)"},
+         .help = "replicas a group (3; every founding node, up to 5)"},
+        {"capacity", OPTION_NUMBER, &capacity, 1, 1000000, .value = "N",
+         .help = "how much of the data it takes, when it joins; 100 is one share (100)"},
+        {"grace", OPTION_NUMBER, &grace, 1, 86400, .value = "S",
+         .help = "at founding: a node silent for S seconds is replaced (300)"},
         {"io", OPTION_CHOICE, &io, .words = io_words, .value = "auto|uring|epoll",
          .help = "how to do I/O (auto)"},
         {"read-mode", OPTION_CHOICE, &read_mode, .words = read_mode_words, .value = "lease|quorum",
@@ -159,6 +166,8 @@ int server_options_parse(struct server_options *o, struct options_text *text, in
     if (status != EXIT_DONE) return status;
 
     o->groups = (unsigned)groups;
+    o->capacity = (unsigned)capacity;
+    o->grace_s = (unsigned)grace;
     o->io = (enum server_io)io;
     o->read_mode = (enum server_read_mode)read_mode;
     o->log_level = (enum server_log_level)log_level;

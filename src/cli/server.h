@@ -31,6 +31,8 @@ struct server_options {
     char join[OPTION_ADDRESS_MAX]; /* any member's peer address; empty: none */
 
     unsigned groups;   /* at founding; 0: not said (16, or as founded) */
+    unsigned capacity; /* weight; 100 is one share */
+    unsigned grace_s;  /* at founding: a node silent for longer is replaced */
     unsigned replicas; /* a group; 0: not said (all founding nodes up to 5, or as founded) */
     enum server_io io;
     enum server_read_mode read_mode;

@@ -1,17 +1,16 @@
-/* synod status: asks a node, prints tables. */
+/* synod status: asks a node, and the leaders, prints tables. */
 #include "cli/status.h"
 
 #include "base/buf.h"
-#include "cli/client.h"
+#include "cli/ask.h"
+#include "cli/bar.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 
-#include <jansson.h>
-
-#define STATUS_TIMEOUT_MS 5000
+#define MOVE_BAR 20
 
 /* "1.5 GB": three figures at most, decimal units as disks are sold. */
-static const char *size_text(json_int_t bytes, char out[16])
+static const char *size_text(int64_t bytes, char out[16])
 {
     static const char unit[] = "BkMGTPE";
     double v = (double)bytes;
@@ -24,182 +23,267 @@ static const char *size_text(json_int_t bytes, char out[16])
     return out;
 }
 
-static bool print_cluster(FILE *out, json_t *cluster, json_error_t *error)
+/* "-" for what was not said. */
+static const char *count_text(int64_t count, char out[24])
 {
-    const char *id, *version, *state;
-    json_int_t epoch, self;
-    if (json_unpack_ex(cluster, error, 0, "{s:s, s:s, s:I, s:s, s:I}", "id", &id, "version",
-                       &version, "epoch", &epoch, "state", &state, "self", &self))
-        return false;
-    fprintf(out, "cluster %s  state %s  epoch %lld  (asked node %lld, version %s)\n\n", id, state,
-            (long long)epoch, (long long)self, version);
-    return true;
+    snprintf(out, 24, count < 0 ? "-" : "%lld", (long long)count);
+    return out;
 }
 
-static bool print_node(FILE *out, json_t *node, json_error_t *error)
+static const char *time_text(int64_t seconds, char out[24])
 {
-    const char *address, *zone, *state, *io;
-    json_int_t id, age, leads, follows, disk, log, room, memory, uptime, keys = -1;
-    if (json_unpack_ex(node, error, 0,
-                       "{s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s?I}",
-                       "id", &id, "address", &address, "zone", &zone, "state", &state, "age_ms",
-                       &age, "leads", &leads, "follows", &follows, "disk_bytes", &disk, "log_bytes",
-                       &log, "room_bytes", &room, "memory_bytes", &memory, "uptime_s", &uptime,
-                       "io", &io, "keys", &keys))
-        return false;
-
-    char d[16], l[16], r[16], m[16], k[24] = "-", seen[40] = "";
-    if (keys >= 0) snprintf(k, sizeof k, "%lld", (long long)keys);
-    if (age >= 1000) snprintf(seen, sizeof seen, "  silent for %lld s", (long long)age / 1000);
-    fprintf(out, "%4lld  %-21s  %-8s  %-7s  %5lld  %7lld  %9s  %7s  %7s  %7s  %7s  %6llds  %s%s\n",
-            (long long)id, address, zone, state, (long long)leads, (long long)follows, k,
-            size_text(disk, d), size_text(log, l), size_text(room, r), size_text(memory, m),
-            (long long)uptime, io, seen);
-    return true;
+    long long s = (long long)seconds;
+    if (s < 600)
+        snprintf(out, 24, "%llds", s);
+    else if (s < 36000)
+        snprintf(out, 24, "%lldm", s / 60);
+    else
+        snprintf(out, 24, s < 864000 ? "%lldh" : "%lldd", s < 864000 ? s / 3600 : s / 86400);
+    return out;
 }
+
+/* ---- nodes ---- */
+
+static void print_node(FILE *out, const struct overview_node *n, int address, int zone)
+{
+    char d[16], l[16], r[16], m[16], k[24], o[24], t[24];
+    fprintf(out, "%4lld  %-*s  %-*s  %-8s  %5lld  %7lld  %9s  %7s  %7s  %7s  %7s  %6s  %6s  %-8s",
+            (long long)n->id, address, n->address, zone, n->zone, n->state, (long long)n->leads,
+            (long long)n->follows, count_text(n->keys, k), count_text(n->ops_per_s, o),
+            size_text(n->disk_bytes, d), size_text(n->log_bytes, l), size_text(n->memory_bytes, m),
+            size_text(n->room_bytes, r), time_text(n->uptime_s, t), n->io);
+    if (n->capacity != 100) fprintf(out, "  capacity %lld", (long long)n->capacity);
+    if (!n->up && n->age_ms >= 1000)
+        fprintf(out, "  silent for %s", time_text(n->age_ms / 1000, t));
+    fputc('\n', out);
+}
+
+void status_print_nodes(FILE *out, const struct overview *o)
+{
+    int address = 7, zone = 4;
+    for (size_t i = 0; i < o->node_count; i++) {
+        int size = (int)strlen(o->node[i].address), z = (int)strlen(o->node[i].zone);
+        if (size > address) address = size;
+        if (z > zone) zone = z;
+    }
+    fprintf(out, "%4s  %-*s  %-*s  %-8s  %5s  %7s  %9s  %7s  %7s  %7s  %7s  %6s  %6s  %s\n", "node",
+            address, "address", zone, "zone", "state", "leads", "follows", "keys", "ops/s", "disk",
+            "log", "memory", "room", "uptime", "io");
+    for (size_t i = 0; i < o->node_count; i++) print_node(out, &o->node[i], address, zone);
+}
+
+/* ---- groups ---- */
 
 /* "0-1023,2048". */
-static bool slots_text(json_t *ranges, struct buf *out, json_error_t *error)
+static void slots_text(const struct overview_group *g, struct buf *out)
 {
-    size_t i;
-    json_t *range;
-    if (json_unpack_ex(ranges, error, 0, "[*]")) return false; /* an array */
-    json_array_foreach(ranges, i, range)
-    {
-        json_int_t first, last;
-        if (json_unpack_ex(range, error, 0, "[I, I]", &first, &last)) return false;
-        buf_printf(out, i ? ",%lld" : "%lld", (long long)first);
-        if (last != first) buf_printf(out, "-%lld", (long long)last);
+    buf_clear(out);
+    for (size_t i = 0; i < g->range_count; i++) {
+        buf_printf(out, i ? ",%lld" : "%lld", (long long)g->slots[i][0]);
+        if (g->slots[i][1] != g->slots[i][0]) buf_printf(out, "-%lld", (long long)g->slots[i][1]);
     }
     if (out->size == 0) buf_printf(out, "-");
-    return true;
 }
 
-/* "1:leader 2:0 3:12" : each replica's node with its role or lag. */
-static bool replicas_text(json_t *replicas, struct buf *out, json_int_t *lag_max,
-                          json_error_t *error)
+/* "1:leader  2:0  3:learner+12": each replica's node with its role or lag. */
+static void replicas_text(const struct overview_group *g, struct buf *out)
 {
-    size_t i;
-    json_t *replica;
-    if (json_unpack_ex(replicas, error, 0, "[*]")) return false;
-    json_array_foreach(replicas, i, replica)
-    {
-        json_int_t node, applied, lag;
-        const char *role;
-        if (json_unpack_ex(replica, error, 0, "{s:I, s:s, s:I, s:I}", "node", &node, "role", &role,
-                           "applied", &applied, "lag", &lag))
-            return false;
-        if (lag > *lag_max) *lag_max = lag;
-        buf_printf(out, i ? "  %lld:" : "%lld:", (long long)node);
-        if (strcmp(role, "follower") != 0) buf_printf(out, "%s", role);
-        if (strcmp(role, "follower") == 0 || strcmp(role, "learner") == 0) {
-            if (lag < 0)
-                buf_printf(out, "?");
-            else
-                buf_printf(out, "%s%lld", *role == 'l' ? "+" : "", (long long)lag);
-        }
+    buf_clear(out);
+    for (size_t i = 0; i < g->replica_count; i++) {
+        const struct overview_replica *r = &g->replica[i];
+        bool learner = strcmp(r->role, "learner") == 0, follower = strcmp(r->role, "follower") == 0;
+        buf_printf(out, i ? "  %lld:" : "%lld:", (long long)r->node);
+        if (!follower) buf_printf(out, "%s", r->role);
+        if (!follower && !learner) continue;
+        if (learner) buf_printf(out, "+");
+        if (r->lag < 0)
+            buf_printf(out, "?");
+        else
+            buf_printf(out, "%lld", (long long)r->lag);
     }
-    return true;
 }
 
-static bool print_group(FILE *out, json_t *group, size_t *led, json_int_t *lag_max,
-                        json_error_t *error)
+void status_print_groups(FILE *out, const struct overview *o)
 {
-    json_int_t id, leader, chosen;
-    json_t *slots, *replicas;
-    struct buf slots_line = {0}, replicas_line = {0};
-    if (json_unpack_ex(group, error, 0, "{s:I, s:o, s:I, s:I, s:o}", "id", &id, "slots", &slots,
-                       "leader", &leader, "chosen", &chosen, "replicas", &replicas))
-        return false;
-
-    bool good = slots_text(slots, &slots_line, error) &&
-                replicas_text(replicas, &replicas_line, lag_max, error);
-    char who[24] = "none";
-    if (leader) snprintf(who, sizeof who, "%lld", (long long)leader);
-    if (good)
-        fprintf(out, "%5lld  %-15.*s  %6s  %12lld  %.*s\n", (long long)id, (int)slots_line.size,
-                (const char *)slots_line.data, who, (long long)chosen, (int)replicas_line.size,
-                (const char *)replicas_line.data);
-    *led += leader != 0;
-    buf_deinit(&slots_line);
-    buf_deinit(&replicas_line);
-    return good;
-}
-
-static bool print_all(FILE *out, json_t *root, json_error_t *error)
-{
-    json_t *cluster, *nodes, *groups, *item;
-    size_t i, up = 0, led = 0;
-    json_int_t lag_max = 0;
-    if (json_unpack_ex(root, error, 0, "{s:o, s:o, s:o}", "cluster", &cluster, "nodes", &nodes,
-                       "groups", &groups))
-        return false;
-
-    if (!print_cluster(out, cluster, error)) return false;
-    fprintf(out, "node  address                zone      state    leads  follows       keys     "
-                 "disk      log     room   memory"
-                 "   uptime  io\n");
-    json_array_foreach(nodes, i, item)
-    {
-        if (!print_node(out, item, error)) return false;
-        const char *state = json_string_value(json_object_get(item, "state"));
-        up += strcmp(state, "up") == 0;
+    struct buf slots = {0}, replicas = {0};
+    fprintf(out, "%5s  %-15s  %6s  %9s  %7s  %12s  %s\n", "group", "slots", "leader", "keys",
+            "ops/s", "chosen", "replicas (node:lag)");
+    for (size_t i = 0; i < o->group_count; i++) {
+        const struct overview_group *g = &o->group[i];
+        char leader[24] = "none", k[24], ops[24];
+        if (g->leader) snprintf(leader, sizeof leader, "%lld", (long long)g->leader);
+        slots_text(g, &slots);
+        replicas_text(g, &replicas);
+        fprintf(out, "%5lld  %-15.*s  %6s  %9s  %7s  %12lld  %.*s\n", (long long)g->id,
+                (int)slots.size, (const char *)slots.data, leader, count_text(g->keys, k),
+                count_text(g->ops_per_s, ops), (long long)g->chosen, (int)replicas.size,
+                (const char *)replicas.data);
     }
-    fprintf(out, "\ngroup  slots            leader        chosen  replicas (node:lag)\n");
-    json_array_foreach(groups, i, item)
-    {
-        if (!print_group(out, item, &led, &lag_max, error)) return false;
-    }
-    fprintf(out, "\n%zu of %zu nodes up, %zu of %zu groups have a leader, largest lag %lld\n", up,
-            json_array_size(nodes), led, json_array_size(groups), (long long)lag_max);
-    return true;
+    buf_deinit(&slots);
+    buf_deinit(&replicas);
 }
 
-bool status_print(FILE *out, struct bytes json, char *error, size_t error_size)
+/* ---- moves ---- */
+
+/* What a replica that is to come is doing. */
+static void print_arrival(FILE *out, const struct overview_replica *r)
 {
-    json_error_t why;
-    json_t *root = json_loadb((const char *)json.data, json.size, 0, &why);
-    bool good = root && print_all(out, root, &why);
-    if (!good) snprintf(error, error_size, "the node's status cannot be read: %s", why.text);
-    json_decref(root);
-    return good;
+    char bar[MOVE_BAR + 3], size[16];
+    if (r->snapshot_percent >= 0) {
+        bar_text(bar, MOVE_BAR, (size_t)r->snapshot_percent, 100);
+        fprintf(out, "  snapshot %s %lld %%, %s sent", bar, (long long)r->snapshot_percent,
+                size_text(r->snapshot_bytes, size));
+        int64_t left = 100 - r->snapshot_percent;
+        if (r->snapshot_percent > 0 && left > 0)
+            fprintf(out, ", about %.0f s",
+                    (double)r->snapshot_ms / 1000 * (double)left / (double)r->snapshot_percent +
+                        0.5);
+    } else if (strcmp(r->role, "down") == 0) {
+        fprintf(out, "  waits: that node is down");
+    } else if (strcmp(r->role, "learner") == 0) {
+        if (r->lag > 0)
+            fprintf(out, "  catching up, %lld positions behind", (long long)r->lag);
+        else
+            fprintf(out, "  caught up, is to vote");
+    }
+}
+
+static bool votes(const struct overview_group *g, int64_t node)
+{
+    for (size_t i = 0; i < g->replica_count; i++)
+        if (g->replica[i].node == node) return g->replica[i].votes;
+    return false;
+}
+
+/* "group 3: 1 -> 4": who goes, who comes. */
+static void print_move(FILE *out, const struct overview_group *g)
+{
+    bool first = true, arrives = false, comes = false;
+    for (size_t i = 0; i < g->target_count; i++) comes |= !votes(g, g->target[i]);
+    fprintf(out, "group %lld:", (long long)g->id);
+    for (size_t i = 0; i < g->replica_count; i++) {
+        if (overview_targets(g, g->replica[i].node)) continue;
+        fprintf(out, first ? " %lld" : ", %lld", (long long)g->replica[i].node);
+        first = false;
+    }
+    if (!comes) {
+        fprintf(out, first ? " is done\n" : " leaves\n");
+        return;
+    }
+    fprintf(out, first ? " +" : " ->");
+    first = true;
+    for (size_t i = 0; i < g->target_count; i++) {
+        const struct overview_replica *r = NULL;
+        for (size_t k = 0; k < g->replica_count; k++)
+            if (g->replica[k].node == g->target[i]) r = &g->replica[k];
+        if (votes(g, g->target[i])) continue;
+        fprintf(out, first ? " %lld" : ", %lld", (long long)g->target[i]);
+        first = false;
+        arrives |= r != NULL;
+        if (r) print_arrival(out, r);
+    }
+    fprintf(out, arrives ? "\n" : "  is to begin\n");
+}
+
+void status_print_moves(FILE *out, const struct overview *o)
+{
+    for (size_t i = 0; i < o->group_count; i++) {
+        const struct overview_group *g = &o->group[i];
+        if (g->target_count) print_move(out, g);
+        if (g->splits_at)
+            fprintf(out, "group %lld: splits at slot %lld\n", (long long)g->id,
+                    (long long)g->splits_at);
+    }
+    for (size_t i = 0; i < o->node_count; i++) {
+        const struct overview_node *n = &o->node[i];
+        size_t holds = overview_holds(o, n->id);
+        bool draining = strcmp(n->state, "draining") == 0, gone = strcmp(n->state, "gone") == 0;
+        if (draining && holds)
+            fprintf(out, "node %lld drains: %zu replicas to go\n", (long long)n->id, holds);
+        else if (draining)
+            fprintf(out, "node %lld is empty; `synod node remove %lld` lets it go\n",
+                    (long long)n->id, (long long)n->id);
+        else if (gone && holds)
+            fprintf(out, "node %lld is gone: %zu replicas are to be rebuilt elsewhere\n",
+                    (long long)n->id, holds);
+        else if (gone)
+            fprintf(out, "node %lld is gone and replaced; `synod node remove %lld` forgets it\n",
+                    (long long)n->id, (long long)n->id);
+    }
+}
+
+/* ---- the whole ---- */
+
+static void print_summary(FILE *out, const struct overview *o)
+{
+    size_t up = 0, gone = 0, led = 0, moves = overview_moves(o);
+    int64_t lag = 0;
+    for (size_t i = 0; i < o->node_count; i++) {
+        bool is_gone = strcmp(o->node[i].state, "gone") == 0;
+        up += o->node[i].up && !is_gone;
+        gone += is_gone;
+    }
+    for (size_t i = 0; i < o->group_count; i++) {
+        const struct overview_node *leader = overview_node(o, o->group[i].leader);
+        led += leader && leader->up;
+        for (size_t k = 0; k < o->group[i].replica_count; k++)
+            if (o->group[i].replica[k].lag > lag) lag = o->group[i].replica[k].lag;
+    }
+    fprintf(out, "%zu of %zu nodes up%s, %zu of %zu groups have a leader, largest lag %lld", up,
+            o->node_count - gone, gone ? " (without those that are gone)" : "", led, o->group_count,
+            (long long)lag);
+    if (moves) fprintf(out, ", %zu move%s under way", moves, moves == 1 ? "" : "s");
+    if (o->moves_max == 0) fprintf(out, ", all moves stopped (moves-max 0)");
+    fputc('\n', out);
+}
+
+void status_print(FILE *out, const struct overview *o)
+{
+    fprintf(out, "cluster %s  state %s  epoch %lld  (asked node %lld, version %s)\n\n", o->cluster,
+            o->state, (long long)o->epoch, (long long)o->self, o->version);
+    status_print_nodes(out, o);
+    fputc('\n', out);
+    status_print_groups(out, o);
+    fputc('\n', out);
+    status_print_moves(out, o);
+    print_summary(out, o);
+}
+
+static int status_json(struct client *c)
+{
+    const struct client_reply *r = client_call(c, "SYNOD STATUS");
+    if (!r) return cli_fail("%s", client_error(c));
+    if (r->type != CLIENT_BULK)
+        return cli_fail("the server does not answer SYNOD STATUS: %.*s; is it a synod?",
+                        (int)r->text.size, (const char *)r->text.data);
+    fwrite(r->text.data, 1, r->text.size, stdout);
+    putchar('\n');
+    return EXIT_DONE;
 }
 
 int cmd_status(int argc, char **argv)
 {
-    char at[OPTION_ADDRESS_MAX] = "";
+    char at[OPTION_ADDRESS_MAX] = "", error[256];
     bool as_json = false;
     const struct option table[] = {
         {"at", OPTION_ADDRESS, at, .value = "HOST:PORT",
-         .help = "any node's client address (127.0.0.1:7001, or 6379)"},
+         .help = "any node's client address (one of ./synod-data, 127.0.0.1:7001, or 6379)"},
         {"json", OPTION_FLAG, &as_json, .help = "as the node says it, for programs"},
         {0},
     };
-    struct options_text text = {0};
     int status =
         options_parse(&(struct options){"usage: synod status [--at HOST:PORT] [--json]\n", table},
-                      argc, argv, NULL, &text);
-    options_text_free(&text);
+                      argc, argv, NULL, NULL);
     if (status != EXIT_DONE) return status;
-
-    /* Unless told otherwise: the first node of `synod cluster up`, else a single server at its
-     * default address. */
-    char error[256];
-    struct client *c =
-        client_connect(*at ? at : "127.0.0.1:7001", STATUS_TIMEOUT_MS, error, sizeof error);
-    if (!c && !*at) c = client_connect("127.0.0.1:6379", STATUS_TIMEOUT_MS, error, sizeof error);
-    if (!c) return cli_fail("%s; is a node running there? (--at HOST:PORT asks another)", error);
-
-    const struct client_reply *r = client_call(c, "SYNOD STATUS");
-    if (!r) {
-        status = cli_fail("%s", client_error(c));
-    } else if (r->type != CLIENT_BULK) {
-        status = cli_fail("the server does not answer SYNOD STATUS: %.*s; is it a synod?",
-                          (int)r->text.size, (const char *)r->text.data);
-    } else if (as_json) {
-        fwrite(r->text.data, 1, r->text.size, stdout);
-        putchar('\n');
-    } else if (!status_print(stdout, r->text, error, sizeof error)) {
+    struct client *c = ask_connect(at);
+    if (!c) return EXIT_FAILED;
+    struct overview o;
+    if (as_json) {
+        status = status_json(c);
+    } else if (overview_ask(&o, c, error, sizeof error)) {
+        status_print(stdout, &o);
+        overview_free(&o);
+    } else {
         status = cli_fail("%s", error);
     }
     client_free(c);

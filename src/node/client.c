@@ -92,8 +92,12 @@ void client_hold_bytes(struct client *c, struct request *r, size_t bytes)
 
 void client_wrote(struct client *c, uint32_t group)
 {
-    size_t words = c->node->group_count / 64 + 1;
-    if (!c->written) c->written = mem_zalloc(words * sizeof *c->written);
+    uint32_t words = group / 64 + 1;
+    if (words > c->written_words) {
+        c->written = mem_realloc(c->written, words * sizeof *c->written);
+        memset(c->written + c->written_words, 0, (words - c->written_words) * sizeof *c->written);
+        c->written_words = words;
+    }
     c->written[group / 64] |= 1ull << group % 64;
 }
 

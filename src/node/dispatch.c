@@ -7,7 +7,7 @@
 /* Not done here and now: the client's answer waits for a request. Later commands wait too unless it
  * is already on its way. */
 static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                           struct group *g, bool missed)
+                           struct group *g, int32_t slot, bool missed)
 {
     struct node *n = c->node;
     bool ordered = c->async == 0 || c->async_epoch == n->leader_epoch;
@@ -15,6 +15,8 @@ static void dispatch_later(struct client *c, const struct command *cmd, const st
     if (c->async == 1) c->async_epoch = n->leader_epoch;
     request_take(r, cmd, a, c->version);
     r->group = g->id;
+    r->keyed = slot >= 0;
+    r->slot = (uint16_t)slot;
     if (r->writes) client_wrote(c, g->id);
     if (missed) {
         r->misses = 1;
@@ -37,7 +39,7 @@ static bool answer_moved(struct client *c, struct group *g, uint16_t slot)
 {
     struct node *n = c->node;
     uint16_t leader = group_leader_node(g);
-    struct peer *p = leader <= n->identity.node_count ? n->peers[leader] : NULL;
+    struct peer *p = n->peers[leader];
     size_t before = c->held.size;
     if (!n->config.redirect || !p || !p->client[0]) return false;
     reply_errorf(&(struct reply){&c->held, c->version}, "MOVED %u %s", slot, p->client);
@@ -45,21 +47,37 @@ static bool answer_moved(struct client *c, struct group *g, uint16_t slot)
     return true;
 }
 
+/* READONLY: a replica here answers, if it is known to be no staler than the client allows. */
+static bool answer_stale(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                         struct group *g, int32_t slot)
+{
+    size_t before = c->held.size;
+    bool may =
+        c->readonly && cmd->flags & CMD_READONLY && !group_serves(g) && group_has_slot(g, slot);
+    if (!may || group_staleness(g) > c->lag_max_ms * MS) return false;
+    if (!request_run_stale(g, cmd, a, c->version, &c->held)) return false;
+    c->node->stats.reads_stale++;
+    client_answer(c, HOLD_NONE, before);
+    return true;
+}
+
 static void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                           struct group *g)
+                           struct group *g, int32_t slot)
 {
     struct node *n = c->node;
     struct reply out = {&c->held, c->version};
     size_t before = c->held.size;
     struct hold hold;
 
-    bool served = group_serves(g) && (!(cmd->flags & CMD_WRITE) || group_can_write(g));
+    bool served = group_serves(g) && group_has_slot(g, slot) &&
+                  (!(cmd->flags & CMD_WRITE) || group_can_write(g));
     bool overtakes = c->async && c->async_epoch != n->leader_epoch;
     if (!served || overtakes) {
-        if (cmd->first && !group_serves(g) &&
-            answer_moved(c, g, slot_of(a->v[(uint32_t)cmd->first])))
-            return;
-        dispatch_later(c, cmd, a, g, false);
+        if (answer_stale(c, cmd, a, g, slot)) return;
+        /* Only of keys: clients take SCAN's answer from whomever they ask. */
+        bool may_move = cmd->first > 0 && slot >= 0 && !group_serves(g);
+        if (may_move && answer_moved(c, g, (uint16_t)slot)) return;
+        dispatch_later(c, cmd, a, g, slot, false);
         return;
     }
     if (request_refused_full(n, cmd)) {
@@ -70,7 +88,7 @@ static void dispatch_group(struct client *c, const struct command *cmd, const st
     }
     if (cmd->flags & CMD_WRITE) client_wrote(c, g->id);
     if (request_run(g, cmd, a, c->version, false, &c->held, &hold) == SHARD_MISS)
-        dispatch_later(c, cmd, a, g, true);
+        dispatch_later(c, cmd, a, g, slot, true);
     else
         client_answer(c, hold, before);
 }
@@ -78,55 +96,76 @@ static void dispatch_group(struct client *c, const struct command *cmd, const st
 struct keys_at {
     struct node *n;
     int32_t group; /* -1: none yet; -2: of different groups */
+    int32_t slot;  /* of the first key */
     bool too_long;
 };
 
 static void keys_each(void *ctx, struct bytes key)
 {
     struct keys_at *k = ctx;
-    int32_t group = k->n->slot_group[slot_of(key)];
+    uint16_t slot = slot_of(key);
+    int32_t group = (int32_t)k->n->slot_group[slot];
     if (key.size > COMMAND_KEY_MAX) k->too_long = true;
     if (k->group == -1)
-        k->group = group;
+        k->group = group, k->slot = slot;
     else if (k->group != group)
         k->group = -2;
 }
 
-/* The group of a command's keys; or answers the error and returns NULL. */
+enum slot_found { SLOT_FOUND, SLOT_NONE, SLOT_BAD };
+
+/* The slot that a command without keys names: a cursor's, or an argument. */
+static enum slot_found slot_named(const struct command *cmd, const struct cmd_args *a,
+                                  int32_t *slot)
+{
+    int64_t v;
+    bool cursor = cmd->spread == CMD_SPREAD_CURSOR;
+    if (!cursor && !(cmd->parent && cmd->first == 0)) return SLOT_NONE;
+    if (!bytes_to_i64(a->v[cursor ? 1 : 2], &v) || v < 0) return SLOT_BAD;
+    if (cursor) v >>= 48;
+    if (v >= SLOT_COUNT) return SLOT_BAD;
+    *slot = (int32_t)v;
+    return SLOT_FOUND;
+}
+
+int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a)
+{
+    struct keys_at k = {n, -1, -1, false};
+    if (cmd->flags & CMD_SYSTEM) return -1;
+    if (slot_named(cmd, a, &k.slot) != SLOT_NONE) return k.slot;
+    return cmd->first && command_keys(cmd, a, keys_each, &k) ? k.slot : -1;
+}
+
+/* The group of a command's keys, and the slot of the first (-1: it has none); or answers the error
+ * and returns NULL. */
 struct group *dispatch_group_of(struct client *c, const struct command *cmd,
-                                const struct cmd_args *a, struct reply *out)
+                                const struct cmd_args *a, int32_t *slot, struct reply *out)
 {
     struct node *n = c->node;
-    struct keys_at k = {n, -1, false};
-    int64_t slot;
+    struct keys_at k = {n, -1, -1, false};
 
-    if (cmd->spread == CMD_SPREAD_CURSOR) {
-        int64_t cursor;
-        if (!bytes_to_i64(a->v[1], &cursor) || cursor < 0 || cursor >> 48 >= SLOT_COUNT) {
-            reply_error(out, "ERR invalid cursor");
-            return NULL;
-        }
-        return &n->groups[n->slot_group[cursor >> 48]];
-    }
-    if (cmd->parent &&
-        cmd->first == 0) { /* CLUSTER COUNTKEYSINSLOT and its like: the slot is an argument */
-        if (!bytes_to_i64(a->v[2], &slot) || slot < 0 || slot >= SLOT_COUNT) {
-            reply_error(out, "ERR Invalid slot");
-            return NULL;
-        }
-        return &n->groups[n->slot_group[slot]];
+    *slot = -1;
+    if (cmd->flags & CMD_SYSTEM) return n->group[0]; /* which keeps the cluster map */
+    switch (slot_named(cmd, a, slot)) {
+    case SLOT_FOUND: return n->group[n->slot_group[*slot]];
+    case SLOT_BAD:
+        reply_error(out,
+                    cmd->spread == CMD_SPREAD_CURSOR ? "ERR invalid cursor" : "ERR Invalid slot");
+        return NULL;
+    case SLOT_NONE: break;
     }
     if (!command_keys(cmd, a, keys_each, &k) || k.group == -1) {
         reply_error(out, ERR_SYNTAX);
         return NULL;
     }
+    *slot = k.slot;
     if (k.too_long)
         reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
     else if (k.group == -2)
         reply_error(out, "CROSSSLOT Keys in request don't hash to the same slot group; give them "
                          "one {tag}, transactions over groups come in a later version");
     else
-        return &n->groups[k.group];
+        return n->group[k.group];
     return NULL;
 }
 
@@ -142,8 +181,10 @@ void request_dispatch(struct client *c)
     n->stats.commands++;
     c->commands++;
     c->last_command = "NULL";
-    if (!cmd) {
+    if (!cmd || (cmd->flags & CMD_INTERNAL)) {
         command_unknown(&a, &out);
+    } else if (!n->group_count && !(cmd->flags & CMD_LOCAL)) {
+        reply_error(&out, "CLUSTERDOWN this node has not joined its cluster yet; see its log");
     } else if (command_check_arity(cmd, &a, &out)) {
         c->last_command = cmd->name;
         if (cmd->flags & CMD_LOCAL) {
@@ -153,9 +194,10 @@ void request_dispatch(struct client *c)
             (void)request_spread(c, cmd, &a);
             return;
         } else {
-            struct group *g = dispatch_group_of(c, cmd, &a, &out);
+            int32_t slot;
+            struct group *g = dispatch_group_of(c, cmd, &a, &slot, &out);
             if (g) {
-                dispatch_group(c, cmd, &a, g);
+                dispatch_group(c, cmd, &a, g, slot);
                 return;
             }
         }
@@ -193,7 +235,8 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
             "ERR TRACE follows one command on keys; this one has none, or concerns all groups");
         return;
     }
-    struct group *g = dispatch_group_of(c, cmd, &inner, out);
+    int32_t slot;
+    struct group *g = dispatch_group_of(c, cmd, &inner, &slot, out);
     if (!g) return;
     struct request *r = client_request(c);
     if (c->async == 1) c->async_epoch = n->leader_epoch;
@@ -201,7 +244,8 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
     r->group = g->id;
     r->traced = true;
     r->began = io_now(n->io);
-    r->slot = slot_of(inner.v[(uint32_t)cmd->first]);
+    r->keyed = true;
+    r->slot = (uint16_t)slot;
     if (r->writes) client_wrote(c, g->id);
     request_wait(r, g);
     c->barrier = r;

@@ -9,10 +9,11 @@
 #include "redis/object.h"
 
 #include <errno.h>
+#include <stdio.h>
 
-#define RING_START  16
 #define LEARN_BYTES (1u << 20)
 #define ENTRIES_MAX 1024
+#define SOON        (30 * MS)
 
 /* ---- values ---- */
 
@@ -33,11 +34,86 @@ void value_release(struct value *v)
 
 /* ---- members ---- */
 
-static uint16_t node_of_replica(const struct group *g, uint16_t replica)
+static uint16_t node_of_member(const struct group *g, uint16_t replica)
 {
     for (int i = 0; i < g->config.count; i++)
         if (g->config.member[i].replica == replica) return g->config.member[i].node;
     return 0;
+}
+
+/* Replicas that this one's configuration does not know of spoke to it: it is behind, or they are.
+ */
+static uint16_t node_of_replica(const struct group *g, uint16_t replica)
+{
+    uint16_t node = node_of_member(g, replica);
+    for (int i = 0; i < GROUP_STRANGERS && !node && replica; i++)
+        if (g->stranger[i].replica == replica) node = g->stranger[i].node;
+    return node;
+}
+
+static void stranger_note(struct group *g, uint16_t replica, uint16_t node)
+{
+    int free = 0;
+    for (int i = 0; i < GROUP_STRANGERS; i++) {
+        if (g->stranger[i].replica == replica) return;
+        if (!g->stranger[i].replica) free = i;
+    }
+    g->stranger[free].replica = replica;
+    g->stranger[free].node = node;
+}
+
+static bool is_member_node(const struct group *g, uint16_t node)
+{
+    for (int i = 0; i < g->config.count; i++)
+        if (g->config.member[i].node == node) return true;
+    return false;
+}
+
+struct group_peer *group_peer(struct group *g, uint16_t node)
+{
+    struct group_peer *free = NULL;
+    if (!node || node == g->node->identity.node || !is_member_node(g, node)) return NULL;
+    for (int i = 0; i < GROUP_PEERS; i++) {
+        if (g->peer[i].node == node) return &g->peer[i];
+        if (!g->peer[i].node) free = &g->peer[i];
+    }
+    if (free) *free = (struct group_peer){.node = node, .since = g->node->now};
+    return free;
+}
+
+/* A replica may be bound to the ballot of one that is no more, while its node lives and its
+ * heartbeats go on: nobody would ever say that the ballot is dead (docs/PAXOS.md, P9). Its node's
+ * own word that it has no such replica says it; and one that comes back, for its death was cut
+ * short, never leads at a ballot from before (P3). */
+void group_free_dead_ballot(struct group *g)
+{
+    struct node *n = g->node;
+    paxos_ballot ballot = paxos_promised(g->px);
+    uint16_t replica = paxos_ballot_replica(ballot), node = node_of_replica(g, replica);
+    struct group_peer *gp = replica == g->replica ? NULL : group_peer(g, node);
+    if (!ballot || !gp || !n->peers[node] || !n->peers[node]->out_ready) return;
+    bool gone = gp->heard ? gp->replica != replica : n->peers[node]->full_at > gp->since;
+    if (!gone) return;
+    struct paxos_message m = {
+        .type = PAXOS_RESIGNED, .from = replica, .to = g->replica, .ballot = ballot};
+    group_step(g, &(struct paxos_event){.type = PAXOS_EV_MESSAGE, .message = &m});
+}
+
+/* The member that should lead, so that leaderships are spread: the one the map names, or one by the
+ * group's number. Who is to leave the group is neither: it would only give the leadership away
+ * again. */
+uint16_t group_home(const struct group *g)
+{
+    uint16_t voter[PAXOS_MEMBERS_MAX];
+    uint32_t count = 0;
+    for (int i = 0; i < g->config.count; i++) {
+        if (g->config.member[i].role != PAXOS_VOTER) continue;
+        if (g->row.target_count && !ring_group_is_target(&g->row, g->config.member[i].node))
+            continue;
+        voter[count++] = g->config.member[i].node;
+        if (g->config.member[i].node == g->row.leader) return g->row.leader;
+    }
+    return count ? voter[g->id % count] : 0;
 }
 
 uint16_t group_leader_node(const struct group *g)
@@ -52,123 +128,10 @@ bool group_serves(const struct group *g)
     return g->leading && !g->broken;
 }
 
-/* ---- leaderships ---- */
-
-/* Replies of the era that ends wait for the fate of its open positions (see group_hold_state). */
-static void era_end(struct group *g)
-{
-    if (!g->leading) return;
-    struct past_era *p = mem_zalloc(sizeof *p);
-    p->era = g->era;
-    p->ballot = g->era_ballot;
-    p->first = g->shard->applied + 1;
-    p->end = g->shard->next; /* the open batch, at `next`, was never proposed */
-    p->read_confirmed = g->read_confirmed;
-    p->lost_at = g->node->now;
-    ASSERT(p->end - p->first <= GROUP_FATES); /* the window is smaller (PAXOS_WINDOW_MAX) */
-
-    mem_free(g->past[GROUP_PAST_ERAS - 1]);
-    memmove(&g->past[1], &g->past[0], (GROUP_PAST_ERAS - 1) * sizeof g->past[0]);
-    g->past[0] = p;
-    g->leading = false;
-    g->dirty = false;
-    g->reads_this_turn = false;
-    g->era++;
-    shard_lost(g->shard);
-    g->node->advanced = true;
-    trace_line("group %u: leadership of era %u ended", g->id, g->era - 1);
-}
-
-static void era_begin(struct group *g)
-{
-    ASSERT(!g->leading);
-    g->era++;
-    g->leading = true;
-    g->era_ballot = paxos_promised(g->px);
-    g->era_began = g->time_at = g->node->now;
-    g->time_ms = 0;
-    g->read_confirmed =
-        g->read_open++; /* rounds rise for the machine's whole life, not from era to era */
-    g->expire_at_ms = 0;
-    g->node->stats.elections++;
-    shard_lead(g->shard, paxos_next_position(g->px));
-    g->node->state_at = 0; /* nodes without a replica learn from states who leads */
-    trace_line("group %u: serving from position %llu", g->id, (unsigned long long)g->shard->next);
-    group_retry(g);
-}
-
-/* The time by which the group's keys expire. It is never less than what its entries say. Where this
- * node's clock is behind that (it jumped back, or an earlier leader's was ahead), the group's time
- * goes on all the same, a little slower than time does, until the clock has caught up: else keys
- * would live longer by the whole jump. */
-int64_t group_time_ms(struct group *g)
-{
-    const struct node *n = g->node;
-    int64_t passed = (int64_t)((n->now - g->time_at) / MS);
-    int64_t t = g->time_ms + passed - passed / 16;
-    if (t >= n->wall_ms && t >= g->shard->now_ms) return t;
-    t = n->wall_ms > g->shard->now_ms ? n->wall_ms : g->shard->now_ms;
-    g->time_ms = t;
-    g->time_at = n->now;
-    return t;
-}
-
-static void fates_note(struct group *g, const struct paxos_entry *e, bool valid)
-{
-    for (int i = 0; i < GROUP_PAST_ERAS; i++) {
-        struct past_era *p = g->past[i];
-        if (!p || e->position < p->first || e->position >= p->end) continue;
-        p->fate[e->position - p->first] = valid && e->born == p->ballot ? FATE_DONE : FATE_NOT_DONE;
-        g->node->advanced = true;
-    }
-}
-
-static enum hold_state past_state(const struct node *n, const struct past_era *p,
-                                  const struct hold *h)
-{
-    if (h->read_seq > p->read_confirmed)
-        return HOLD_NOT_DONE; /* a read that was never confirmed: ask again */
-    if (h->position < p->first) return HOLD_READY;
-    if (h->position < p->end) {
-        uint8_t fate = p->fate[h->position - p->first];
-        if (fate == FATE_DONE) return HOLD_READY;
-        if (fate == FATE_NOT_DONE) return HOLD_NOT_DONE;
-        if (h->read_seq) return HOLD_NOT_DONE;
-        return n->now - p->lost_at > GROUP_FATE_WAIT ? HOLD_UNKNOWN : HOLD_WAIT;
-    }
-    return HOLD_NOT_DONE; /* of the batch that was open: never proposed */
-}
-
-enum hold_state group_hold_state(struct node *n, const struct hold *h)
-{
-    if (h->group == UINT32_MAX) return HOLD_READY;
-    struct group *g = &n->groups[h->group];
-    if (MUTANT(MUTANT_REPLY_BEFORE_CHOSEN)) return HOLD_READY;
-    if (h->era == g->era)
-        return h->position <= g->shard->applied && h->read_seq <= g->read_confirmed ? HOLD_READY
-                                                                                    : HOLD_WAIT;
-    for (int i = 0; i < GROUP_PAST_ERAS; i++)
-        if (g->past[i] && g->past[i]->era == h->era) return past_state(n, g->past[i], h);
-    return h->read_seq ? HOLD_NOT_DONE : HOLD_UNKNOWN;
-}
-
-struct hold group_hold(struct group *g, uint64_t saw, bool wrote)
-{
-    struct hold h = {.group = g->id, .era = g->era, .position = saw};
-    if (wrote) {
-        g->dirty = true;
-        group_wake(g);
-    } else {
-        h.read_seq = g->read_open;
-        g->reads_this_turn = true;
-        group_wake(g);
-    }
-    return h;
-}
-
 bool group_can_write(struct group *g)
 {
-    if (g->shard->batch.size >= g->shard->batch_max || g->node->memory_full) return false;
+    if (g->shard->batch.size >= g->shard->batch_max || g->node->memory_full || g->draining)
+        return false;
     return g->dirty || paxos_can_propose(g->px, 0) || g->shard->batch.size > 0;
 }
 
@@ -262,8 +225,6 @@ static void mark_push(struct node *n, uint64_t log_lsn, uint64_t lsn, uint64_t p
         (struct append_mark){log_lsn, lsn, position, g};
 }
 
-static void hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn);
-
 static void fx_append(struct group *g, const struct paxos_effect *fx)
 {
     struct log_record r = {.group = g->id, .replica = g->replica};
@@ -288,7 +249,7 @@ static void fx_append(struct group *g, const struct paxos_effect *fx)
     uint64_t log_lsn = log_append(g->node->log, &r);
     if (fx->lsn)
         mark_push(g->node, log_lsn, fx->lsn, r.type == LOG_ENTRY ? r.entry.position : 0, g);
-    hint_note(g, r.chosen, log_lsn);
+    group_hint_note(g, r.chosen, log_lsn);
 }
 
 /* ---- applying ---- */
@@ -309,7 +270,8 @@ static void fx_chosen(struct group *g, const struct paxos_effect *fx)
                        g->id, (unsigned long long)e->position);
         }
         if (n->config.applied) n->config.applied(n->config.ctx, g->id, e, fx->valid, e->hash);
-        fates_note(g, e, fx->valid);
+        group_fates_note(g, e, fx->valid);
+        g->slot_hi = g->shard->slot_hi; /* it may have been split */
         n->advanced = true;
         n->stats.entries++;
         if (g->shard->batch.size) group_wake(g); /* there is room in the window again */
@@ -326,6 +288,7 @@ struct learn {
     struct group *group;
     uint16_t to; /* replica */
     uint16_t node;
+    uint16_t from; /* replica here: the group may have got another since */
 };
 
 static void learn_done(void *ctx, struct log_read *r, const struct log_record *records,
@@ -335,9 +298,13 @@ static void learn_done(void *ctx, struct log_read *r, const struct log_record *r
     struct group *g = l->group;
     (void)r;
     node_begin(g->node);
-    g->fetch_busy &= ~(1ull << l->node);
+    struct group_peer *gp = group_peer(g, l->node);
+    if (gp) gp->reading = false;
+    if (gp && !count && g->px)
+        transfer_want(g, gp); /* there is a hole: older entries outlived it */
+    g->learns--;
     struct buf *out = count ? peer_out(g->node, l->node) : NULL;
-    if (out && g->px) {
+    if (out && g->px && g->replica == l->from) {
         struct paxos_entry *entries = mem_alloc(count * sizeof *entries);
         for (uint32_t i = 0; i < count; i++) {
             entries[i] = records[i].entry;
@@ -347,6 +314,7 @@ static void learn_done(void *ctx, struct log_read *r, const struct log_record *r
                                   .from = g->replica,
                                   .to = l->to,
                                   .chosen = paxos_chosen(g->px),
+                                  .config = g->config_id.position,
                                   .ballot = paxos_promised(g->px),
                                   .position = entries[0].position,
                                   .entry_count = count,
@@ -370,15 +338,11 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
     struct node *n = g->node;
     uint16_t node = node_of_replica(g, fx->to);
     uint64_t first = log_first(n->log, g->id);
+    struct group_peer *gp = group_peer(g, node);
 
-    if (!node || node == n->identity.node || (g->fetch_busy >> node & 1)) return;
+    if (!node || node == n->identity.node || (gp && gp->reading)) return;
     if (!first || fx->position < first) {
-        if (g->behind_warned_at && n->now - g->behind_warned_at < 10000 * MS) return;
-        node_log(n,
-                 "group %u: node %u wants position %llu but the log begins at %llu; it needs a "
-                 "snapshot, which this version cannot send",
-                 g->id, node, (unsigned long long)fx->position, (unsigned long long)first);
-        g->behind_warned_at = n->now;
+        if (gp) transfer_want(g, gp);
         return;
     }
     uint64_t last = fx->position + PAXOS_ENTRIES_MAX - 1; /* more in one message is refused */
@@ -386,13 +350,15 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
     l->group = g;
     l->to = fx->to;
     l->node = node;
+    l->from = g->replica;
     l->read = (struct log_read){.group = g->id,
                                 .position = fx->position,
                                 .last = fx->chosen < last ? fx->chosen : last,
                                 .bytes_max = LEARN_BYTES,
                                 .done = learn_done,
                                 .ctx = l};
-    g->fetch_busy |= 1ull << node;
+    if (gp) gp->reading = true;
+    g->learns++;
     n->stats.learned++;
     list_push(&n->learns, &l->link);
     log_read(n->log, &l->read);
@@ -403,13 +369,13 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
 static void fx_role(struct group *g)
 {
     g->node->leader_epoch++;
-    if (g->leading && paxos_role(g->px) != PAXOS_LEADER) era_end(g);
+    if (g->leading && paxos_role(g->px) != PAXOS_LEADER) group_era_end(g);
     uint16_t leader = node_of_replica(g, paxos_leader(g->px));
     if (leader) g->leader_hint = leader;
     group_retry(g);
 }
 
-static void group_emit(void *ctx, const struct paxos_effect *fx)
+void group_emit(void *ctx, const struct paxos_effect *fx)
 {
     struct group *g = ctx;
     switch (fx->type) {
@@ -420,8 +386,8 @@ static void group_emit(void *ctx, const struct paxos_effect *fx)
     case PAXOS_FX_CHOSEN: fx_chosen(g, fx); break;
     case PAXOS_FX_RELEASE: value_release(fx->value); break;
     case PAXOS_FX_ROLE: fx_role(g); break;
-    case PAXOS_FX_DROPPED: era_end(g); break;
-    case PAXOS_FX_SERVING: era_begin(g); break;
+    case PAXOS_FX_DROPPED: group_era_end(g); break;
+    case PAXOS_FX_SERVING: group_era_begin(g); break;
     case PAXOS_FX_READ_READY:
         if (g->leading && fx->seq > g->read_confirmed) g->read_confirmed = fx->seq;
         g->node->advanced = true;
@@ -431,7 +397,7 @@ static void group_emit(void *ctx, const struct paxos_effect *fx)
     }
 }
 
-static void ring_grow(struct group *g, uint32_t wanted)
+void group_ring_grow(struct group *g, uint32_t wanted)
 {
     if (wanted <= g->ring_capacity) return;
     uint32_t capacity = g->ring_capacity;
@@ -442,9 +408,9 @@ static void ring_grow(struct group *g, uint32_t wanted)
     g->ring_capacity = capacity;
 }
 
-static void ring_fit(struct group *g, const struct paxos_event *ev)
+void group_ring_fit(struct group *g, const struct paxos_event *ev)
 {
-    ring_grow(g, paxos_ring_wanted(g->px, ev));
+    group_ring_grow(g, paxos_ring_wanted(g->px, ev));
 }
 
 void group_step(struct group *g, struct paxos_event *ev)
@@ -453,9 +419,29 @@ void group_step(struct group *g, struct paxos_event *ev)
     if (!g->px || g->broken || n->dead) return;
     ev->now = io_now(n->io);
     ev->random = io_random(n->io);
-    ring_fit(g, ev);
+    group_busy(g);
+    group_ring_fit(g, ev);
     g->tick_at = 0;
     paxos_step(g->px, ev, &(struct paxos_sink){group_emit, g});
+    if (paxos_config_id(g->px).position != g->config_id.position) group_configured(g);
+}
+
+/* Another configuration is in force. Who is no member any more is forgotten. */
+void group_configured(struct group *g)
+{
+    g->config = *paxos_config(g->px);
+    g->config_id = paxos_config_id(g->px);
+    for (int i = 0; i < GROUP_PEERS; i++) {
+        struct group_peer *gp = &g->peer[i];
+        if (!gp->node || is_member_node(g, gp->node)) continue;
+        transfer_stop(g, gp);
+        *gp = (struct group_peer){0};
+    }
+    g->reconcile_at = 0;
+    g->node->state_at = 0;
+    g->node->leader_epoch++;
+    trace_line("group %u: configuration of position %llu, %u members", g->id,
+               (unsigned long long)g->config_id.position, g->config.count);
 }
 
 void group_message(struct group *g, struct bytes payload, uint16_t from)
@@ -465,8 +451,14 @@ void group_message(struct group *g, struct bytes payload, uint16_t from)
     struct paxos_message m;
     struct node *n = g->node;
 
-    if (!g->px || !paxos_message_decode(payload, &m, entries, values, ENTRIES_MAX) ||
-        node_of_replica(g, m.from) != from || m.to != g->replica) {
+    if (!g->px) return; /* of a group that this node is only to have, or had */
+    if (!paxos_message_decode(payload, &m, entries, values, ENTRIES_MAX)) {
+        n->stats.bad_frames++;
+        return;
+    }
+    if (m.to != g->replica) return; /* to an earlier replica here */
+    if (!node_of_replica(g, m.from)) stranger_note(g, m.from, from);
+    if (node_of_replica(g, m.from) != from) {
         n->stats.bad_frames++;
         return;
     }
@@ -512,6 +504,22 @@ static void propose(struct group *g)
                                         .hash = hash64(value_bytes(v), 0)});
 }
 
+/* The configuration that is wanted goes out once nothing of this leader's waits to be proposed:
+ * what was evaluated stands at the next position already. */
+static void reconfigure(struct group *g)
+{
+    if (!g->config_wanted.size || g->shard->batch.size || !paxos_can_reconfigure(g->px)) return;
+    struct value *v = value_new(buf_bytes(&g->config_wanted));
+    ASSERT(paxos_next_position(g->px) == g->shard->next);
+    buf_clear(&g->config_wanted);
+    g->draining = false; /* the machine takes no proposal before it is chosen */
+    shard_passed(g->shard);
+    group_step(g, &(struct paxos_event){.type = PAXOS_EV_RECONFIGURE,
+                                        .value = v,
+                                        .size = v->size,
+                                        .hash = hash64(value_bytes(v), 0)});
+}
+
 /* Reads of this turn are good if the lease still runs now, after they were made (PROTOCOLS 1.4);
  * else a quorum is asked. */
 static void confirm_reads(struct group *g)
@@ -539,6 +547,7 @@ void group_turn(struct group *g)
     if (!g->leading || g->broken) return;
     if (g->reads_this_turn) confirm_reads(g);
     if (g->leading && g->shard->batch.size) propose(g);
+    if (g->leading && g->config_wanted.size) reconfigure(g);
 }
 
 /* To look at an expired key is to delete it (redis/object.h). */
@@ -599,12 +608,18 @@ static void tick(struct group *g)
 void group_slow(struct group *g)
 {
     struct node *n = g->node;
+    replica_slow(g);
+    if (!list_empty(&g->waiting)) group_retry(g);
     if (!g->px || g->broken) return;
     tick(g);
+    transfer_slow(g);
+    if (!g->shard) return;
+    if (shard_unborn(g->shard) && n->now >= g->flush_retry_at) (void)group_flush(g);
     expire(g);
-    if (!list_empty(&g->waiting)) group_retry(g);
-    if (g->shard->batch.size) group_wake(g); /* a full window, or a transfer, held it back */
-    if (g->past[0]) n->advanced = true;      /* a fate may have become unknown by time */
+    reconcile(g);
+    if (g->shard->batch.size || g->config_wanted.size)
+        group_wake(g);                  /* a full window, or a transfer, held it back */
+    if (g->past[0]) n->advanced = true; /* a fate may have become unknown by time */
     for (int i = 0; i < GROUP_PAST_ERAS; i++) {
         if (!g->past[i] || n->now - g->past[i]->lost_at < 4 * GROUP_FATE_WAIT) continue;
         mem_free(g->past[i]);
@@ -612,171 +627,15 @@ void group_slow(struct group *g)
     }
 }
 
-/* ---- keeping the log short ---- */
-
-/* How far this replica knows what is chosen even after a crash: by the hints in records that are on
- * disk. Peers let go of what we told them we have, so what was chosen by others while our own write
- * was under way does not count yet. */
-uint64_t group_durable_chosen(struct group *g)
-{
-    if (g->hint_next && log_synced(g->node->log) >= g->hint_next_lsn) {
-        g->chosen_durable = g->hint_next;
-        g->hint_next = g->hint_last > g->chosen_durable ? g->hint_last : 0;
-        g->hint_next_lsn = g->hint_last_lsn;
-    }
-    return g->chosen_durable > g->shard->flushed ? g->chosen_durable : g->shard->flushed;
-}
-
-/* A record that says `chosen` was appended. */
-static void hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn)
-{
-    if (chosen <= g->hint_last) return;
-    g->hint_last = chosen;
-    g->hint_last_lsn = log_lsn;
-    if (g->hint_next) return;
-    g->hint_next = chosen;
-    g->hint_next_lsn = log_lsn;
-}
-
-void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s)
-{
-    if (s->chosen > g->peer_chosen[node]) g->peer_chosen[node] = s->chosen;
-    if (s->flushed > g->peer_flushed[node]) g->peer_flushed[node] = s->flushed;
-    g->peer_heard[node] = g->node->now;
-    group_set_floor(g);
-}
-
-/* Entries may go once the engine has them here and every member has them chosen: this version has
- * no other way to bring a member up. */
-void group_set_floor(struct group *g)
-{
-    uint64_t floor = g->shard->flushed + 1;
-    for (int i = 0; i < g->config.count; i++) {
-        uint16_t node = g->config.member[i].node;
-        if (node == g->node->identity.node) continue;
-        if (g->peer_chosen[node] + 1 < floor) floor = g->peer_chosen[node] + 1;
-    }
-    log_set_floor(g->node->log, g->id, floor);
-}
-
-/* The engine may not know more than this node's own log: what was applied because others have it on
- * disk, while our write of it is still under way, waits. Else a crash could leave, at a position
- * that the engine covers, only an entry of an older ballot in the log, and it would be served to
- * peers as chosen (docs/PAXOS.md, what the node owes). */
-static bool log_covers_applied(const struct group *g)
+/* Will it have to be looked at soon, whatever happens? An idle one is looked at in turn. */
+bool group_idle(const struct group *g)
 {
     const struct node *n = g->node;
-    for (uint32_t i = 0; i < n->mark_count; i++) {
-        const struct append_mark *m = &n->marks[(n->mark_head + i) % n->mark_capacity];
-        if (m->group == g && m->position && m->position <= g->shard->applied) return false;
-    }
-    return true;
-}
-
-bool group_flush(struct group *g)
-{
-    return log_covers_applied(g) && shard_flush(g->shard);
-}
-
-static void shard_flush_done(void *ctx, struct shard *s, int error)
-{
-    struct group *g = ctx;
-    struct node *n = g->node;
-    node_begin(n);
-    if (error) {
-        node_log(n,
-                 "group %u: flushing to the engine failed (%s); it is tried again, the log keeps "
-                 "everything meanwhile",
-                 g->id, strerror(-error));
-        g->flush_retry_at = n->now + 1000 * MS;
-        if (error == -ENOSPC) log_yield(n->log);
-        return;
-    }
-    (void)s;
-    n->engine_bytes_at = 0; /* it has grown */
-    group_set_floor(g);
-}
-
-/* ---- life ---- */
-
-bool group_open(struct group *g, char *error, size_t error_size)
-{
-    struct node *n = g->node;
-    list_init(&g->waiting);
-    if (!g->replica) return true;
-    g->shard = shard_new(&(struct shard_options){.io = n->io,
-                                                 .engine = n->config.engine,
-                                                 .cache = n->cache,
-                                                 .group = g->id,
-                                                 .batch_max = n->batch_max,
-                                                 .effects_max = n->effects_max,
-                                                 .flushed = shard_flush_done,
-                                                 .ctx = g},
-                         error, error_size);
-    if (!g->shard) return false;
-    ASSERT(g->shard->replica == g->replica && g->shard->slot_lo == g->slot_lo &&
-           g->shard->slot_hi == g->slot_hi);
-
-    struct paxos_options options = {.replica = g->replica,
-                                    .config = g->config,
-                                    .preferred = g->config.member[g->id % g->config.count].replica,
-                                    .leases = &n->leases,
-                                    .election_timeout_ns = n->config.election_ms * MS,
-                                    .window_entries = 256,
-                                    .window_bytes = 8u << 20,
-                                    .retain_bytes = 4u << 20};
-    g->px = mem_zalloc(paxos_size());
-    g->ring_capacity = RING_START;
-    g->ring = mem_zalloc(g->ring_capacity * paxos_slot_size());
-    paxos_init(g->px, &options, g->ring, g->ring_capacity);
-    paxos_restore_applied(g->px, g->shard->applied, g->shard->last_valid);
-    return true;
-}
-
-void group_restore(struct group *g, const struct log_record *r)
-{
-    struct paxos_sink sink = {group_emit, g};
-    if (!g->px || r->replica != g->replica) return;
-
-    ring_fit(g, NULL);
-    if (r->type == LOG_PROMISE) paxos_restore_promise(g->px, r->promised);
-    if (r->type == LOG_ENTRY) {
-        struct paxos_entry e = r->entry;
-        e.value = r->value.size ? value_new(r->value) : NULL;
-        ring_grow(g, paxos_restore_ring_wanted(g->px, e.position));
-        paxos_restore_entry(g->px, &e, &sink);
-    }
-    if (r->chosen) paxos_restore_chosen(g->px, r->chosen);
-    paxos_restore_emit(g->px, &sink);
-}
-
-void group_start(struct group *g)
-{
-    if (!g->px) return;
-    struct node *n = g->node;
-    ring_fit(g, NULL);
-    g->tick_at = 0;
-    paxos_start(g->px, io_now(n->io), io_random(n->io), 0, &(struct paxos_sink){group_emit, g});
-    g->chosen_durable = paxos_chosen(g->px);
-}
-
-static void drop_effect(void *ctx, const struct paxos_effect *fx)
-{
-    (void)ctx;
-    if (fx->type == PAXOS_FX_RELEASE) value_release(fx->value);
-    if (fx->type == PAXOS_FX_CHOSEN && fx->take_value) value_release(fx->entry->value);
-}
-
-void group_free(struct group *g)
-{
-    if (g->px) paxos_deinit(g->px, &(struct paxos_sink){drop_effect, NULL});
-    mem_free(g->px);
-    mem_free(g->ring);
-    for (uint32_t i = 0; i < g->later_count; i++)
-        buf_deinit(&g->later[(g->later_head + i) % g->later_capacity].frame);
-    mem_free(g->later);
-    for (int i = 0; i < GROUP_PAST_ERAS; i++) mem_free(g->past[i]);
-    buf_deinit(&g->expire_fetch.lo);
-    buf_deinit(&g->expire_fetch.hi);
-    shard_free(g->shard);
+    if (!list_empty(&g->waiting) || g->dying || g->past[0] || g->transferring || g->installing)
+        return false;
+    if (!g->px) return true;
+    bool due = g->tick_at < n->now + SOON || !g->shard || g->shard->batch.size || g->draining;
+    bool wanted = g->config_wanted.size || g->row.target_count || g->row.split_id;
+    return !due && !(g->leading && wanted) && !shard_unborn(g->shard) &&
+           !(g->leading && g->config_id.position > g->row.config_position);
 }

@@ -42,10 +42,12 @@ static bool body_decode(struct bytes body, struct identity *id)
     id->replicas = reader_u32(&r);
     id->founded = reader_u8(&r) != 0;
     id->node_count = reader_u16(&r);
-    if (r.bad || id->node_count == 0 || id->node_count > NODE_NODES_MAX || id->node == 0 ||
-        id->node > id->node_count)
+    if (r.bad || id->node_count > NODE_FOUND_MAX || id->node > NODE_NODES_MAX) return false;
+    bool founder = id->node_count > 0;
+    if (founder && (id->node == 0 || id->node > id->node_count)) return false;
+    if (founder && (id->groups == 0 || id->groups > NODE_GROUPS_MAX || id->replicas == 0))
         return false;
-    if (id->groups == 0 || id->groups > NODE_GROUPS_MAX || id->replicas == 0) return false;
+    if (!founder && (id->node == 0) != (id->cluster == 0)) return false;
     for (int i = 1; i <= id->node_count; i++) {
         struct bytes a = reader_blob(&r);
         if (a.size >= sizeof id->address[i]) return false;

@@ -8,16 +8,16 @@
 
 struct identity {
     uint64_t sequence; /* of this version of the file */
-    uint64_t cluster;  /* hash of the founding list */
-    uint16_t node;     /* 1.. */
+    uint64_t cluster;  /* hash of the founding list; 0: not joined yet */
+    uint16_t node;     /* 1..; 0: not given yet (a node that is to join) */
     uint64_t
         disk; /* drawn when the directory was made; a disk that was lost comes back with another */
     uint64_t incarnation; /* rises at every start */
     uint32_t groups, replicas;
-    bool founded; /* every founding node has recorded my disk: I may take part */
-    uint16_t node_count;
-    char address[NODE_NODES_MAX + 1][64]; /* [1..]: peer addresses */
-    uint64_t disks[NODE_NODES_MAX + 1];   /* [1..]: theirs, as first seen; 0: not yet */
+    bool founded;        /* every founding node has recorded my disk: I may take part */
+    uint16_t node_count; /* founding nodes; 0: this node joined, and the map says who there is */
+    char address[NODE_FOUND_MAX + 1][64]; /* [1..]: their peer addresses */
+    uint64_t disks[NODE_FOUND_MAX + 1];   /* [1..]: theirs, as first seen; 0: not yet */
 };
 
 enum identity_result { IDENTITY_FOUND, IDENTITY_NONE, IDENTITY_E_DAMAGED, IDENTITY_E_IO };

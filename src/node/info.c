@@ -21,7 +21,7 @@ static void info_server(struct client *c, struct buf *out)
     buf_printf(out,
                "redis_version:7.2.0\r\nsynod_version:0.1.0\r\nredis_mode:%s\r\nos:Linux\r\narch_"
                "bits:64\r\n",
-               n->identity.node_count > 1 ? "cluster" : "standalone");
+               ring_is_cluster(n) ? "cluster" : "standalone");
     buf_printf(out,
                "multiplexing_api:%s\r\nprocess_id:%ld\r\nrun_id:%s\r\ntcp_port:%s\r\nserver_time_"
                "usec:%lld\r\n",
@@ -51,7 +51,7 @@ static void info_memory(struct client *c, struct buf *out)
     size_t recent = 0;
     uint64_t memory = info_memory_bytes(n);
     for (uint32_t i = 0; i < n->group_count; i++)
-        if (n->groups[i].shard) recent += space_memory(n->groups[i].shard->space);
+        if (n->group[i]->shard) recent += space_memory(n->group[i]->shard->space);
     buf_printf(out,
                "used_memory:%llu\r\nused_memory_human:%.2fM\r\nused_memory_rss:%llu\r\nrecent_"
                "bytes:%zu\r\nrecent_limit:%zu\r\n",
@@ -106,28 +106,49 @@ static void info_stats(struct client *c, struct buf *out)
                (unsigned long long)s->elections);
     buf_printf(out,
                "replies_not_done:%llu\r\nreplies_unknown:%llu\r\nrefused_full:%llu\r\nbad_frames:%"
-               "llu\r\nfetches_served:%llu\r\n",
+               "llu\r\nfetches_served:%llu\r\nsnapshots_sent:%llu\r\nsnapshots_taken:%llu\r\nreads_"
+               "stale:%llu\r\n",
                (unsigned long long)s->not_done, (unsigned long long)s->unknown,
                (unsigned long long)s->refused_full, (unsigned long long)s->bad_frames,
-               (unsigned long long)s->learned);
+               (unsigned long long)s->learned, (unsigned long long)s->snapshots_sent,
+               (unsigned long long)s->snapshots_taken, (unsigned long long)s->reads_stale);
+}
+
+static long long staleness_ms(struct group *g)
+{
+    uint64_t ns = group_staleness(g);
+    return ns == UINT64_MAX ? -1 : (long long)(ns / MS);
 }
 
 static void info_replication(struct client *c, struct buf *out)
 {
     struct node *n = c->node;
-    uint32_t leads = 0;
-    for (uint32_t i = 0; i < n->group_count; i++) leads += n->groups[i].leading;
-    buf_printf(out,
-               "role:master\r\nconnected_slaves:0\r\nmaster_replid:%s\r\nmaster_repl_offset:"
-               "0\r\ngroups:%u\r\ngroups_led:%u\r\nreplicas:%u\r\n",
-               n->run_id, n->group_count, leads, n->identity.replicas);
+    uint32_t leads = 0, here = 0, followers = 0;
+    uint64_t follower_bits = 0, offset = 0;
     for (uint32_t i = 0; i < n->group_count; i++) {
-        struct group *g = &n->groups[i];
-        if (g->px)
-            buf_printf(out, "group%u:slots=%u-%u,leader=%u,chosen=%llu,flushed=%llu\r\n", g->id,
-                       g->slot_lo, g->slot_hi - 1, group_leader_node(g),
+        const struct group *g = n->group[i];
+        here += g->px != NULL;
+        leads += g->leading;
+        offset += g->leading ? paxos_chosen(g->px) : 0;
+        for (int m = 0; m < g->config.count && g->leading; m++)
+            if (ring_node_heard(n, g->config.member[m].node))
+                follower_bits |= 1ull << g->config.member[m].node;
+    }
+    follower_bits &= ~(1ull << n->identity.node);
+    followers = (uint32_t)__builtin_popcountll(follower_bits);
+    buf_printf(out,
+               "role:master\r\nconnected_slaves:%u\r\nmaster_replid:%s\r\nmaster_repl_offset:%"
+               "llu\r\ngroups_here:%u\r\n"
+               "groups_led:%u\r\nreplicas_wanted:%u\r\n",
+               followers, n->run_id, (unsigned long long)offset, here, leads, n->ring.replicas);
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        struct group *g = n->group[i];
+        if (g->px && g->shard)
+            buf_printf(out,
+                       "group%u:slots=%u-%u,leader=%u,chosen=%llu,flushed=%llu,lag_ms=%lld\r\n",
+                       g->id, g->slot_lo, g->slot_hi - 1, group_leader_node(g),
                        (unsigned long long)paxos_chosen(g->px),
-                       (unsigned long long)g->shard->flushed);
+                       (unsigned long long)g->shard->flushed, staleness_ms(g));
     }
 }
 
@@ -143,14 +164,22 @@ static void info_cpu(struct client *c, struct buf *out)
 
 static void info_cluster(struct client *c, struct buf *out)
 {
-    buf_printf(out, "cluster_enabled:%d\r\n", c->node->identity.node_count > 1);
+    struct node *n = c->node;
+    uint32_t nodes = 0, groups = 0;
+    for (uint16_t i = 1; i <= n->node_max; i++) nodes += ring_shows(n, i);
+    for (uint32_t i = 0; i < n->group_count; i++)
+        groups += n->group[i]->row.state == RING_GROUP_SERVING;
+    buf_printf(out,
+               "cluster_enabled:%d\r\ncluster_nodes:%u\r\ncluster_groups:%u\r\n"
+               "cluster_map_epoch:%llu\r\n",
+               ring_is_cluster(n), nodes, groups, (unsigned long long)n->ring.epoch);
 }
 
 static void info_keyspace(struct client *c, struct buf *out)
 {
     int64_t keys = 0;
     for (uint32_t i = 0; i < c->node->group_count; i++)
-        if (c->node->groups[i].shard) keys += c->node->groups[i].shard->keys;
+        if (c->node->group[i]->shard) keys += c->node->group[i]->shard->keys;
     if (keys) buf_printf(out, "db0:keys=%lld,expires=0,avg_ttl=0\r\n", (long long)keys);
 }
 

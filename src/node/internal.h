@@ -1,16 +1,22 @@
 /* What the files of src/node share. One idea each:
  *   node.c     life of a node, the turn           peers.c    connections to other nodes, heartbeats
  *   group.c    a replica: paxos, log, shard       client.c   client connections, answers in order
+ *   era.c, keep.c, life.c  its leaderships; what it keeps and for whom; its opening and its end
  *   dispatch.c what clients ask: command, group, evaluate or make a request
  *   request.c  requests on their way: evaluate, wait, forward     spread.c  over all groups
  *   local.c    commands a node answers by itself  info.c, cluster.c, status.c   the larger of these
  *   trace.c    TRACE: the path of one command
- *   wire.c     frames                              identity.c who we are */
+ *   wire.c     frames                              identity.c who we are
+ *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
+ *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
+ *   driver.c   who shall hold what (group 0)       reconcile.c making it so (each group's leader)
+ */
 #ifndef SYNOD_NODE_INTERNAL_H
 #define SYNOD_NODE_INTERNAL_H
 
 #include "base/list.h"
 #include "base/map.h"
+#include "base/mutant.h"
 #include "base/prng.h"
 #include "base/trace.h"
 #include "node/identity.h"
@@ -19,6 +25,7 @@
 #include "paxos/lease.h"
 #include "paxos/msg.h"
 #include "redis/resp.h"
+#include "ring/ring.h"
 #include "shard/shard.h"
 #include "store/log.h"
 
@@ -66,18 +73,45 @@ struct sent_later { /* a message that waits for the log */
     struct buf frame;
 };
 
+/* What a group's replica here knows of the one on another node. */
+struct group_peer {
+    uint16_t node;    /* 0: free */
+    uint64_t since;   /* when it was first of interest */
+    uint16_t replica; /* as it last said; 0: it has none */
+    uint64_t chosen, applied, flushed, heard;
+    bool leads;              /* it serves the group, as it last said */
+    bool reading;            /* a LEARN is being read for it */
+    bool behind;             /* it wants what the log has no more */
+    uint64_t told_at;        /* when it was last told to have a replica */
+    uint64_t send_at;        /* no snapshot before */
+    struct sending *sending; /* a snapshot on its way to it (transfer.c) */
+};
+#define GROUP_PEERS     (PAXOS_MEMBERS_MAX + 2)
+#define GROUP_STRANGERS 4
+
 struct group {
     struct node *node;
     uint32_t id;
-    uint16_t slot_lo, slot_hi;
-    struct paxos_config config;
-    uint16_t replica; /* mine; 0: no replica here */
-    bool broken;      /* its data failed to apply: takes no part */
+    struct ring_group row;      /* as the cluster map has it; id 0 and state FREE: not in it yet */
+    uint16_t slot_lo, slot_hi;  /* of the replica here, else of the row */
+    struct paxos_config config; /* of the replica here, else of the row */
+    struct paxos_id config_id;
+    uint16_t replica;   /* mine; 0: no replica here */
+    uint16_t tombstone; /* replica ids up to this one died here: none of them may come back */
+    uint64_t installed; /* position of the replica's last snapshot; 0: none */
+    bool broken;        /* its data failed to apply: takes no part */
+    bool bearing;       /* a birth or a death is being written */
+    struct shard_write *writing;
+    struct birth *birth;           /* what is written, if it is a birth (replica.c) */
+    bool dying;                    /* takes no part any more; its data goes when nothing uses it */
+    struct installing *installing; /* a snapshot is coming in (transfer.c) */
+    uint64_t ask_at;               /* when to ask for one again */
+    bool transferring;             /* some member wants a snapshot, or gets one */
 
     struct paxos *px;
     struct paxos_slot *ring;
     uint32_t ring_capacity;
-    struct shard *shard;
+    struct shard *shard; /* NULL while a snapshot is installed */
 
     uint64_t lsn_synced; /* paxos' numbering */
     uint64_t synced_to;  /* while a completion is handed out (node.c) */
@@ -95,8 +129,18 @@ struct group {
     bool retry_waiting; /* look at `waiting` again in this turn */
     bool awake;         /* in node->awake: group_turn has something to do */
     struct group *awake_next;
-    bool dirty; /* has an open batch */
+    bool busy; /* in node->busy: group_slow looks at it with every slow turn */
+    struct group *busy_next;
+    struct wire_state said; /* what peers were last told of it */
+    bool dirty;             /* has an open batch */
     struct past_era *past[GROUP_PAST_ERAS];
+
+    bool draining;            /* writes wait: something is to be proposed that nothing may follow */
+    struct buf config_wanted; /* the configuration to propose, once the batch is out; empty: none */
+    uint64_t drain_since;
+    uint64_t split_proposed; /* position of a SPLIT under way; 0: none */
+    uint64_t reconcile_at;
+    bool asking; /* a report or request about this group is under way to group 0 */
 
     uint16_t leader_hint; /* node that leads, as last known; 0: unknown */
     struct list waiting;  /* requests that wait for a leader, or for room */
@@ -106,16 +150,17 @@ struct group {
     int64_t expire_at_ms;
     struct space_fetch expire_fetch;
     bool expire_fetching;
-    uint64_t fetch_busy; /* bit per node: a LEARN is being read for it */
     uint64_t flush_retry_at;
-    uint64_t behind_warned_at;
     uint64_t
         chosen_durable; /* what a restart would know to be chosen, at least; as told to peers */
     uint64_t hint_next, hint_next_lsn, hint_last,
         hint_last_lsn; /* records that will raise it, once on disk; 0: none */
-    uint64_t peer_chosen[NODE_NODES_MAX + 1],
-        peer_flushed[NODE_NODES_MAX + 1]; /* as they last said */
-    uint64_t peer_heard[NODE_NODES_MAX + 1];
+    uint32_t learns;   /* reads of the log under way */
+    struct group_peer peer[GROUP_PEERS];
+    struct {
+        uint16_t replica, node;
+    } stranger[GROUP_STRANGERS]; /* replicas that spoke and are not in config: where they live */
+    uint64_t load, load_before, load_rate; /* commands evaluated; a second ago; per second */
 };
 
 /* ---- peers ---- */
@@ -127,10 +172,17 @@ struct peer {
     struct io_conn *out; /* dialled by me; carries what I say */
     bool out_ready;      /* its HELLO came back, at up_since */
     uint64_t up_since, heard_at;
+    uint64_t told_at; /* when it was last told how far groups are */
+    uint64_t full_at; /* when it last named every replica that it has */
+    uint64_t beat_at; /* its clock when it sent the last heartbeat that came here */
+    uint64_t said_at; /* my clock, no later than when it made its last word on how far groups are */
     struct io_conn *in; /* the one it dialled, after its HELLO */
     uint64_t dial_at, backoff;
     bool knows_me; /* it has recorded my disk */
+    bool removed;  /* from the cluster: let go of at the next turn */
     char client[64], http[64], zone[32];
+    uint64_t disk;  /* of the one whose HELLO was taken; 0: none */
+    uint64_t epoch; /* of its copy of the cluster map, as last said */
     uint64_t incarnation;
     uint64_t warned_at;
     struct wire_report report; /* as it last said, at report_at */
@@ -193,8 +245,12 @@ struct request {
     uint64_t wait_position;
     bool traced;               /* TRACE: the reply is wrapped (trace.c) */
     struct timeline *timeline; /* at the leader */
+    bool keyed;                /* `slot` says where it belongs, whatever becomes of its group */
     uint16_t slot;
     uint64_t began;
+    /* Of the node itself (ring.c): called with the reply (size 0: not done, or unknown). */
+    void (*done)(void *ctx, struct bytes reply);
+    void *done_ctx;
 };
 
 /* ---- clients ---- */
@@ -237,7 +293,9 @@ struct client {
     bool paused, closing;    /* closing: after the answers left */
     uint8_t reply_mode;
     bool readonly, no_evict, no_touch;
-    uint64_t *written; /* bit per group: written to since the last WAIT; NULL: none */
+    uint32_t lag_max_ms; /* READONLY: how stale a read may be */
+    uint64_t *written;   /* bit per group: written to since the last WAIT; NULL: none */
+    uint32_t written_words;
     char name[64], lib_name[64], lib_version[32];
     uint64_t created_at, active_at;
     int64_t created_ms;
@@ -246,6 +304,13 @@ struct client {
 };
 
 /* ---- the node ---- */
+
+struct health { /* of the log device (health.c) */
+    uint64_t look_at, full_look_at, since;
+    uint64_t writes, write_ns; /* of the log, at the last look */
+    uint64_t write_us;         /* a write took, lately */
+    bool bad, slow;
+};
 
 struct append_mark { /* which of a group's appends a log record was */
     uint64_t log_lsn, lsn;
@@ -256,8 +321,8 @@ struct append_mark { /* which of a group's appends a log record was */
 struct node_stats {
     uint64_t commands, connections, rejected, forwarded, forwarded_in, evaluated, misses, entries,
         effects_bytes;
-    uint64_t not_done, unknown, bad_frames, reads_lease, reads_quorum, elections, learned,
-        refused_full, expired;
+    uint64_t reads_stale, not_done, unknown, bad_frames, reads_lease, reads_quorum, elections,
+        learned, refused_full, expired, snapshots_sent, snapshots_taken;
     uint64_t net_in, net_out;
 };
 
@@ -286,13 +351,29 @@ struct node {
     uint64_t started_at;
     int64_t started_ms;
 
-    struct group *groups;
-    struct group *awake; /* those with something to do at the end of this turn */
-    uint32_t group_count;
-    uint32_t slot_group_count; /* = group_count */
-    uint16_t *slot_group;      /* slot -> group */
+    struct group **group; /* [id]; none is NULL below group_count */
+    struct group *awake;  /* those with something to do at the end of this turn */
+    struct group
+        *busy; /* those that were touched since the last slow turn, or wait for something */
+    uint32_t slow_next;   /* the idle ones are looked at in turn, from this one on */
+    uint32_t state_round; /* of telling peers how far groups are */
+    bool state_new_peer;  /* one of them has to be told everything */
+    uint32_t group_count, group_capacity;
+    uint32_t *slot_group; /* slot -> group */
 
-    struct peer *peers[NODE_NODES_MAX + 1]; /* [id]; own id: NULL */
+    struct ring_settings ring;                      /* of the map as known here */
+    struct ring_node ring_node[RING_NODES_MAX + 1]; /* [id] */
+    bool ring_there;                                /* a map of this cluster is known */
+    bool ring_changed, ring_saving; /* the copy on disk is older; is being written */
+    bool ring_asking;               /* something of this node's is under way to group 0 */
+    uint64_t ring_at, driver_at;
+    struct driver *driver;
+    struct joining *joining; /* before this node is one of a cluster */
+    struct list askers;      /* newcomers that asked this node and wait (join.c) */
+    uint32_t sending_count, installing_count;
+
+    struct peer *peers[NODE_NODES_MAX + 1]; /* [id]; own id and unknown ones: NULL */
+    uint16_t node_max;                      /* no node id above it is known */
     struct io_listener *client_listener, *peer_listener;
 
     struct append_mark *marks; /* FIFO ring of appends not yet on disk */
@@ -315,6 +396,7 @@ struct node {
     struct prng random;
     uint64_t leader_epoch; /* rises whenever any group's leader changes, as far as known here */
     uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at, flush_at;
+    uint64_t flush_entries;                 /* stats.entries when memory was last looked at */
     bool log_full;                          /* refuse writes that need room */
     bool log_stuck;                         /* nothing can be written at all: accept nothing */
     bool memory_full;                       /* flushing does not keep up: writes wait */
@@ -325,6 +407,7 @@ struct node {
     size_t batch_max, effects_max; /* of an entry; what a log segment holds with ease */
     bool advanced; /* something was applied or confirmed since replies were last released */
 
+    struct health health;
     struct node_stats stats;
     uint64_t ops_per_s, ops_at, ops_before; /* commands in the last second */
     struct slow_entry slow[128];
@@ -338,6 +421,7 @@ void node_log(struct node *n, const char *format, ...) __attribute__((format(pri
 void node_fatal(struct node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void node_begin(struct node *n); /* at the start of each handler: clock and trace */
 void node_take_part(struct node *n);
+void node_identified(struct node *n); /* the node's id is known now */
 struct value *value_new(struct bytes s);
 void value_release(struct value *v);
 static inline struct bytes value_bytes(void *handle)
@@ -346,17 +430,37 @@ static inline struct bytes value_bytes(void *handle)
     return v ? bytes_of(v->data, v->size) : (struct bytes){0};
 }
 
-/* group.c */
-bool group_open(struct group *g, char *error, size_t error_size);
+/* group.c; era.c, keep.c, life.c: parts of it */
+void group_emit(void *ctx, const struct paxos_effect *fx); /* ctx: the group; paxos' sink */
+void group_ring_grow(struct group *g, uint32_t wanted);
+void group_ring_fit(struct group *g, const struct paxos_event *ev); /* room for the event */
+void group_era_begin(struct group *g);
+void group_era_end(struct group *g);
+void group_fates_note(struct group *g, const struct paxos_entry *e, bool valid);
+void group_hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn);
+void group_flush_done(void *ctx, struct shard *s, int error);
+struct group *group_at(struct node *n, uint32_t id); /* made if it is not there */
+bool group_open(struct group *g, const struct shard_record *r, char *error, size_t error_size);
+void group_stop(struct group *g); /* the machine is gone; the shard stays */
+bool group_open_shard(struct group *g, char *error, size_t error_size);
 void group_restore(struct group *g, const struct log_record *r);
 void group_start(struct group *g);
 void group_free(struct group *g);
 void group_free_learns(struct node *n); /* after the log: it forgets its reads */
 void group_message(struct group *g, struct bytes payload, uint16_t from);
 void group_synced(struct group *g, uint64_t lsn);
+/* Makes group_slow look at it in the next slow turn, and not only when its turn comes. */
+static inline void group_busy(struct group *g)
+{
+    if (g->busy) return;
+    g->busy = true;
+    g->busy_next = g->node->busy;
+    g->node->busy = g;
+}
 /* Makes group_turn look at the group at the end of this turn. */
 static inline void group_wake(struct group *g)
 {
+    group_busy(g);
     if (g->awake) return;
     g->awake = true;
     g->awake_next = g->node->awake;
@@ -369,7 +473,8 @@ static inline void group_retry(struct group *g)
     group_wake(g);
 }
 void group_turn(struct group *g);         /* proposes the open batch, asks for reads */
-void group_slow(struct group *g);         /* every 10 ms or so: ticks, expiry */
+void group_slow(struct group *g);         /* ticks, expiry, steps toward what the map wants */
+bool group_idle(const struct group *g);   /* nothing of it waits for the next slow turn */
 bool group_can_write(struct group *g);    /* an evaluation that writes may be started */
 bool group_serves(const struct group *g); /* evaluates commands */
 int64_t group_time_ms(struct group *g);
@@ -377,13 +482,116 @@ struct hold group_hold(struct group *g, uint64_t saw, bool wrote);
 enum hold_state group_hold_state(struct node *n, const struct hold *h);
 uint16_t group_leader_node(const struct group *g); /* 0: unknown */
 uint64_t group_durable_chosen(struct group *g);
+bool group_log_covers(
+    const struct group *g); /* all that is applied is in this node's log, on disk */
 void group_set_floor(struct group *g);
 bool group_flush(struct group *g); /* starts one, if it may and there is something to flush */
 void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s);
 void group_step(struct group *g, struct paxos_event *ev);
+struct group_peer *group_peer(struct group *g, uint16_t node); /* NULL: neither a member nor room */
+void group_give_away(
+    struct group *g); /* the leadership, to whoever is there and has most of the log */
+void group_free_dead_ballot(struct group *g); /* of a leaderless group */
+uint16_t group_home(const struct group *g);   /* the node that is to lead; 0: no matter */
+void group_trust_log(struct group *g);        /* once the log is open */
+void group_install_begin(struct group *g);
+void group_installed(struct group *g, const struct paxos_config *config); /* the shard is open */
+void group_configured(struct group *g); /* looks whether the configuration changed */
+/* Tells a checker what became of the replica. */
+static inline void group_tell(const struct group *g, enum node_replica_event what)
+{
+    const struct node_config *c = &g->node->config;
+    const struct shard *s = g->shard;
+    if (c->replica)
+        c->replica(c->ctx, what, g->id, g->replica, s ? s->applied : 0,
+                   s ? s->last_valid : (struct paxos_id){0});
+}
+/* Is the slot of the replica here? -1: any group will do. */
+static inline bool group_has_slot(const struct group *g, int32_t slot)
+{
+    if (MUTANT(MUTANT_SLOTS_BEYOND)) return true;
+    return slot < 0 || (slot >= g->slot_lo && slot < g->slot_hi);
+}
+/* ns that what a replica here shows may be behind its leader; UINT64_MAX: nobody knows. */
+uint64_t group_staleness(struct group *g);
+static inline uint64_t group_flushed(const struct group *g)
+{
+    return g->shard ? g->shard->flushed : 0;
+}
+
+/* ring.c */
+bool ring_load(struct node *n, char *error, size_t error_size); /* at start */
+int ring_save_now(struct node *n); /* blocking; 0 or a negative errno */
+void ring_take(struct node *n, const struct ring_row *row);
+void ring_row_stored(void *ctx, struct bytes suffix, struct bytes value);
+void ring_system(void *ctx, struct shard *s, struct bytes suffix, struct bytes value, bool deleted);
+void ring_route(struct node *n); /* slots to groups, anew */
+void ring_turn(struct node *n);
+void ring_heard(struct peer *p, uint64_t epoch);
+void ring_on_ask(struct peer *p, struct bytes payload);
+void ring_on_rows(struct peer *p, struct bytes payload);
+void ring_put_rows(struct node *n, uint64_t above, struct buf *out);
+/* Sends a SYNOD MAP command (words after MAP) to the keeper; done is called once. */
+void ring_ask(struct node *n, const struct bytes *word, uint32_t count,
+              void (*done)(void *ctx, struct bytes reply), void *ctx);
+bool ring_node_heard(struct node *n, uint16_t id);     /* lately */
+uint16_t ring_heir(const struct node *n, uint16_t id); /* who has its address now; 0: nobody */
+bool ring_is_cluster(const struct node *n);            /* of more nodes than this one */
+static inline bool ring_shows(const struct node *n,
+                              uint16_t id) /* a node that is, or was not removed */
+{
+    return n->ring_node[id].id && n->ring_node[id].state != RING_NODE_REMOVED;
+}
+
+/* health.c */
+void health_turn(struct node *n);
+bool health_takes_leaders(const struct node *n,
+                          uint16_t node); /* its disk is no reason not to lead */
+
+/* replica.c */
+bool replicas_open(struct node *n, char *error, size_t error_size); /* at start, before the log */
+void replica_on_create(struct peer *p, struct bytes payload);
+void replica_tell(struct group *g, struct group_peer *gp); /* leader: you are to have a replica */
+void replica_born(void *ctx, struct shard *s, const struct shard_record *newborn);
+void replica_drop(struct group *g);
+void replica_forget_birth(struct group *g);
+void replica_slow(struct group *g);
+
+/* transfer.c */
+void transfer_want(struct group *g, struct group_peer *gp); /* leader: it needs a snapshot */
+void transfer_slow(struct group *g);
+void transfer_stop(struct group *g, struct group_peer *gp); /* the one to this member */
+void transfer_end(struct group *g);                         /* all of the group's, both ways */
+uint64_t transfer_floor(const struct group *g); /* positions from here on are needed after one */
+void transfer_on_begin(struct peer *p, struct bytes payload);
+void transfer_on_chunk(struct peer *p, struct bytes payload);
+void transfer_on_ack(struct peer *p, struct bytes payload);
+struct transfer_progress {
+    int percent;
+    uint64_t bytes, ms; /* sent so far, in this time */
+};
+/* Of a snapshot on its way to the node. False: there is none. */
+bool transfer_progress(struct group *g, uint16_t node, struct transfer_progress *out);
+
+/* reconcile.c, driver.c, join.c */
+void reconcile(struct group *g);
+void reconcile_dropped(struct group *g); /* the leadership ended */
+void driver_turn(struct node *n);
+void driver_heard(struct node *n, uint16_t node, const struct wire_state *s); /* a leader's row */
+void driver_free(struct node *n);
+void driver_plan(struct node *n, struct buf *out);          /* what would be moved, for people */
+uint64_t driver_keys(const struct node *n, uint32_t group); /* as its leader last said */
+uint64_t driver_load(const struct node *n, uint32_t group);
+bool join_start(struct node *n, char *error, size_t error_size);
+void join_turn(struct node *n);
+void join_free(struct node *n);
+void join_on_request(struct node *n, struct io_conn *c, struct bytes payload);
+void join_conn_lost(struct node *n, struct io_conn *c);
+void join_free_askers(struct node *n);
 
 /* peers.c */
 void peers_start(struct node *n);
+void peer_update(struct node *n, uint16_t id); /* its row is new or changed */
 void peers_turn(struct node *n);
 void peers_free(struct node *n);
 void peer_send(struct node *n, uint16_t to, struct bytes frame);
@@ -459,6 +667,6 @@ void cluster_command(struct client *c, const struct command *cmd, const struct c
 uint64_t info_memory_bytes(struct node *n); /* resident; 0: not known */
 void status_report(struct node *n, struct wire_report *r);
 void status_json(struct node *n, struct buf *out);
-void status_digest(struct node *n, struct buf *out);
+void status_digest(struct node *n, uint32_t group, struct buf *out);
 
 #endif

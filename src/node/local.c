@@ -146,7 +146,7 @@ static void local_hello(struct local *l)
     reply_bulk_str(l->out, "proto"), reply_i64(l->out, version);
     reply_bulk_str(l->out, "id"), reply_i64(l->out, (int64_t)c->id);
     reply_bulk_str(l->out, "mode"),
-        reply_bulk_str(l->out, l->n->identity.node_count > 1 ? "cluster" : "standalone");
+        reply_bulk_str(l->out, ring_is_cluster(l->n) ? "cluster" : "standalone");
     reply_bulk_str(l->out, "role"), reply_bulk_str(l->out, "master");
     reply_bulk_str(l->out, "modules"), reply_array(l->out, 0);
 }
@@ -346,11 +346,25 @@ static void local_client_reply(struct local *l)
     }
 }
 
+#define LAG_MAX_MS 1000
+
+/* READONLY [MAXLAG ms]: reads may be answered by this node's replicas, that much staler than their
+ * leaders at most. */
 static void local_readonly(struct local *l)
 {
-    l->c->readonly =
-        true; /* remembered and shown; reads stay linearizable, which is more than was asked */
-    reply_ok(l->out);
+    int64_t ms = LAG_MAX_MS;
+    bool told = l->a->count == 3 && arg_is(l, 1, "maxlag") && bytes_to_i64(l->a->v[2], &ms);
+    if (l->a->count != 1 && !told) {
+        reply_error(l->out, ERR_SYNTAX);
+    } else if (ms < 0 || ms > 3600000) {
+        reply_error(l->out, "ERR MAXLAG is 0 to 3600000 milliseconds; a replica is told how far "
+                            "its leader is twice a "
+                            "second, so less than 600 mostly reads at the leader");
+    } else {
+        l->c->readonly = true;
+        l->c->lag_max_ms = (uint32_t)ms;
+        reply_ok(l->out);
+    }
 }
 
 static void local_readwrite(struct local *l)
@@ -464,7 +478,22 @@ static void local_synod_status(struct local *l)
 static void local_synod_digest(struct local *l)
 {
     struct buf text = {0};
-    status_digest(l->n, &text);
+    int64_t group = UINT32_MAX;
+    if (l->a->count > 3 || (l->a->count == 3 && (!bytes_to_i64(l->a->v[2], &group) || group < 0 ||
+                                                 group >= l->n->group_count))) {
+        reply_error(l->out,
+                    "ERR syntax: SYNOD DIGEST [group]; `synod group list` shows the groups");
+        return;
+    }
+    status_digest(l->n, (uint32_t)group, &text);
+    reply_bulk(l->out, buf_bytes(&text));
+    buf_deinit(&text);
+}
+
+static void local_synod_plan(struct local *l)
+{
+    struct buf text = {0};
+    driver_plan(l->n, &text);
     reply_bulk(l->out, buf_bytes(&text));
     buf_deinit(&text);
 }
@@ -520,7 +549,7 @@ static void get_policy(struct node *n, struct buf *out)
 
 static void get_cluster(struct node *n, struct buf *out)
 {
-    buf_append_bytes(out, bytes_str(n->identity.node_count > 1 ? "yes" : "no"));
+    buf_append_bytes(out, bytes_str(ring_is_cluster(n) ? "yes" : "no"));
 }
 
 static void get_port(struct node *n, struct buf *out)
@@ -688,7 +717,7 @@ static void local_memory_stats(struct local *l)
 {
     size_t recent = 0;
     for (uint32_t i = 0; i < l->n->group_count; i++)
-        if (l->n->groups[i].shard) recent += space_memory(l->n->groups[i].shard->space);
+        if (l->n->group[i]->shard) recent += space_memory(l->n->group[i]->shard->space);
     reply_map(l->out, 2);
     reply_bulk_str(l->out, "recent.bytes"), reply_i64(l->out, (int64_t)recent);
     reply_bulk_str(l->out, "recent.limit"), reply_i64(l->out, (int64_t)l->n->config.memory_bytes);
@@ -781,6 +810,7 @@ static const struct {
     {"slowlog", "len", local_slowlog_len},
     {"slowlog", "reset", local_slowlog_reset},
     {"synod", "digest", local_synod_digest},
+    {"synod", "plan", local_synod_plan},
     {"synod", "status", local_synod_status},
 };
 

@@ -13,6 +13,7 @@
 
 #define SLOW_EVERY        (10 * MS) /* ticks, deadlines, flushing */
 #define FLUSH_LOOK_EVERY  (50 * MS)
+#define SLOW_SLICE        256 /* idle groups looked at in a slow turn */
 #define ENGINE_LOOK_EVERY (1000 * MS)
 #define MERGE_SHARE       4            /* of the engine's bytes is kept free for merging them, */
 #define MERGE_MAX         (1ull << 30) /* but no more than nearly every merge takes */
@@ -52,7 +53,7 @@ void node_begin(struct node *n)
 {
     n->now = io_now(n->io);
     n->wall_ms = io_wall_ms(n->io);
-    trace_use(&n->trace);
+    trace_use(n->config.trace ? n->config.trace : &n->trace);
 }
 
 /* ---- configuration and identity ---- */
@@ -78,6 +79,8 @@ static void config_defaults(struct node_config *c)
     default_u32(&c->heartbeat_ms, 50);
     default_u32(&c->election_ms, 300);
     default_u32(&c->clients_max, 10000);
+    default_u32(&c->capacity, 100);
+    default_u32(&c->grace_ms, 300000);
 }
 
 /* An entry is a batch and the last command's effects: both together fit a log segment. */
@@ -100,10 +103,10 @@ static bool found_parse(const char *list, struct identity *id, char *error, size
     const char *at = list;
     while (*at) {
         size_t size = strcspn(at, ",");
-        if (size == 0 || size >= sizeof id->address[0] || id->node_count == NODE_NODES_MAX) {
+        if (size == 0 || size >= sizeof id->address[0] || id->node_count == NODE_FOUND_MAX) {
             snprintf(error, error_size,
                      "--found must be 1 to %d addresses HOST:PORT separated by commas, got '%s'",
-                     NODE_NODES_MAX, list);
+                     NODE_FOUND_MAX, list);
             return false;
         }
         memcpy(id->address[++id->node_count], at, size);
@@ -155,10 +158,30 @@ static bool identity_found(struct node *n, char *error, size_t error_size)
     return true;
 }
 
+/* A node that is to join has a disk, and gets the rest from the cluster (join.c). */
+static bool identity_join(struct node *n, char *error, size_t error_size)
+{
+    if (n->config.found || n->config.groups || n->config.replicas) {
+        snprintf(
+            error, error_size,
+            "--join goes with neither --found nor --groups nor --replicas: the cluster has them");
+        return false;
+    }
+    n->identity = (struct identity){.disk = io_random(n->io) | 1};
+    return true;
+}
+
 static bool identity_agrees(struct node *n, char *error, size_t error_size)
 {
     struct identity given = {0}, *id = &n->identity;
     const struct node_config *c = &n->config;
+    if (!id->node_count) { /* it joined; where it listens is in the map, and may change */
+        if (!c->found) return true;
+        snprintf(
+            error, error_size,
+            "this data directory joined a cluster; leave --found out or use another directory");
+        return false;
+    }
     if (c->found && !found_parse(c->found, &given, error, error_size)) return false;
     if (c->found && cluster_id(&given) != id->cluster) {
         snprintf(error, error_size,
@@ -196,7 +219,7 @@ static bool identity_has_its_log(struct node *n, enum identity_result *result, i
                  "another directory");
         return false;
     }
-    if (*result == IDENTITY_FOUND && !logs && n->identity.founded && n->identity.node_count > 1) {
+    if (*result == IDENTITY_FOUND && !logs && n->identity.founded && n->identity.node_count != 1) {
         snprintf(error, error_size,
                  "the log is missing in a data directory that took part in a cluster; bring it "
                  "back, or rebuild the node from its peers");
@@ -231,7 +254,9 @@ static bool identity_open(struct node *n, bool *fresh, char *error, size_t error
                  "with an empty data directory under a new id");
         return false;
     case IDENTITY_NONE:
-        if (!identity_found(n, error, error_size)) return false;
+        if (n->config.join ? !identity_join(n, error, error_size)
+                           : !identity_found(n, error, error_size))
+            return false;
         break;
     case IDENTITY_FOUND:
         if (!identity_agrees(n, error, error_size)) return false;
@@ -245,32 +270,47 @@ static bool identity_open(struct node *n, bool *fresh, char *error, size_t error
 
 /* ---- groups ---- */
 
-static void groups_make(struct node *n)
+/* The map that every founding node knows without asking: epoch 0. */
+static void ring_found(struct node *n)
 {
     const struct identity *id = &n->identity;
-    n->group_count = id->groups;
-    n->groups = mem_zalloc(n->group_count * sizeof *n->groups);
-    n->slot_group = mem_alloc(SLOT_COUNT * sizeof *n->slot_group);
-    for (uint32_t i = 0; i < n->group_count; i++) {
-        struct group *g = &n->groups[i];
-        g->node = n;
-        g->id = i;
-        g->slot_lo = (uint16_t)((uint64_t)SLOT_COUNT * i / n->group_count);
-        g->slot_hi = (uint16_t)((uint64_t)SLOT_COUNT * (i + 1) / n->group_count);
-        for (uint32_t s = g->slot_lo; s < g->slot_hi; s++) n->slot_group[s] = (uint16_t)i;
-        g->config.count = (uint8_t)id->replicas;
+    uint32_t replicas = id->replicas < id->node_count || id->node_count > 2 ? id->replicas : 3;
+    n->ring = (struct ring_settings){.cluster = id->cluster,
+                                     .replicas = replicas,
+                                     .next_group = id->groups,
+                                     .next_node = (uint16_t)(id->node_count + 1),
+                                     .grace_ms = n->config.grace_ms,
+                                     .moves_max = 4};
+    n->ring_there = true;
+    for (uint16_t i = 1; i <= id->node_count; i++) {
+        struct ring_node *row = &n->ring_node[i];
+        *row = (struct ring_node){.id = i, .state = RING_NODE_SERVING, .capacity = 100};
+        memcpy(row->peer, id->address[i], sizeof row->peer);
+    }
+    for (uint32_t i = 0; i < id->groups; i++) {
+        struct group *g = group_at(n, i);
+        struct ring_group *row = &g->row;
+        *row =
+            (struct ring_group){.id = i,
+                                .state = RING_GROUP_SERVING,
+                                .slot_lo = (uint16_t)((uint64_t)SLOT_COUNT * i / id->groups),
+                                .slot_hi = (uint16_t)((uint64_t)SLOT_COUNT * (i + 1) / id->groups)};
+        row->config.count = (uint8_t)id->replicas;
+        row->config.next_replica = (uint16_t)(id->node_count + 1);
         for (uint32_t r = 0; r < id->replicas; r++) {
             uint16_t node = (uint16_t)((i + r) % id->node_count + 1);
-            g->config.member[r] = (struct paxos_member){.replica = node, .node = node};
-            if (node == id->node) g->replica = node;
+            row->config.member[r] = (struct paxos_member){.replica = node, .node = node};
         }
+        g->slot_lo = row->slot_lo;
+        g->slot_hi = row->slot_hi;
+        g->config = row->config;
     }
 }
 
 static void restore_record(void *ctx, const struct log_record *r)
 {
     struct node *n = ctx;
-    if (r->group < n->group_count && r->type != LOG_BEAT) group_restore(&n->groups[r->group], r);
+    if (r->group < n->group_count && r->type != LOG_BEAT) group_restore(n->group[r->group], r);
 }
 
 static void log_is_synced(void *ctx, uint64_t log_lsn)
@@ -282,12 +322,12 @@ static void log_is_synced(void *ctx, uint64_t log_lsn)
     struct group *touched = NULL;
     while (n->mark_count && n->marks[n->mark_head].log_lsn <= log_lsn) {
         struct append_mark *m = &n->marks[n->mark_head];
-        if (!m->group->synced_next) {
+        if (m->group && !m->group->synced_next) {
             m->group->synced_next =
                 touched ? touched : m->group; /* the last of the chain points at itself */
             touched = m->group;
         }
-        m->group->synced_to = m->lsn;
+        if (m->group) m->group->synced_to = m->lsn; /* else its replica is gone */
         n->mark_head = (n->mark_head + 1) % n->mark_capacity;
         n->mark_count--;
     }
@@ -304,43 +344,6 @@ static void log_is_broken(void *ctx, const char *why)
     node_fatal(ctx, "%s", why);
 }
 
-struct founding {
-    struct shard_birth *birth;
-    uint32_t count;
-};
-
-static void founding_known(void *ctx, const struct shard_record *r)
-{
-    struct founding *f = ctx;
-    for (uint32_t i = 0; i < f->count; i++) {
-        if (f->birth[i].record.group != r->group) continue;
-        f->birth[i] = f->birth[--f->count];
-        return;
-    }
-}
-
-/* Replicas that founding gave this node and the engine does not know yet are born. */
-static bool birth(struct node *n, char *error, size_t error_size)
-{
-    struct founding f = {.birth = mem_zalloc((n->group_count + 1) * sizeof *f.birth)};
-    for (uint32_t i = 0; i < n->group_count; i++) {
-        const struct group *g = &n->groups[i];
-        if (!g->replica) continue;
-        f.birth[f.count++].record = (struct shard_record){.group = g->id,
-                                                          .state = SHARD_LIVE,
-                                                          .replica = g->replica,
-                                                          .slot_lo = g->slot_lo,
-                                                          .slot_hi = g->slot_hi};
-    }
-    bool ok = shard_list(n->config.engine, founding_known, &f, error, error_size);
-    int result = ok && f.count ? shard_write_records_now(n->config.engine, f.birth, f.count) : 0;
-    mem_free(f.birth);
-    if (result)
-        snprintf(error, error_size, "the engine cannot write the replicas' records: %s",
-                 strerror(-result));
-    return ok && !result;
-}
-
 static bool open_state(struct node *n, char *error, size_t error_size)
 {
     struct log_options options = {.segment_bytes = n->config.log_segment_bytes,
@@ -349,15 +352,23 @@ static bool open_state(struct node *n, char *error, size_t error_size)
                                   .synced = log_is_synced,
                                   .fatal = log_is_broken,
                                   .ctx = n};
-    groups_make(n);
-    if (!birth(n, error, error_size)) return false;
-    for (uint32_t i = 0; i < n->group_count; i++)
-        if (!group_open(&n->groups[i], error, error_size)) return false;
+    n->slot_group = mem_zalloc(SLOT_COUNT * sizeof *n->slot_group);
+    if (n->identity.node_count) ring_found(n);
+    if (!ring_load(n, error, error_size) || !replicas_open(n, error, error_size)) return false;
+    ring_route(n);
     if (log_open(n->io, &options, restore_record, n, &n->log, error, error_size) != LOG_OPENED)
         return false;
     if (error_size && error[0]) node_log(n, "%s", error);
+    for (uint32_t i = 0; i < n->group_count; i++)
+        if (n->group[i]->px) group_trust_log(n->group[i]);
+    for (uint32_t i = 0; i < NODE_GROUPS_MAX;
+         i++) /* of replicas that left, whose death was cut short */
+        if (log_has_group(n->log, i) && (i >= n->group_count || !n->group[i]->px))
+            log_drop_group(n->log, i);
     return true;
 }
+
+static void run_id_make(struct node *n);
 
 void node_take_part(struct node *n)
 {
@@ -368,7 +379,13 @@ void node_take_part(struct node *n)
     lease_init(&n->leases, n->identity.node, (uint32_t)n->identity.incarnation,
                n->config.lease_ms * MS, n->config.drift_ppm, io_now(n->io), fresh);
     n->taking_part = true;
-    for (uint32_t i = 0; i < n->group_count; i++) group_start(&n->groups[i]);
+    for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_start(n->group[i]);
+}
+
+void node_identified(struct node *n)
+{
+    run_id_make(n);
+    peers_start(n);
 }
 
 /* ---- life ---- */
@@ -409,6 +426,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->requests);
     list_init(&n->remote);
     list_init(&n->learns);
+    list_init(&n->askers);
     list_init(&n->traces);
     view_init(&n->view);
     prng_init(&n->random, io_random(io));
@@ -428,13 +446,14 @@ struct node *node_new(struct io *io, const struct node_config *config, char *err
     n->cache = space_cache_new(n->config.cache_bytes);
     if (!identity_open(n, &fresh, error, error_size) || !open_state(n, error, error_size))
         goto fail;
-    run_id_make(n);
+    bool knows = n->identity.node && n->ring_there; /* else any node that it is told of does */
+    if (!knows && !join_start(n, error, error_size)) goto fail;
     if (!listen_on(n, n->peer_address, &peer_in_handler, &n->peer_listener, error, error_size))
         goto fail;
     if (!listen_on(n, n->listen, &client_handler, &n->client_listener, error, error_size))
         goto fail;
-    peers_start(n);
-    if (n->identity.founded) node_take_part(n);
+    if (knows) node_identified(n);
+    if (knows && n->identity.founded) node_take_part(n);
     io->client = (struct io_client){node_turn, n};
     n->started = true;
     return n;
@@ -446,7 +465,7 @@ fail:
 void node_free(struct node *n)
 {
     if (!n) return;
-    trace_use(&n->trace);
+    trace_use(n->config.trace ? n->config.trace : &n->trace);
     n->dead = true;
     n->io->client = (struct io_client){0};
     if (n->client_listener) io_unlisten(n->io, n->client_listener);
@@ -458,14 +477,17 @@ void node_free(struct node *n)
         io_conn_close(conn, false);
     }
     request_free_all(n);
+    join_free(n);
+    join_free_askers(n);
     peers_free(n);
     if (n->log && n->started)
         log_abandon(n->log);
     else if (n->log)
         log_free(n->log);
     group_free_learns(n);
-    for (uint32_t i = 0; i < n->group_count; i++) group_free(&n->groups[i]);
-    mem_free(n->groups);
+    for (uint32_t i = 0; i < n->group_count; i++) group_free(n->group[i]);
+    mem_free(n->group);
+    driver_free(n);
     mem_free(n->slot_group);
     mem_free(n->marks);
     space_cache_free(n->cache);
@@ -481,14 +503,16 @@ bool node_wants_stop(const struct node *n)
     return n->shutdown_asked;
 }
 
-/* Gives a leadership to the member that is there and has most of the log. */
-static void hand_over(struct group *g)
+void group_give_away(struct group *g)
 {
     uint16_t best = 0;
     for (int i = 0; i < g->config.count; i++) {
         uint16_t replica = g->config.member[i].replica;
         const struct peer *p = g->node->peers[g->config.member[i].node];
-        if (replica == g->replica || !p || !p->out_ready || !p->in) continue;
+        if (!health_takes_leaders(g->node, g->config.member[i].node)) continue;
+        if (replica == g->replica || g->config.member[i].role != PAXOS_VOTER || !p ||
+            !p->out_ready || !p->in)
+            continue;
         if (!best || paxos_match(g->px, replica) > paxos_match(g->px, best)) best = replica;
     }
     if (best) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = best});
@@ -499,8 +523,8 @@ bool node_stop(struct node *n)
     bool leading = false;
     node_begin(n);
     for (uint32_t i = 0; i < n->group_count; i++) {
-        struct group *g = &n->groups[i];
-        if (!n->stopping && g->leading) hand_over(g);
+        struct group *g = n->group[i];
+        if (!n->stopping && g->leading) group_give_away(g);
         leading |= g->leading && g->config.count > 1;
     }
     if (!n->stopping) n->stop_at = n->now + 2000 * MS;
@@ -557,9 +581,12 @@ static void flush_some(struct node *n)
     struct group *largest = NULL;
     uint32_t oldest;
     bool flushing = false;
+    if (n->stats.entries == n->flush_entries && !n->log_full && !log_pressure(n->log, &oldest))
+        return;
+    n->flush_entries = n->stats.entries;
     for (uint32_t i = 0; i < n->group_count; i++) {
-        struct group *g = &n->groups[i];
-        if (!g->shard) continue;
+        struct group *g = n->group[i];
+        if (!g->shard || g->dying) continue;
         flushing |= space_flushing(g->shard->space);
         total += space_memory(g->shard->space);
         if (n->now < g->flush_retry_at) continue;
@@ -573,30 +600,72 @@ static void flush_some(struct node *n)
     if (total > n->config.memory_bytes && largest) {
         begun = group_flush(largest);
     } else if (log_pressure(n->log, &oldest) && oldest < n->group_count &&
-               n->groups[oldest].shard && n->now >= n->groups[oldest].flush_retry_at) {
-        struct group *g = &n->groups[oldest];
+               n->group[oldest]->shard && n->now >= n->group[oldest]->flush_retry_at) {
+        struct group *g = n->group[oldest];
         begun = group_flush(g);
         if (!begun) group_set_floor(g);
     }
     if (!begun && n->log_full && n->now >= n->reclaim_at) reclaim_some(n, largest);
 }
 
-/* Leaderships go back to where founding put them, one at a time, once that member is up and has
+static uint16_t replica_on(const struct group *g, uint16_t node)
+{
+    for (int i = 0; i < g->config.count; i++)
+        if (g->config.member[i].node == node) return g->config.member[i].replica;
+    return 0;
+}
+
+/* Leaderships go to where they belong (group_home), one at a time, once that member is up and has
  * everything: else whoever survived a failure would lead all groups for ever. */
 static void spread_leaders(struct node *n)
 {
     if (n->now < n->spread_at || n->stopping) return;
     n->spread_at = n->now + SPREAD_EVERY + io_random(n->io) % SPREAD_EVERY;
     for (uint32_t i = 0; i < n->group_count; i++) {
-        struct group *g = &n->groups[i];
-        const struct paxos_member *home = &g->config.member[g->id % g->config.count];
-        struct peer *p = home->node == n->identity.node ? NULL : n->peers[home->node];
-        if (!g->leading || !p || !p->out_ready || n->now - p->up_since < SPREAD_PATIENCE ||
+        struct group *g = n->group[i];
+        if (!g->leading) continue;
+        uint16_t home = group_home(g), to = replica_on(g, home);
+        struct peer *p = home == n->identity.node ? NULL : n->peers[home];
+        if (!p || !p->out_ready || p->report.slow || n->now - p->up_since < SPREAD_PATIENCE ||
             n->now - g->era_began < SPREAD_PATIENCE)
             continue;
-        if (paxos_match(g->px, home->replica) + 64 < paxos_chosen(g->px)) continue;
-        group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = home->replica});
+        if (paxos_match(g->px, to) + 64 < paxos_chosen(g->px)) continue;
+        group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = to});
         return;
+    }
+}
+
+static void rates(struct node *n)
+{
+    if (n->now - n->ops_at < 1000 * MS) return;
+    uint64_t passed = n->now - n->ops_at;
+    n->ops_per_s = (n->stats.commands - n->ops_before) * 1000 * MS / passed;
+    n->ops_before = n->stats.commands;
+    n->ops_at = n->now;
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        struct group *g = n->group[i];
+        g->load_rate = (g->load - g->load_before) * 1000 * MS / passed;
+        g->load_before = g->load;
+    }
+}
+
+/* Groups that are busy are looked at each time, the others a slice at a time: thousands of idle
+ * ones cost no more than some hundred. */
+static void groups_slow(struct node *n)
+{
+    struct group *g = n->busy, *next;
+    n->busy = NULL;
+    for (; g && !n->dead; g = next) {
+        next = g->busy_next;
+        g->busy = false;
+        group_slow(g);
+        if (!group_idle(g)) group_busy(g);
+    }
+    for (uint32_t i = 0; i < SLOW_SLICE && i < n->group_count && !n->dead; i++) {
+        g = n->group[n->slow_next++ % n->group_count];
+        if (g->busy) continue;
+        group_slow(g);
+        if (!group_idle(g)) group_busy(g);
     }
 }
 
@@ -609,18 +678,18 @@ static void slow_part(struct node *n)
                          : "there is room on the disk again: writes are accepted");
     n->log_full = full;
     n->log_stuck = room == LOG_ROOM_NONE;
-    for (uint32_t i = 0; i < n->group_count && !n->dead; i++) group_slow(&n->groups[i]);
+    groups_slow(n);
     request_deadlines(n);
     if (n->now >= n->flush_at) {
         n->flush_at = n->now + FLUSH_LOOK_EVERY;
         flush_some(n);
     }
     spread_leaders(n);
-    if (n->now - n->ops_at >= 1000 * MS) {
-        n->ops_per_s = (n->stats.commands - n->ops_before) * 1000 * MS / (n->now - n->ops_at);
-        n->ops_before = n->stats.commands;
-        n->ops_at = n->now;
-    }
+    rates(n);
+    ring_turn(n);
+    driver_turn(n);
+    join_turn(n);
+    health_turn(n);
     if (n->now >= n->beat_at && n->taking_part) {
         n->beat_at = n->now + BEAT_EVERY;
         if (n->now - log_last_completion(n->log) > BEAT_EVERY)
@@ -690,16 +759,23 @@ static uint64_t node_turn(void *ctx, uint64_t now)
 
 bool node_group(struct node *n, uint32_t group, struct node_group_view *out)
 {
-    struct group *g = group < n->group_count ? &n->groups[group] : NULL;
+    struct group *g = group < n->group_count ? n->group[group] : NULL;
     if (!g || !g->px) return false;
     *out = (struct node_group_view){.leader_node = group_leader_node(g),
                                     .leads = n->taking_part && paxos_role(g->px) == PAXOS_LEADER,
                                     .serving = group_serves(g),
                                     .promised = paxos_promised(g->px),
                                     .chosen = paxos_chosen(g->px),
-                                    .applied = g->shard->applied,
-                                    .flushed = g->shard->flushed,
-                                    .last_valid = g->shard->last_valid};
+                                    .installing = g->shard == NULL,
+                                    .replica = g->replica,
+                                    .slot_lo = g->slot_lo,
+                                    .slot_hi = g->slot_hi,
+                                    .config_position = g->config_id.position,
+                                    .config = g->config};
+    if (!g->shard) return true;
+    out->applied = g->shard->applied;
+    out->flushed = g->shard->flushed;
+    out->last_valid = g->shard->last_valid;
     return true;
 }
 
@@ -711,8 +787,8 @@ uint32_t node_group_count(const struct node *n)
 bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest,
                  uint64_t *keys)
 {
-    struct group *g = group < n->group_count ? &n->groups[group] : NULL;
-    if (!g || !g->shard) return false;
+    struct group *g = group < n->group_count ? n->group[group] : NULL;
+    if (!g || !g->px || !g->shard) return false;
     *position = g->shard->applied;
     return space_digest(g->shard->space, digest, keys) != ENGINE_E_IO;
 }
@@ -722,16 +798,37 @@ uint16_t node_id(const struct node *n)
     return n->identity.node;
 }
 
+bool node_takes_part(const struct node *n)
+{
+    return n->taking_part;
+}
+
+bool node_ring_row(const struct node *n, uint8_t type, uint32_t id, struct ring_row *out)
+{
+    *out = (struct ring_row){.type = type};
+    switch (type) {
+    case RING_ROW_SETTINGS: out->settings = n->ring; return n->ring_there;
+    case RING_ROW_NODE:
+        if (id > RING_NODES_MAX) return false;
+        out->node = n->ring_node[id];
+        return out->node.id != 0;
+    default:
+        if (id >= n->group_count) return false;
+        out->group = n->group[id]->row;
+        return out->group.state != RING_GROUP_FREE;
+    }
+}
+
 void node_check(struct node *n)
 {
     for (uint32_t i = 0; i < n->group_count; i++) {
-        struct group *g = &n->groups[i];
+        struct group *g = n->group[i];
         if (!g->px) continue;
         if (n->taking_part) {
             paxos_check(g->px);
-            ASSERT(paxos_chosen(g->px) == g->shard->applied || g->broken);
+            ASSERT(!g->shard || paxos_chosen(g->px) == g->shard->applied || g->broken);
             ASSERT(!g->leading || paxos_role(g->px) == PAXOS_LEADER);
         }
-        shard_check(g->shard);
+        if (g->shard) shard_check(g->shard);
     }
 }

@@ -10,13 +10,25 @@
 #define SYNOD_NODE_H
 
 #include "base/io.h"
+#include "base/trace.h"
 #include "paxos/paxos.h"
 #include "store/engine.h"
 
-#define NODE_NODES_MAX  16
-#define NODE_GROUPS_MAX 4096
+#define NODE_NODES_MAX  63 /* as RING_NODES_MAX */
+#define NODE_FOUND_MAX  16 /* nodes that found a cluster */
+#define NODE_GROUPS_MAX 16384
 
 enum node_read_mode { NODE_READ_LEASE, NODE_READ_QUORUM };
+
+enum node_replica_event {
+    NODE_REPLICA_OPENED,    /* found in the store at start; position 0 if a snapshot is missing */
+    NODE_REPLICA_BORN,      /* made empty, on a leader's word */
+    NODE_REPLICA_SPLIT,     /* the upper half of another one, which was split at `position` */
+    NODE_REPLICA_INSTALLED, /* the snapshot of `position` has come whole */
+    NODE_REPLICA_DROPPED,   /* it is gone for good */
+    NODE_REPLICA_SENDS,     /* a snapshot sets out from here */
+    NODE_REPLICA_RESUMES,   /* and goes on after a connection was lost */
+};
 
 struct node_config {
     const char *listen; /* where clients connect, "host:port" */
@@ -25,8 +37,11 @@ struct node_config {
     const char *zone;   /* may be NULL */
     const char *found; /* founding nodes' peer addresses, comma separated, the same on each; NULL: a
                         * cluster of one, or as the data directory says */
+    const char *join;  /* peer address of any node of the cluster to join; NULL: none */
     uint32_t groups;   /* at founding; 0: 16 */
-    uint32_t replicas; /* per group; 0: all founding nodes, at most 5 */
+    uint32_t replicas; /* per group; 0: 3, or as many as found it up to 5 */
+    uint32_t capacity; /* how much of the data this node takes; 0: 100, one share */
+    uint32_t grace_ms; /* at founding; how long a silent node keeps its place; 0: 5 minutes */
     uint8_t read_mode; /* enum node_read_mode */
     bool redirect;     /* answer -MOVED for keys that are led elsewhere, instead of forwarding */
     struct engine *engine;      /* opened by the caller, closed by it after node_free */
@@ -39,6 +54,9 @@ struct node_config {
     uint32_t heartbeat_ms;    /* 0: 50 */
     uint32_t election_ms;     /* 0: 300 */
     uint32_t clients_max;     /* 0: 10000 */
+    uint64_t snapshot_rate;   /* bytes a second of each snapshot that is sent; 0: no limit */
+    size_t snapshot_chunk;    /* bytes of a chunk of one; 0: SNAPSHOT_CHUNK */
+    struct trace *trace;      /* where its last events go; NULL: a place of its own */
     const char *backend_name; /* for INFO: "io_uring", "epoll", "sim" */
 
     void (*log_line)(void *ctx, const char *line); /* one line for the operator; may be NULL */
@@ -50,6 +68,10 @@ struct node_config {
     /* For checkers: an entry is chosen and was applied (valid) or skipped here. May be NULL. */
     void (*applied)(void *ctx, uint32_t group, const struct paxos_entry *entry, bool valid,
                     uint64_t effects_hash);
+    /* For checkers: what became of a replica here. position and last_valid: what its state is from
+     * now on, or that of the snapshot. May be NULL. */
+    void (*replica)(void *ctx, enum node_replica_event what, uint32_t group, uint16_t replica,
+                    uint64_t position, struct paxos_id last_valid);
     uint64_t (*resident)(
         void *ctx); /* bytes of memory that the process has, for status; may be NULL */
     void *ctx;
@@ -76,13 +98,21 @@ struct node_group_view {
     paxos_ballot promised;
     uint64_t chosen, applied, flushed;
     struct paxos_id last_valid;
+    bool installing; /* a snapshot: applied, flushed and last_valid are 0 */
+    uint16_t replica, slot_lo, slot_hi;
+    uint64_t config_position;
+    struct paxos_config config;
 };
 bool node_group(struct node *n, uint32_t group, struct node_group_view *out);
 uint32_t node_group_count(const struct node *n);
 /* Digest of the group's live data here at `*position` (blocking; see space_digest). */
 bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest,
                  uint64_t *keys);
-uint16_t node_id(const struct node *n);
+uint16_t node_id(const struct node *n);     /* 0: of no cluster yet */
+bool node_takes_part(const struct node *n); /* founded, or joined */
+/* A row of the cluster map as this node knows it (ring/ring.h has types and rows). False: none. */
+struct ring_row;
+bool node_ring_row(const struct node *n, uint8_t type, uint32_t id, struct ring_row *out);
 /* Walks the invariants of everything in the node, ASSERTing each. */
 void node_check(struct node *n);
 

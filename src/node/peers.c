@@ -13,12 +13,14 @@
 #define BACKOFF_FIRST    (20 * MS)
 #define BACKOFF_MAX      (500 * MS)
 #define PEER_SILENCE     (1600 * MS)
+#define STATE_FULL       8
+#define REMOVED          "REMOVED " /* begins a refusal that is for good */
 
 /* ---- sending ---- */
 
 struct buf *peer_out(struct node *n, uint16_t to)
 {
-    struct peer *p = to <= n->identity.node_count ? n->peers[to] : NULL;
+    struct peer *p = to <= NODE_NODES_MAX ? n->peers[to] : NULL;
     if (!p || !p->out || !p->out_ready || io_conn_backlog(p->out) > PEER_BACKLOG_MAX) return NULL;
     return io_conn_out(p->out);
 }
@@ -29,13 +31,21 @@ void peer_send(struct node *n, uint16_t to, struct bytes frame)
     if (out) buf_append_bytes(out, frame);
 }
 
+/* The disk that node `id` is known by; 0: none yet. */
+static uint64_t disk_of(const struct node *n, uint16_t id)
+{
+    if (id > NODE_NODES_MAX) return 0;
+    if (n->ring_node[id].disk) return n->ring_node[id].disk;
+    return id <= n->identity.node_count ? n->identity.disks[id] : 0;
+}
+
 static void say_hello(struct node *n, struct io_conn *c, uint16_t to)
 {
     wire_put_hello(io_conn_out(c), &(struct wire_hello){.cluster = n->identity.cluster,
                                                         .node = n->identity.node,
                                                         .disk = n->identity.disk,
                                                         .incarnation = n->identity.incarnation,
-                                                        .knows = to ? n->identity.disks[to] : 0,
+                                                        .knows = disk_of(n, to),
                                                         .client = bytes_str(n->listen),
                                                         .http = bytes_str(n->http),
                                                         .zone = bytes_str(n->zone)});
@@ -62,10 +72,11 @@ static void warn(struct peer *p, const char *text, const char *who)
  * (PROTOCOLS 0.4). */
 static bool disk_is_known(struct node *n, struct peer *p, const struct wire_hello *h)
 {
-    uint64_t *known = &n->identity.disks[p->id];
-    if (*known == h->disk) return true;
-    if (*known && !MUTANT(MUTANT_LOST_DISK_REJOIN)) return false;
-    *known = h->disk;
+    uint64_t known = disk_of(n, p->id);
+    if (known == h->disk) return true;
+    if (known && !MUTANT(MUTANT_LOST_DISK_REJOIN)) return false;
+    if (p->id > n->identity.node_count) return true; /* its row will say it */
+    n->identity.disks[p->id] = h->disk;
     int error = identity_save(n->io, &n->identity);
     if (error) node_fatal(n, "cannot save the identity file: %s; the node stops", strerror(-error));
     return true;
@@ -78,8 +89,7 @@ static bool disk_is_known(struct node *n, struct peer *p, const struct wire_hell
 static bool enough_know_me(const struct node *n)
 {
     int others = n->identity.node_count - 1, know = 0;
-    for (int i = 1; i <= n->identity.node_count; i++)
-        know += i != n->identity.node && n->peers[i]->knows_me;
+    for (int i = 1; i <= n->identity.node_count; i++) know += n->peers[i] && n->peers[i]->knows_me;
     return know > others / 2;
 }
 
@@ -97,10 +107,43 @@ static void found_if_complete(struct node *n)
     node_take_part(n);
 }
 
+/* The disk that this id is known by was let go of for good: its node was removed, or given up when
+ * another disk joined at its address. */
+static bool is_removed(struct node *n, const struct wire_hello *h, char *text, size_t size)
+{
+    const struct ring_node *row = &n->ring_node[h->node];
+    uint16_t heir = ring_heir(n, h->node);
+    if (row->disk != h->disk || (row->state != RING_NODE_REMOVED && !heir)) return false;
+    if (heir)
+        snprintf(text, size,
+                 REMOVED "node %u was given up when node %u joined at its address with another "
+                         "data directory; this old one is not needed any more",
+                 h->node, heir);
+    else
+        snprintf(text, size,
+                 REMOVED "node %u was removed from the cluster; its data directory is not needed "
+                         "any more",
+                 h->node);
+    return true;
+}
+
+/* It may not know it, and may still hold what it was to drop. It believes the map, from a peer that
+ * it knows. */
+static void say_removed(struct node *n, struct io_conn *c, uint16_t id, const char *text)
+{
+    struct buf *out = io_conn_out(c);
+    say_hello(n, c, id);
+    size_t begun = wire_begin(out, WIRE_RING);
+    ring_put_rows(n, 0, out);
+    wire_end(out, begun);
+    wire_put_text(out, WIRE_REFUSE, text);
+}
+
 /* NULL: refused (the text was sent). */
 static struct peer *hello_check(struct node *n, struct io_conn *c, const struct wire_hello *h)
 {
     char text[256];
+    if (!n->identity.node) return NULL; /* of no cluster yet; whoever dials is ahead of us */
     if (h->cluster != n->identity.cluster) {
         snprintf(text, sizeof text,
                  "this is cluster %016llx, you are of %016llx: were all nodes started with the "
@@ -111,16 +154,22 @@ static struct peer *hello_check(struct node *n, struct io_conn *c, const struct 
                  (unsigned long long)h->cluster, (unsigned long long)n->identity.cluster);
         return NULL;
     }
-    if (h->node == 0 || h->node > n->identity.node_count || h->node == n->identity.node) {
+    if (h->node == 0 || h->node > NODE_NODES_MAX || h->node == n->identity.node) {
         wire_put_text(io_conn_out(c), WIRE_REFUSE,
                       "your node id is not one that this cluster could give you");
         return NULL;
     }
     struct peer *p = n->peers[h->node];
+    if (is_removed(n, h, text, sizeof text)) {
+        say_removed(n, c, h->node, text);
+        return NULL;
+    }
+    if (!p)
+        return NULL; /* a newcomer that the map here does not have yet, or one that was removed */
     if (!disk_is_known(n, p, h)) {
         snprintf(text, sizeof text,
                  "node %u lost its disk: the cluster knows it by another one. Bring the old data "
-                 "directory back; a new one cannot stand in for it",
+                 "directory back, or start the empty one with --join to rebuild it as a new node",
                  p->id);
         wire_put_text(io_conn_out(c), WIRE_REFUSE, text);
         warn(p, "refused: it came with a new disk under its old id", c->peer);
@@ -149,10 +198,14 @@ static void on_state(struct node *n, struct peer *p, struct bytes payload)
     struct wire_state s;
     wire_get_report(&r, &p->report);
     p->report_at = n->now;
+    if (p->report.full) p->full_at = n->now;
+    if (p->report.echo > p->said_at && p->report.echo <= n->now) p->said_at = p->report.echo;
+    ring_heard(p, p->report.epoch);
     while (reader_left(&r) && wire_get_state(&r, &s)) {
         if (s.group >= n->group_count) continue;
-        struct group *g = &n->groups[s.group];
-        if (g->replica) {
+        struct group *g = n->group[s.group];
+        if (s.leads) driver_heard(n, p->id, &s);
+        if (g->px) {
             group_peer_state(g, p->id, &s);
         } else if (s.leads && g->leader_hint != p->id) { /* no replica here: this is how to know */
             g->leader_hint = p->id;
@@ -170,25 +223,29 @@ static void on_paxos(struct node *n, struct peer *p, struct bytes payload)
         n->stats.bad_frames++;
         return;
     }
-    if (n->taking_part) group_message(&n->groups[group], bytes_of(r.at, reader_left(&r)), p->id);
+    if (n->taking_part) group_message(n->group[group], bytes_of(r.at, reader_left(&r)), p->id);
 }
 
 static void on_heartbeat(struct node *n, struct peer *p, struct bytes payload)
 {
     struct lease_heartbeat hb;
     if (!wire_get_heartbeat(payload, &hb) || !n->taking_part) return;
+    p->beat_at = hb.t_send;
     struct lease_answer a = lease_on_heartbeat(&n->leases, p->id, &hb, io_now(n->io));
     struct buf *out = peer_out(n, p->id);
     if (out) wire_put_answer(out, &a);
 }
 
-/* Its word ends only a node that never took part: one that did is not to be talked out of it by
- * whoever now has the other's address. */
+/* Its word ends only a node that never took part, or one that was removed: that is said of the disk
+ * alone that this node has, so never by another cluster that has the address now. What was removed
+ * while it was away may still hold replicas: they were rebuilt elsewhere first. */
 static void on_refuse(struct node *n, struct peer *p, struct bytes payload)
 {
     char text[300];
     copy_text(text, sizeof text, payload);
-    if (n->identity.founded)
+    if (strncmp(text, REMOVED, strlen(REMOVED)) == 0)
+        node_fatal(n, "%s", text + strlen(REMOVED));
+    else if (n->identity.founded)
         warn(p, text, "refused this node");
     else
         node_fatal(n, "node %u refused this one: %s", p->id, text);
@@ -210,6 +267,12 @@ static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t 
         return true;
     case WIRE_STATE: on_state(n, p, payload); return true;
     case WIRE_PAXOS: on_paxos(n, p, payload); return true;
+    case WIRE_RING_ASK: ring_on_ask(p, payload); return true;
+    case WIRE_RING: ring_on_rows(p, payload); return true;
+    case WIRE_CREATE: replica_on_create(p, payload); return true;
+    case WIRE_SNAP_BEGIN: transfer_on_begin(p, payload); return true;
+    case WIRE_SNAP_CHUNK: transfer_on_chunk(p, payload); return true;
+    case WIRE_SNAP_ACK: transfer_on_ack(p, payload); return true;
     case WIRE_COMMAND:
         if (c != p->in || !wire_get_command(payload, &command, &n->scratch)) break;
         request_remote(p, c, &command);
@@ -218,11 +281,14 @@ static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t 
         if (c != p->out || !wire_get_reply(payload, &reply)) break;
         request_replied(p, &reply);
         return true;
+    case WIRE_REFUSE: on_refuse(n, p, payload); return false;
     default: break;
     }
     n->stats.bad_frames++;
     return false;
 }
+
+static struct peer *in_hello(struct node *n, struct io_conn *c, const struct wire_hello *h);
 
 /* Takes whole frames off `in`. hello: called for a HELLO; returns the peer, or NULL to close. */
 static size_t take_frames(struct node *n, struct io_conn *c, struct bytes in, struct peer **peer,
@@ -243,6 +309,8 @@ static size_t take_frames(struct node *n, struct io_conn *c, struct bytes in, st
             good = *peer != NULL;
         } else if (good && *peer) {
             good = on_frame(n, *peer, c, type, payload);
+        } else if (good && type == WIRE_JOIN && hello == in_hello) {
+            join_on_request(n, c, payload);
         } else if (good && type == WIRE_REFUSE && c->user) {
             on_refuse(n, c->user, payload);
             good = false;
@@ -287,6 +355,7 @@ static void in_closed(void *ctx, struct io_conn *c, int error)
     (void)error;
     node_begin(n);
     request_conn_lost(n, c);
+    join_conn_lost(n, c);
     if (p && p->in == c) p->in = NULL;
 }
 
@@ -333,9 +402,12 @@ static struct peer *out_hello(struct node *n, struct io_conn *c, const struct wi
     if (!p || p != dialled) return NULL;
     p->out_ready = true;
     p->up_since = p->heard_at = n->now;
+    p->told_at = 0;
+    n->state_new_peer = true;
+    n->state_at = 0;
     p->backoff = 0;
     found_if_complete(n);
-    for (uint32_t i = 0; i < n->group_count; i++) group_retry(&n->groups[i]);
+    for (uint32_t i = 0; i < n->group_count; i++) group_retry(n->group[i]);
     return p;
 }
 
@@ -380,19 +452,61 @@ static void dial(struct peer *p)
 
 /* ---- the turn ---- */
 
-static void send_states(struct node *n, struct buf *out)
+/* Compared as bytes, so it is zeroed first. */
+static void state_of(struct group *g, struct wire_state *s)
+{
+    memset(s, 0, sizeof *s);
+    s->group = g->id;
+    if (!g->px) return;
+    s->replica = g->replica;
+    s->chosen = group_durable_chosen(g);
+    s->flushed = group_flushed(g);
+    s->log_first = log_first(g->node->log, g->id);
+    s->leads = group_serves(g);
+    if (!g->shard) return;
+    s->applied = g->shard->applied;
+    s->keys = (uint64_t)g->shard->keys;
+    s->load = g->load_rate;
+}
+
+/* How far the groups here are. A row that says what the last one did is left out, but for a round
+ * in STATE_FULL, and for a peer whose connection is new. */
+static bool states_look(struct node *n, struct buf *all, struct buf *changed)
+{
+    bool full = n->state_round++ % STATE_FULL == 0;
+    for (uint32_t i = 0; i < n->group_count; i++) {
+        struct group *g = n->group[i];
+        struct wire_state s;
+        if (!g->px && !g->said.replica) continue;
+        state_of(g, &s);
+        if (full || memcmp(&s, &g->said, sizeof s) != 0) wire_put_state(changed, &s);
+        if (n->state_new_peer) wire_put_state(all, &s);
+        g->said = s;
+    }
+    return full;
+}
+
+static void send_states(struct node *n)
 {
     struct wire_report report;
-    size_t begun = wire_begin(out, WIRE_STATE);
+    struct buf all = {0}, changed = {0};
     status_report(n, &report);
-    wire_put_report(out, &report);
-    for (uint32_t i = 0; i < n->group_count; i++) {
-        struct group *g = &n->groups[i];
-        if (!g->px) continue;
-        wire_put_state(out, &(struct wire_state){g->id, group_durable_chosen(g), g->shard->flushed,
-                                                 log_first(n->log, g->id), group_serves(g)});
+    bool full = states_look(n, &all, &changed);
+    for (int i = 1; i <= n->node_max; i++) {
+        struct peer *p = n->peers[i];
+        struct buf *out = p ? peer_out(n, p->id) : NULL;
+        if (!out) continue;
+        size_t begun = wire_begin(out, WIRE_STATE);
+        bool known = p->told_at >= p->up_since;
+        report.echo = p->beat_at;
+        report.full = full || !known;
+        wire_put_report(out, &report);
+        buf_append_bytes(out, known ? buf_bytes(&changed) : buf_bytes(&all));
+        wire_end(out, begun);
+        p->told_at = n->now;
     }
-    wire_end(out, begun);
+    n->state_new_peer = false;
+    buf_deinit(&all), buf_deinit(&changed);
 }
 
 static bool may_beat(const struct node *n)
@@ -416,44 +530,99 @@ static void hang_up(struct peer *p)
     out_down(p);
 }
 
+static void peer_free(struct peer *p);
+
 void peers_turn(struct node *n)
 {
     bool beat = n->taking_part && n->now >= n->heartbeat_at && may_beat(n);
     bool state = n->now >= n->state_at;
-    for (int i = 1; i <= n->identity.node_count; i++) {
+    for (int i = 1; i <= n->node_max; i++) {
         struct peer *p = n->peers[i];
+        if (p && p->removed) peer_free(p), p = NULL;
         if (!p) continue;
         if (p->out && !p->out_ready && n->now >= p->dial_at) {
             io_conn_close(p->out, false);
             out_down(p);
         }
         if (p->out_ready && n->now > p->heard_at + PEER_SILENCE) hang_up(p);
-        if (!p->out && n->now >= p->dial_at) dial(p);
-        struct buf *out = beat || state ? peer_out(n, p->id) : NULL;
+        if (!p->out && n->now >= p->dial_at && !ring_heir(n, p->id)) dial(p);
+        struct buf *out = beat ? peer_out(n, p->id) : NULL;
         if (!out) continue;
-        if (beat) {
-            struct lease_heartbeat hb = lease_send(&n->leases, p->id, io_now(n->io));
-            wire_put_heartbeat(out, &hb);
-        }
-        if (state) send_states(n, out);
+        struct lease_heartbeat hb = lease_send(&n->leases, p->id, io_now(n->io));
+        wire_put_heartbeat(out, &hb);
     }
+    if (state) send_states(n);
     if (n->now >= n->heartbeat_at) n->heartbeat_at = n->now + n->config.heartbeat_ms * MS;
     if (n->now >= n->state_at) n->state_at = n->now + 500 * MS;
 }
 
 /* ---- life ---- */
 
+static void peer_free(struct peer *p)
+{
+    struct node *n = p->node;
+    if (p->in) {
+        struct io_conn *c = p->in;
+        in_closed(n, c, 0);
+        io_conn_set_user(c, NULL);
+        io_conn_close(c, false);
+    }
+    if (p->out) io_conn_close(p->out, false);
+    request_peer_lost(p);
+    n->peers[p->id] = NULL;
+    mem_free(p);
+}
+
+static struct peer *peer_new(struct node *n, uint16_t id)
+{
+    struct peer *p = mem_zalloc(sizeof *p);
+    p->node = n;
+    p->id = id;
+    list_init(&p->forwarded);
+    n->peers[id] = p;
+    return p;
+}
+
+/* A row of the map is new or has changed. Who was removed is let go of at the next turn: this may
+ * be called from inside one of its frames. */
+void peer_update(struct node *n, uint16_t id)
+{
+    const struct ring_node *row = &n->ring_node[id];
+    struct peer *p = n->peers[id];
+    if (id > n->node_max) n->node_max = id;
+    if (!n->identity.node) return; /* node_identified comes here again */
+    if (id == n->identity.node) {
+        if (row->state == RING_NODE_REMOVED && row->disk == n->identity.disk)
+            node_fatal(n,
+                       "this node was removed from the cluster; its data directory is not needed "
+                       "any more");
+        return;
+    }
+    if (row->state == RING_NODE_REMOVED) {
+        if (p) p->removed = true;
+        return;
+    }
+    if (!p) p = peer_new(n, id);
+    if (strcmp(p->address, row->peer) == 0) return;
+    snprintf(p->address, sizeof p->address, "%s", row->peer);
+    p->dial_at = 0;
+    if (p->out) {
+        io_conn_close(p->out, false);
+        out_down(p);
+    }
+}
+
 void peers_start(struct node *n)
 {
+    n->node_max = n->identity.node > n->node_max ? n->identity.node : n->node_max;
     for (uint16_t i = 1; i <= n->identity.node_count; i++) {
-        if (i == n->identity.node) continue;
-        struct peer *p = mem_zalloc(sizeof *p);
-        p->node = n;
-        p->id = i;
+        if (i > n->node_max) n->node_max = i;
+        if (i == n->identity.node || n->peers[i]) continue;
+        struct peer *p = peer_new(n, i);
         snprintf(p->address, sizeof p->address, "%s", n->identity.address[i]);
-        list_init(&p->forwarded);
-        n->peers[i] = p;
     }
+    for (uint16_t i = 1; i <= RING_NODES_MAX; i++)
+        if (n->ring_node[i].id) peer_update(n, i);
 }
 
 void peers_free(struct node *n)

@@ -81,9 +81,9 @@ void request_free(struct request *r)
 static void nudge(struct request *r)
 {
     struct node *n = r->node;
-    if (r->group < n->group_count) group_retry(&n->groups[r->group]);
+    if (r->group < n->group_count) group_retry(n->group[r->group]);
     for (uint32_t g = 0; r->children && g < n->group_count; g++)
-        if (!list_empty(&n->groups[g].waiting)) group_retry(&n->groups[g]);
+        if (!list_empty(&n->group[g]->waiting)) group_retry(n->group[g]);
 }
 
 /* The client's barrier is gone: the next of its requests that waits becomes it, so that nothing new
@@ -137,6 +137,9 @@ void request_done(struct request *r)
         if (r->origin_conn)
             wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, WIRE_DONE,
                            buf_bytes(&r->reply));
+        request_free(r);
+    } else if (r->done) {
+        r->done(r->done_ctx, buf_bytes(&r->reply));
         request_free(r);
     } else if (r->client) {
         n->advanced = true;
@@ -213,7 +216,8 @@ static void reply_refused(struct reply *out, const struct view *v, const struct 
     else if (v->refused == VIEW_SEALED)
         reply_error(out, "TRYAGAIN the group is being merged with another");
     else
-        reply_error(out, "ERR the key is not of this group");
+        reply_error(out, "TRYAGAIN the keys of this command are being split into two groups; "
+                         "nothing was changed");
 }
 
 static void reply_failed(struct reply *out)
@@ -241,7 +245,21 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
     if (result == SHARD_REFUSED) reply_refused(&(struct reply){out, version}, &n->view, g->shard);
     *hold = group_hold(g, saw, result == SHARD_DONE && view_wrote(&n->view));
     n->stats.evaluated++;
+    g->load++;
     return result;
+}
+
+bool request_run_stale(struct group *g, const struct command *cmd, const struct cmd_args *a,
+                       uint8_t version, struct buf *out)
+{
+    struct node *n = g->node;
+    struct run run = {cmd, a, {out, version}};
+    struct shard_task task = {.run = run_command, .ctx = &run};
+    size_t before = out->size;
+    enum shard_result result = shard_read(g->shard, &n->view, &task, prng_u64(&n->random));
+    if (result == SHARD_DONE) return true;
+    out->size = before;
+    return false;
 }
 
 bool request_refused_full(const struct node *n, const struct command *cmd)
@@ -322,6 +340,11 @@ static enum attempt request_evaluate(struct request *r, struct group *g)
         request_error(r, TEXT_FULL);
         return ATTEMPT_OVER;
     }
+    if (r->keyed && !group_has_slot(g, r->slot)) {
+        if (!r->origin) return ATTEMPT_WAITS; /* for the map to say where it is now */
+        request_status(r, WIRE_NOT_DONE);
+        return ATTEMPT_OVER;
+    }
     if (r->writes && !group_can_write(g)) return ATTEMPT_WAITS;
     if (r->wait_replicas) return wait_evaluate(r, g, n->now >= r->deadline);
     if (r->traced && !r->timeline) r->timeline = trace_begin(n, g->id);
@@ -356,7 +379,7 @@ static void request_fetched(void *ctx, struct space_fetch *f)
         request_free(r);
         return;
     }
-    group_retry(&n->groups[r->group]);
+    group_retry(n->group[r->group]);
 }
 
 /* ---- forwarding ---- */
@@ -450,6 +473,13 @@ static void request_try(struct request *r, struct group *g)
         request_free(r);
         return;
     }
+    if (r->keyed && !r->origin && g->node->slot_group[r->slot] != g->id) { /* it was split off */
+        struct group *now = g->node->group[g->node->slot_group[r->slot]];
+        r->group = now->id;
+        request_wait(r, now);
+        group_retry(now);
+        return;
+    }
     if (r->wait_replicas && r->parent && r->parent->gone) {
         request_wait_answer(r, 0);
         return;
@@ -503,7 +533,7 @@ static uint64_t wait_deadline(const struct node *n, int64_t timeout_ms)
 /* Its time is over. Where the leader cannot be asked nobody is known to have it: 0. */
 static void wait_expired(struct request *r)
 {
-    struct group *g = r->group < r->node->group_count ? &r->node->groups[r->group] : NULL;
+    struct group *g = r->group < r->node->group_count ? r->node->group[r->group] : NULL;
     if (r->children) return; /* they have the same deadline */
     if (r->state == REQUEST_FORWARDED && r->node->now <= r->deadline + WAIT_GRACE) return;
     if (r->state == REQUEST_WAITING && g && group_serves(g))
@@ -528,12 +558,13 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
     request_take(r, cmd, a, c->version);
     r->group = UINT32_MAX;
     r->state = REQUEST_RUNNING;
-    r->wait_replicas = wait_count(&n->groups[0], asked);
+    r->wait_replicas = wait_count(n->group[0], asked);
     r->deadline = wait_deadline(n, (int64_t)timeout_ms);
-    r->sum = n->groups[0].config.count - 1;
+    r->sum = n->group[0]->config.count ? n->group[0]->config.count - 1 : 0;
     c->barrier = r;
     for (uint32_t g = 0; g < n->group_count; g++) {
-        bool written = c->written && c->written[g / 64] >> g % 64 & 1;
+        bool written = g / 64 < c->written_words && c->written[g / 64] >> g % 64 & 1;
+        if (n->group[g]->row.state != RING_GROUP_SERVING) continue;
         if (!written && (g > 0 || c->written)) continue; /* nothing written: any group will do */
         struct request *child = spread_child(r, g);
         child->wait_replicas = r->wait_replicas;
@@ -541,6 +572,7 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
     }
     mem_free(c->written);
     c->written = NULL;
+    c->written_words = 0;
 }
 
 /* ---- from peers ---- */
@@ -548,7 +580,7 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
 void request_remote(struct peer *p, struct io_conn *conn, const struct wire_command *w)
 {
     struct node *n = p->node;
-    struct group *g = w->group < n->group_count ? &n->groups[w->group] : NULL;
+    struct group *g = w->group < n->group_count ? n->group[w->group] : NULL;
     const struct command *cmd = command_find(&w->args, NULL);
     struct reply none = {&n->scratch2, w->version};
 
@@ -575,6 +607,9 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
     r->writes = (cmd->flags & CMD_WRITE) != 0;
     r->deadline = n->now + REQUEST_DEADLINE;
     r->traced = w->traced;
+    int32_t slot = dispatch_slot_of(n, cmd, &w->args);
+    r->keyed = slot >= 0;
+    r->slot = (uint16_t)slot;
     if (waits) r->wait_replicas = wait_count(g, wait);
     if (waits) r->deadline = wait_deadline(n, timeout);
     request_wait(r, g);
@@ -595,7 +630,7 @@ static void remote_ready(struct request *r, enum hold_state state)
         request_status(r, WIRE_UNKNOWN);
     else
         request_wait(
-            r, &r->node->groups[r->group]); /* mine, with its arguments: it is simply tried again */
+            r, r->node->group[r->group]); /* mine, with its arguments: it is simply tried again */
 }
 
 /* Requests that were evaluated here, and may be answered by now. */
@@ -627,7 +662,7 @@ void request_replied(struct peer *p, const struct wire_reply *w)
     } else if (w->status == WIRE_UNKNOWN && r->writes) {
         request_status(r, WIRE_UNKNOWN);
     } else {
-        struct group *g = &n->groups[r->group];
+        struct group *g = n->group[r->group];
         request_wait(r, g);
         if (r->client && !r->client->barrier)
             r->client->barrier = r; /* nothing new before this is settled */
@@ -644,7 +679,7 @@ void request_peer_lost(struct peer *p)
         if (r->writes) {
             request_status(r, WIRE_UNKNOWN);
         } else {
-            request_wait(r, &p->node->groups[r->group]);
+            request_wait(r, p->node->group[r->group]);
             if (r->client && !r->client->barrier) r->client->barrier = r;
         }
     }

@@ -23,6 +23,10 @@ void request_done(struct request *r);
  * fulfilled. SHARD_MISS: nothing was appended, the node's view says what to fetch. */
 enum shard_result request_run(struct group *g, const struct command *cmd, const struct cmd_args *a,
                               uint8_t version, bool block, struct buf *out, struct hold *hold);
+/* Reads what is applied here, at a replica that does not lead. False: it would take the disk;
+ * nothing was appended. */
+bool request_run_stale(struct group *g, const struct command *cmd, const struct cmd_args *a,
+                       uint8_t version, struct buf *out);
 bool request_refused_full(const struct node *n, const struct command *cmd);
 /* Puts it at the end of the group's waiting list; group_retry looks at it. */
 void request_wait(struct request *r, struct group *g);
@@ -36,7 +40,9 @@ bool request_reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *
 
 /* dispatch.c: the group of a command's keys; or answers the error and returns NULL. */
 struct group *dispatch_group_of(struct client *c, const struct command *cmd,
-                                const struct cmd_args *a, struct reply *out);
+                                const struct cmd_args *a, int32_t *slot, struct reply *out);
+/* The slot of its first key, or that it names; -1: none. */
+int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a);
 /* Answers a WAIT: so many replicas have it. */
 void request_wait_answer(struct request *r, uint32_t have);
 

@@ -6,10 +6,16 @@
 
 static void spread_next(struct request *parent);
 
+/* Groups that have slots: those of the map, and one that was just born here. */
+static bool group_counts(const struct group *g)
+{
+    return g->row.state == RING_GROUP_SERVING || (g->shard && g->slot_lo < g->slot_hi);
+}
+
 struct request *spread_child(struct request *parent, uint32_t group)
 {
     struct node *n = parent->node;
-    struct group *g = &n->groups[group];
+    struct group *g = n->group[group];
     struct request *r = request_new(n);
     request_take(r, parent->command, &parent->args, parent->version);
     r->group = group;
@@ -35,6 +41,7 @@ struct request *request_spread(struct client *c, const struct command *cmd,
         spread_next(r);
     } else {
         for (uint32_t g = 0; g < n->group_count; g++) {
+            if (!group_counts(n->group[g])) continue;
             if (r->writes) client_wrote(c, g);
             (void)spread_child(r, g);
         }
@@ -44,9 +51,12 @@ struct request *request_spread(struct client *c, const struct command *cmd,
 
 static void spread_next(struct request *parent)
 {
-    uint32_t group = parent->next_group;
-    parent->next_group = (group + 1) % parent->node->group_count;
-    parent->items++;
+    uint32_t group = parent->next_group, count = parent->node->group_count;
+    do {
+        group = (group + 1) % count;
+        parent->items++;
+    } while (!group_counts(parent->node->group[group]) && parent->items < count);
+    parent->next_group = group;
     (void)spread_child(parent, group);
 }
 

@@ -99,7 +99,7 @@ static void line(struct buf *out, uint64_t began, uint64_t at, const char *what)
 void trace_report(struct node *n, const struct timeline *t, struct buf *out)
 {
     char text[160];
-    const struct group *g = &n->groups[t->group];
+    const struct group *g = n->group[t->group];
     snprintf(text, sizeof text, "leader: node %u evaluates the command on its view of group %u",
              n->identity.node, t->group);
     line(out, t->began, t->evaluated, text);
@@ -114,11 +114,11 @@ void trace_report(struct node *n, const struct timeline *t, struct buf *out)
              (unsigned long long)t->position, (unsigned long long)paxos_ballot_round(g->era_ballot),
              paxos_ballot_replica(g->era_ballot));
     line(out, t->began, t->appended, text);
-    for (uint16_t i = 1; i <= n->identity.node_count; i++) {
+    for (uint16_t i = 1; i <= n->node_max; i++) {
         snprintf(text, sizeof text, "Accept sent to node %u", i);
         line(out, t->began, t->sent[i], text);
     }
-    for (uint16_t i = 1; i <= n->identity.node_count; i++) {
+    for (uint16_t i = 1; i <= n->node_max; i++) {
         snprintf(text, sizeof text,
                  i == n->identity.node ? "on disk at node %u (the leader itself)"
                                        : "Accepted by node %u: it has it on disk",
@@ -139,7 +139,7 @@ void trace_reply(struct request *r, struct bytes wire)
     struct reader in = reader_of(wire);
     struct bytes report = reader_take(&in, reader_u32(&in)),
                  reply = bytes_of(in.at, reader_left(&in));
-    const struct group *g = &n->groups[r->group];
+    const struct group *g = n->group[r->group];
     size_t lines = 0, at = 0;
 
     if (in.bad) reply = wire, report = (struct bytes){0}; /* an error, sent as it is */

@@ -1,6 +1,7 @@
 #include "node/wire.h"
 #include "base/assert.h"
 #include "base/hash.h"
+#include "ring/slot.h"
 #include "redis/resp.h"
 
 static const uint8_t wire_magic[2] = {'s', 'y'};
@@ -30,7 +31,7 @@ bool wire_frame_may_disturb(struct bytes frame)
 {
     uint8_t type = frame.size >= WIRE_HEAD ? frame.data[6] : 0;
     return type == WIRE_PAXOS || type == WIRE_HEARTBEAT || type == WIRE_ANSWER ||
-           type == WIRE_STATE;
+           type == WIRE_STATE || type == WIRE_RING_ASK || type == WIRE_RING || type == WIRE_CREATE;
 }
 
 size_t wire_begin(struct buf *out, uint8_t type)
@@ -138,7 +139,8 @@ bool wire_get_answer(struct bytes payload, struct lease_answer *a)
 void wire_put_report(struct buf *out, const struct wire_report *r)
 {
     const uint64_t v[] = {r->leads,        r->keys,      r->disk_bytes, r->log_bytes, r->room_bytes,
-                          r->memory_bytes, r->ops_per_s, r->uptime_s,   r->uring};
+                          r->memory_bytes, r->ops_per_s, r->uptime_s,   r->uring,     r->epoch,
+                          r->echo,         r->write_us,  r->slow,       r->full};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) buf_varint(out, v[i]);
 }
 
@@ -148,25 +150,130 @@ void wire_get_report(struct reader *in, struct wire_report *r)
                      &r->room_bytes, &r->memory_bytes, &r->ops_per_s,  &r->uptime_s};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) *v[i] = reader_varint(in);
     r->uring = reader_varint(in) != 0;
+    r->epoch = reader_varint(in);
+    r->echo = reader_varint(in);
+    r->write_us = reader_varint(in);
+    r->slow = reader_varint(in) != 0;
+    r->full = reader_varint(in) != 0;
 }
 
 void wire_put_state(struct buf *out, const struct wire_state *s)
 {
-    buf_u32(out, s->group);
-    buf_u64(out, s->chosen);
-    buf_u64(out, s->flushed);
-    buf_u64(out, s->log_first);
+    buf_varint(out, s->group);
+    buf_varint(out, s->replica);
+    buf_varint(out, s->chosen);
+    buf_varint(out, s->applied);
+    buf_varint(out, s->flushed);
+    buf_varint(out, s->log_first);
+    buf_varint(out, s->keys);
+    buf_varint(out, s->load);
     buf_u8(out, s->leads);
 }
 
 bool wire_get_state(struct reader *r, struct wire_state *s)
 {
-    s->group = reader_u32(r);
-    s->chosen = reader_u64(r);
-    s->flushed = reader_u64(r);
-    s->log_first = reader_u64(r);
+    s->group = (uint32_t)reader_varint(r);
+    s->replica = (uint16_t)reader_varint(r);
+    s->chosen = reader_varint(r);
+    s->applied = reader_varint(r);
+    s->flushed = reader_varint(r);
+    s->log_first = reader_varint(r);
+    s->keys = reader_varint(r);
+    s->load = reader_varint(r);
     s->leads = reader_u8(r) != 0;
     return !r->bad;
+}
+
+void wire_put_join(struct buf *out, const struct wire_join *j)
+{
+    size_t begun = wire_begin(out, WIRE_JOIN);
+    buf_u64(out, j->disk);
+    buf_u32(out, j->capacity);
+    buf_blob(out, j->peer);
+    buf_blob(out, j->client);
+    buf_blob(out, j->http);
+    buf_blob(out, j->zone);
+    wire_end(out, begun);
+}
+
+bool wire_get_join(struct bytes payload, struct wire_join *j)
+{
+    struct reader r = reader_of(payload);
+    j->disk = reader_u64(&r);
+    j->capacity = reader_u32(&r);
+    j->peer = reader_blob(&r);
+    j->client = reader_blob(&r);
+    j->http = reader_blob(&r);
+    j->zone = reader_blob(&r);
+    return !r.bad;
+}
+
+void wire_put_joined(struct buf *out, const struct wire_joined *j)
+{
+    size_t begun = wire_begin(out, WIRE_JOINED);
+    buf_u16(out, j->node);
+    buf_u64(out, j->cluster);
+    buf_append_bytes(out, j->rows);
+    wire_end(out, begun);
+}
+
+bool wire_get_joined(struct bytes payload, struct wire_joined *j)
+{
+    struct reader r = reader_of(payload);
+    j->node = reader_u16(&r);
+    j->cluster = reader_u64(&r);
+    j->rows = reader_take(&r, reader_left(&r));
+    return !r.bad;
+}
+
+void wire_put_create(struct buf *out, const struct wire_create *c)
+{
+    size_t begun = wire_begin(out, WIRE_CREATE);
+    buf_u32(out, c->group);
+    buf_u16(out, c->replica);
+    buf_u16(out, c->slot_lo);
+    buf_u16(out, c->slot_hi);
+    buf_u64(out, c->config_id.position);
+    buf_u64(out, c->config_id.born);
+    buf_blob(out, c->config);
+    wire_end(out, begun);
+}
+
+bool wire_get_create(struct bytes payload, struct wire_create *c)
+{
+    struct reader r = reader_of(payload);
+    c->group = reader_u32(&r);
+    c->replica = reader_u16(&r);
+    c->slot_lo = reader_u16(&r);
+    c->slot_hi = reader_u16(&r);
+    c->config_id.position = reader_u64(&r);
+    c->config_id.born = reader_u64(&r);
+    c->config = reader_blob(&r);
+    return !r.bad && c->replica && c->slot_lo < c->slot_hi && c->slot_hi <= SLOT_COUNT;
+}
+
+void wire_put_snap(struct buf *out, uint8_t type, const struct wire_snap *s)
+{
+    size_t begun = wire_begin(out, type);
+    buf_u32(out, s->group);
+    buf_u16(out, s->replica);
+    buf_u64(out, s->id);
+    buf_u64(out, s->sequence);
+    buf_u8(out, s->status);
+    buf_append_bytes(out, s->bytes);
+    wire_end(out, begun);
+}
+
+bool wire_get_snap(struct bytes payload, struct wire_snap *s)
+{
+    struct reader r = reader_of(payload);
+    s->group = reader_u32(&r);
+    s->replica = reader_u16(&r);
+    s->id = reader_u64(&r);
+    s->sequence = reader_u64(&r);
+    s->status = reader_u8(&r);
+    s->bytes = reader_take(&r, reader_left(&r));
+    return !r.bad && s->status <= WIRE_SNAP_REFUSED;
 }
 
 void wire_put_command(struct buf *out, const struct wire_command *c)

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "paxos/lease.h"
+#include "paxos/paxos.h"
 #include "redis/command.h"
 
 #define WIRE_VERSION 2
@@ -27,6 +28,14 @@ enum wire_type {
     WIRE_PAXOS,   /* group:4, message */
     WIRE_COMMAND, /* a client's command for a group that the receiver leads */
     WIRE_REPLY,
+    WIRE_JOIN,       /* instead of a HELLO, by a node that is of no cluster yet: let me in */
+    WIRE_JOINED,     /* its answer: the node id, the cluster, the map */
+    WIRE_RING_ASK,   /* rows of the cluster map above an epoch, please */
+    WIRE_RING,       /* rows of the cluster map */
+    WIRE_CREATE,     /* by a group's leader: you are to have a replica */
+    WIRE_SNAP_BEGIN, /* by a group's leader: a snapshot for your replica follows */
+    WIRE_SNAP_CHUNK,
+    WIRE_SNAP_ACK, /* what the receiver has of it */
 };
 
 struct wire_hello {
@@ -41,13 +50,19 @@ struct wire_hello {
 /* What a node says of itself with each WIRE_STATE, before the rows: for `synod status`. */
 struct wire_report {
     uint64_t leads, keys, disk_bytes, log_bytes, room_bytes, memory_bytes, ops_per_s, uptime_s;
-    bool uring;
+    bool uring, slow;  /* slow: its log device; it wants no leaderships */
+    bool full;         /* a row follows for every group of which the sender has a replica */
+    uint64_t write_us; /* a write of its log took, lately */
+    uint64_t epoch;    /* of its copy of the cluster map */
+    uint64_t echo;     /* t_send of the receiver's last heartbeat that the sender had seen */
 };
 
 struct wire_state {
     uint32_t group;
-    uint64_t chosen, flushed, log_first;
-    bool leads; /* the sender serves the group */
+    uint16_t replica; /* the sender's, in this group */
+    uint64_t chosen, applied, flushed, log_first;
+    uint64_t keys, load; /* of its replica; commands a second, if it leads */
+    bool leads;          /* the sender serves the group */
 };
 
 struct wire_command {
@@ -72,6 +87,37 @@ struct wire_reply {
     uint8_t status;
     struct bytes reply;
 };
+
+struct wire_join { /* addresses that the newcomer listens on */
+    uint64_t disk;
+    uint32_t capacity;
+    struct bytes peer, client, http, zone;
+};
+
+struct wire_joined {
+    uint16_t node;
+    uint64_t cluster;
+    struct bytes rows; /* blobs: encoded rows of the map */
+};
+
+/* A replica that the receiver is to have, or (SNAP_BEGIN) has. */
+struct wire_create {
+    uint32_t group;
+    uint16_t replica;
+    uint16_t slot_lo, slot_hi;
+    struct paxos_id config_id;
+    struct bytes config; /* encoded */
+};
+
+struct wire_snap {
+    uint32_t group;
+    uint16_t replica;   /* the receiver's */
+    uint64_t id;        /* of this snapshot; drawn by its sender */
+    uint64_t sequence;  /* of a chunk, from 1; of an ack: all up to it were taken */
+    uint8_t status;     /* of an ack: enum wire_snap_status */
+    struct bytes bytes; /* BEGIN: the header; CHUNK: the chunk */
+};
+enum wire_snap_status { WIRE_SNAP_GOES_ON, WIRE_SNAP_DONE, WIRE_SNAP_REFUSED };
 
 /* Size of the first whole frame at the start of `in`; 0: incomplete; SIZE_MAX: not a frame of ours.
  */
@@ -99,6 +145,14 @@ void wire_put_state(
     struct buf *out,
     const struct wire_state *s); /* appends one row; between wire_begin and wire_end */
 bool wire_get_state(struct reader *r, struct wire_state *s);
+void wire_put_join(struct buf *out, const struct wire_join *j);
+bool wire_get_join(struct bytes payload, struct wire_join *j);
+void wire_put_joined(struct buf *out, const struct wire_joined *j);
+bool wire_get_joined(struct bytes payload, struct wire_joined *j);
+void wire_put_create(struct buf *out, const struct wire_create *c);
+bool wire_get_create(struct bytes payload, struct wire_create *c);
+void wire_put_snap(struct buf *out, uint8_t type, const struct wire_snap *s);
+bool wire_get_snap(struct bytes payload, struct wire_snap *s);
 void wire_put_command(struct buf *out, const struct wire_command *c);
 /* args: slices of the payload, in `storage` (grown; the caller's). */
 bool wire_get_command(struct bytes payload, struct wire_command *c, struct buf *storage);

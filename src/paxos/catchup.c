@@ -191,7 +191,10 @@ static void probe_peers(struct turn *t)
         bool was = peer->live;
         peer->live = !lease_suspects(px->opt.leases, px->opt.config.member[i].node, timeout,
                                      px->leader_since, t->now);
-        if (!peer->live) peer->paused = true;
+        if (!peer->live) {
+            peer->paused = true;
+            if (t->now >= peer->resend_at) peer->resend_at = t->now + timeout; /* to look again */
+        }
         if (peer->live && !was) peer->resend_wait = timeout / 8, peer->resend_at = t->now;
         if (!peer->live || !lags(px, peer) || t->now < peer->resend_at) continue;
 
@@ -239,8 +242,7 @@ uint64_t catchup_deadline(const struct paxos *px)
     }
     for (int i = 0; i < px->opt.config.count; i++) {
         const struct paxos_peer *peer = &px->peer[i];
-        if (i != px->self && peer->live && lags(px, peer) && peer->resend_at < at)
-            at = peer->resend_at;
+        if (i != px->self && lags(px, peer) && peer->resend_at < at) at = peer->resend_at;
     }
     return at;
 }

@@ -88,7 +88,7 @@ uint32_t paxos_ring_max(const struct paxos_options *options)
 
 static uint32_t capacity_for(const struct paxos *px, uint64_t top, uint32_t max)
 {
-    uint32_t capacity = px->capacity < 8 ? 8 : px->capacity;
+    uint32_t capacity = px->capacity < 4 ? 4 : px->capacity;
     while (capacity < max && top - px->floor > capacity) capacity *= 2;
     return capacity;
 }

@@ -29,6 +29,7 @@ enum cmd_flag {
     CMD_NUMKEYS = 1 << 8,    /* the number of keys stands at argument `first`, the keys follow */
     CMD_INTERNAL = 1 << 9,   /* sent by nodes to each other only; hidden from COMMAND */
     CMD_CONTAINER = 1 << 10, /* its first argument names a subcommand; fn is NULL */
+    CMD_SYSTEM = 1 << 11,    /* without keys; evaluated at group 0, on the cluster map */
 };
 
 /* Commands without keys that concern all groups: run once in each, at its leader, and the replies
@@ -63,7 +64,7 @@ struct command_rows {
     const struct command *row;
     const size_t *count;
 };
-#define COMMAND_ROWS 4
+#define COMMAND_ROWS 5
 extern const struct command_rows command_table[COMMAND_ROWS];
 
 /* Looks a command up by name (any case), and by its subcommand where it is a container. NULL:

@@ -68,7 +68,8 @@ static int16_t add(struct syntax *s, enum arg_kind kind, struct bytes name, int1
         s->bad = true;
         s->count = 0; /* what is parsed so far is worthless */
     }
-    s->args[s->count] = (struct arg){.kind = kind, .name = name, .child = child, .next = -1};
+    s->args[s->count] =
+        (struct arg){.kind = (uint8_t)kind, .name = name, .child = child, .next = -1};
     return s->count++;
 }
 

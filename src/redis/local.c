@@ -12,6 +12,10 @@
         name, parent, arity, CMD_LOCAL | (flags), 0, 0, 0, CMD_SPREAD_NONE, NULL, group, since,    \
             complexity, summary, syntax                                                            \
     }
+/* What changes a Redis Cluster by hand; an error that names synod's command for it. */
+#define REFUSED(name, arity, syntax)                                                               \
+    SUB(name, "cluster", arity, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING, "cluster", "3.0.0",        \
+        "O(1)", "An error that says which of synod's commands does it", syntax)
 
 const struct command local_commands[] = {
     LOCAL("asking", 1, CMD_FAST, "cluster", "3.0.0", "O(1)",
@@ -48,6 +52,17 @@ const struct command local_commands[] = {
         "Set the current connection name", "connection-name"),
     LOCAL("cluster", -2, CMD_CONTAINER | CMD_LOADING, "cluster", "3.0.0", "Depends on subcommand",
           "A container for cluster commands", ""),
+    REFUSED("addslots", -3, "slot [slot ...]"),
+    REFUSED("addslotsrange", -4, "start-slot end-slot [start-slot end-slot ...]"),
+    SUB("bumpepoch", "cluster", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING, "cluster", "3.0.0",
+        "O(1)", "Return the epoch of the cluster map; it grows with each change by itself", ""),
+    SUB("count-failure-reports", "cluster", 3, CMD_ADMIN | CMD_LOADING, "cluster", "3.0.0", "O(1)",
+        "Returns 1 if this node hears nothing of the specified one, else 0", "node-id"),
+    REFUSED("delslots", -3, "slot [slot ...]"),
+    REFUSED("delslotsrange", -4, "start-slot end-slot [start-slot end-slot ...]"),
+    REFUSED("failover", -2, "[FORCE | TAKEOVER]"),
+    REFUSED("flushslots", 2, ""),
+    REFUSED("forget", 3, "node-id"),
     SUB("help", "cluster", 2, CMD_LOADING, "cluster", "5.0.0", "O(1)",
         "Show helpful text about the different subcommands", ""),
     SUB("info", "cluster", 2, CMD_LOADING, "cluster", "3.0.0", "O(1)",
@@ -58,6 +73,7 @@ const struct command local_commands[] = {
     SUB("links", "cluster", 2, CMD_LOADING, "cluster", "7.0.0",
         "O(N) where N is the number of nodes",
         "Returns a list of all links to and from peer nodes in the cluster", ""),
+    REFUSED("meet", -4, "ip port [cluster-bus-port]"),
     SUB("myid", "cluster", 2, CMD_LOADING, "cluster", "3.0.0", "O(1)", "Return the node id", ""),
     SUB("myshardid", "cluster", 2, CMD_LOADING, "cluster", "7.2.0", "O(1)",
         "Return the shard id of the node", ""),
@@ -67,8 +83,16 @@ const struct command local_commands[] = {
     SUB("replicas", "cluster", 3, CMD_ADMIN | CMD_LOADING, "cluster", "5.0.0",
         "O(N) where N is the number of nodes", "List replica nodes of the specified master node",
         "node-id"),
+    REFUSED("replicate", 3, "node-id"),
+    REFUSED("reset", -2, "[HARD | SOFT]"),
+    SUB("saveconfig", "cluster", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING, "cluster", "3.0.0",
+        "O(1)", "Answers OK: a node saves its copy of the cluster map whenever it changes", ""),
+    REFUSED("set-config-epoch", 3, "config-epoch"),
+    REFUSED("setslot", -4, "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>"),
     SUB("shards", "cluster", 2, CMD_LOADING, "cluster", "7.0.0",
         "O(N) where N is the number of nodes", "Get array of cluster slots to node mappings", ""),
+    SUB("slaves", "cluster", 3, CMD_ADMIN | CMD_LOADING, "cluster", "3.0.0",
+        "O(N) where N is the number of nodes", "The old name of CLUSTER REPLICAS", "node-id"),
     SUB("slots", "cluster", 2, CMD_LOADING, "cluster", "3.0.0",
         "O(N) where N is the number of nodes", "Get array of cluster slot to node mappings", ""),
     LOCAL("command", -1, CMD_CONTAINER | CMD_LOADING, "server", "2.8.13",
@@ -150,8 +174,10 @@ const struct command local_commands[] = {
           "[message]"),
     LOCAL("quit", -1, CMD_NOSCRIPT | CMD_LOADING | CMD_FAST, "connection", "1.0.0", "O(1)",
           "Close the connection", ""),
-    LOCAL("readonly", 1, CMD_LOADING | CMD_FAST, "cluster", "3.0.0", "O(1)",
-          "Allow reads from any replica on this connection, stale by a stated bound at most", ""),
+    LOCAL("readonly", -1, CMD_LOADING | CMD_FAST, "cluster", "3.0.0", "O(1)",
+          "Allow reads from any replica on this connection, stale by a stated bound at most (1000 "
+          "ms)",
+          "[MAXLAG ms]"),
     LOCAL("readwrite", 1, CMD_LOADING | CMD_FAST, "cluster", "3.0.0", "O(1)",
           "Undo READONLY: reads are linearizable again", ""),
     LOCAL("reset", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_FAST, "connection", "6.2.0", "O(1)",
@@ -181,6 +207,9 @@ const struct command local_commands[] = {
         "Digest of each group's keys and values as each replica has them", "[group]"),
     SUB("help", "synod", 2, CMD_LOADING, "cluster", "synod 0.1", "O(1)",
         "Show helpful text about the different subcommands", ""),
+    SUB("plan", "synod", 2, CMD_ADMIN | CMD_LOADING, "cluster", "synod 0.1",
+        "O(N) where N is the number of nodes and groups",
+        "What the cluster would move to be in balance, as text", ""),
     SUB("status", "synod", -2, CMD_LOADING, "cluster", "synod 0.1",
         "O(N) where N is the number of groups", "Nodes, groups, leaders, lag and disk, as JSON",
         "[group]"),

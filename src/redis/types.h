@@ -25,4 +25,7 @@ extern const struct command
     local_commands[]; /* local.c: connection, server, cluster; rows only, fn is NULL */
 extern const size_t local_command_count;
 
+extern const struct command ring_commands[]; /* ring.c: the cluster map, in group 0 */
+extern const size_t ring_command_count;
+
 #endif

@@ -2,7 +2,8 @@
  *
  *   version:1 (2), state:1, replica:2
  *   unless DEAD: slot_lo:2, slot_hi:2, applied:8, last_valid 8 + 8, now_ms:8, sealed:8,
- *     objid_base:8, config_id 8 + 8, config blob, then for each slot with keys slot:2, varint count
+ *     objid_base:8, installed:8, config_id 8 + 8, config blob, then for each slot with keys slot:2,
+ * varint count
  *
  * Valid: the state is known, the replica not 0, slot_lo < slot_hi <= 16384, counts name rising
  * slots of the range, and nothing follows. */
@@ -49,6 +50,7 @@ void birth_encode(const struct shard_record *r, struct buf *out)
     buf_u64(out, (uint64_t)r->now_ms);
     buf_u64(out, r->sealed);
     buf_u64(out, r->objid_base);
+    buf_u64(out, r->installed);
     put_id(out, r->config_id);
     buf_blob(out, r->config);
 }
@@ -97,6 +99,7 @@ bool birth_decode(uint32_t group, struct bytes value, struct shard_record *r, st
         r->now_ms = (int64_t)reader_u64(&in);
         r->sealed = reader_u64(&in);
         r->objid_base = reader_u64(&in);
+        r->installed = reader_u64(&in);
         r->config_id = read_id(&in);
         r->config = reader_blob(&in);
         if (r->slot_lo >= r->slot_hi || r->slot_hi > SLOT_COUNT) return false;
@@ -189,8 +192,9 @@ static void check_each(void *ctx, const struct shard_record *old)
     for (uint32_t i = 0; i < c->record_count; i++) {
         const struct shard_record *new = &c->record[i];
         if (new->group != old->group) continue;
-        bool used =
-            old->state == SHARD_DEAD && new->state != SHARD_DEAD &&new->replica == old->replica;
+        bool used = old->state == SHARD_DEAD &&
+                    new->state != SHARD_DEAD &&new->replica == old->replica &&
+                    !MUTANT(MUTANT_TOMBSTONE_IGNORED);
         if (new->replica < old->replica || used) c->error = -ESTALE;
         return; /* replaced: its range does not count */
     }

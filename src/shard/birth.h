@@ -27,8 +27,10 @@ struct shard_record {
     uint64_t applied; /* INSTALLING: the acceptor's watermark when the install began */
     struct paxos_id last_valid;
     int64_t now_ms;
-    uint64_t sealed;           /* position of the seal that holds; 0: none */
-    uint64_t objid_base;       /* object ids begin with this + the position of their entry */
+    uint64_t sealed;     /* position of the seal that holds; 0: none */
+    uint64_t installed;  /* position of the last snapshot that was installed; 0: none. What the log
+                            has up to there was perhaps never chosen */
+    uint64_t objid_base; /* object ids begin with this + the position of their entry */
     struct paxos_id config_id; /* the entry that brought the configuration; {0, 0}: the founding */
     struct bytes config;       /* encoded by the node; opaque here. Borrowed */
 };

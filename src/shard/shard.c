@@ -57,6 +57,7 @@ static void record_encode(const struct shard *s, struct buf *out)
                              .now_ms = s->now_ms,
                              .sealed = s->sealed,
                              .objid_base = s->objid_base,
+                             .installed = s->installed,
                              .config_id = s->config_id,
                              .config = buf_bytes(&s->config)};
     birth_encode(&r, out);
@@ -81,6 +82,7 @@ static bool record_decode(struct shard *s, struct bytes in)
     s->now_ms = r.now_ms;
     s->sealed = r.sealed;
     s->objid_base = r.objid_base;
+    s->installed = r.installed;
     s->config_id = r.config_id;
     buf_append_bytes(&s->config, r.config);
     size_t slots = (size_t)(s->slot_hi - s->slot_lo);
@@ -575,6 +577,21 @@ enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct s
     }
     *saw = source.saw;
     return SHARD_DONE;
+}
+
+enum shard_result shard_read(struct shard *s, struct view *v, const struct shard_task *task,
+                             uint64_t random)
+{
+    struct source source = {s, task->block, false, 0};
+    struct view_source src = {source_get, source_range, &source};
+
+    ASSERT(s->next == 0 && s->state == SHARD_LIVE);
+    view_begin(v, &src, s->now_ms, random, 0, s->slot_lo, s->slot_hi);
+    v->keys = s->keys;
+    task->run(task->ctx, v);
+    if (source.failed) return SHARD_FAILED;
+    if (v->refused) return SHARD_REFUSED;
+    return v->missed ? SHARD_MISS : SHARD_DONE;
 }
 
 void shard_proposed(struct shard *s)

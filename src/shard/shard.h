@@ -44,6 +44,7 @@ struct shard {
     struct space *space;
     uint64_t sealed; /* position of the SEAL that holds; 0: none */
     uint64_t objid_base;
+    uint64_t installed;        /* as in its record (birth.h) */
     struct paxos_id config_id; /* the applied entry that brought `config`; {0, 0}: the founding */
     struct buf config;         /* as the node encoded it */
 
@@ -132,6 +133,11 @@ struct shard_task {
  * is done; the caller throws its answer away. */
 enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct shard_task *task,
                                  int64_t wall_ms, uint64_t random, uint64_t *saw);
+/* Runs a task on what is applied, at a replica that does not lead; what it writes (it met an
+ * expired key) is forgotten. Time is the group's as applied, so that a key is never gone here
+ * before it is at the leader. */
+enum shard_result shard_read(struct shard *s, struct view *v, const struct shard_task *task,
+                             uint64_t random);
 /* The batch is taken over by a proposal at `next`: the next batch goes to next + 1. The caller has
  * copied s->batch. */
 void shard_proposed(struct shard *s);

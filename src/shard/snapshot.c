@@ -78,6 +78,7 @@ struct snapshot_out {
     struct io_work work;
     bool busy, freed;
     struct buf chunk;
+    size_t chunk_bytes;
     enum engine_result result;
     void (*done)(void *ctx, struct bytes chunk, int error);
     void *ctx;
@@ -89,6 +90,7 @@ struct snapshot_out *snapshot_out_new(struct shard *s)
     struct snapshot_out *o = mem_zalloc(sizeof *o);
     space_source(s->space, &o->io, &o->engine);
     o->position = s->flushed;
+    o->chunk_bytes = SNAPSHOT_CHUNK;
     keys_slot(&o->lo, s->slot_lo);
     keys_slot(&o->hi, s->slot_hi);
     buf_u8(&o->header, HEADER_VERSION);
@@ -122,6 +124,11 @@ void snapshot_out_free(struct snapshot_out *o)
         snapshot_out_abandon(o);
 }
 
+void snapshot_out_set_chunk(struct snapshot_out *o, size_t bytes)
+{
+    o->chunk_bytes = bytes;
+}
+
 struct bytes snapshot_out_header(const struct snapshot_out *o)
 {
     return buf_bytes(&o->header);
@@ -135,6 +142,14 @@ uint64_t snapshot_out_position(const struct snapshot_out *o)
 bool snapshot_out_ended(const struct snapshot_out *o)
 {
     return o->ended;
+}
+
+int snapshot_out_percent(const struct snapshot_out *o)
+{
+    ASSERT(!o->busy);
+    if (o->after.size < 2) return 0;
+    int lo = be16_get(o->lo.data), hi = be16_get(o->hi.data), at = be16_get(o->after.data);
+    return 100 * (at - lo) / (hi - lo);
 }
 
 bool snapshot_out_seek(struct snapshot_out *o, struct bytes after)
@@ -174,7 +189,7 @@ static void out_run(void *ctx)
     buf_u8(&o->chunk, 0);
     buf_blob(&o->chunk, buf_bytes(&o->after));
     o->result = ENGINE_FOUND;
-    while (o->chunk.size < SNAPSHOT_CHUNK &&
+    while (o->chunk.size < o->chunk_bytes &&
            (o->result = engine_iter_next(o->engine, o->iter, &key, &value)) == ENGINE_FOUND) {
         buf_blob(&o->chunk, key);
         buf_blob(&o->chunk, value);
@@ -469,6 +484,7 @@ static void finish_run(void *ctx)
     in->error = in->whole ? own_record(in, &own_value, &own) : -EPROTO;
     if (!in->error) {
         record.replica = in->replica;
+        record.installed = record.applied;
         if (own.config_id.position > record.config_id.position) {
             record.config_id = own.config_id;
             record.config = own.config;

@@ -37,6 +37,8 @@ struct snapshot_out *snapshot_out_new(struct shard *s);
 void snapshot_out_free(struct snapshot_out *o);
 /* The io is gone and will not call back: frees at once. */
 void snapshot_out_abandon(struct snapshot_out *o);
+/* How large a chunk is, before the last pair is added; else SNAPSHOT_CHUNK. */
+void snapshot_out_set_chunk(struct snapshot_out *o, size_t bytes);
 /* Borrowed until the object is freed. */
 struct bytes snapshot_out_header(const struct snapshot_out *o);
 uint64_t snapshot_out_position(const struct snapshot_out *o);
@@ -45,6 +47,9 @@ uint64_t snapshot_out_position(const struct snapshot_out *o);
 void snapshot_out_next(struct snapshot_out *o,
                        void (*done)(void *ctx, struct bytes chunk, int error), void *ctx);
 bool snapshot_out_ended(const struct snapshot_out *o); /* the last chunk was given */
+/* How much of it was given, by the slot it has come to: keys spread evenly over slots. Not while a
+ * chunk is being read. */
+int snapshot_out_percent(const struct snapshot_out *o);
 /* The next chunk begins behind this key, which the target says is the last it has; empty: from the
  * start. False: no key of this snapshot's slots; nothing changed. */
 bool snapshot_out_seek(struct snapshot_out *o, struct bytes after);

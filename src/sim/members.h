@@ -12,15 +12,17 @@
 #include "sim/sim.h"
 #include "sim/world.h"
 
-#define SIM_NODES_MAX  5
-#define SIM_GROUPS_MAX 8
+#define SIM_NODES_MAX  7 /* hosts that may run a node */
+#define SIM_GROUPS_MAX 64
 
 struct sim;
 
 enum member_state {
     MEMBER_DOWN,
     MEMBER_UP,
-    MEMBER_LOST, /* for good: its data is damaged or gone */
+    MEMBER_LOST, /* its data is damaged or gone: only a node with an empty disk may run here again
+                  */
+    MEMBER_IDLE, /* a spare that was not started yet, or a node that was removed */
 };
 
 /* The engine of a member, with what a disk may do to it. */
@@ -31,28 +33,43 @@ struct shim {
     uint32_t full_ppm; /* an ingest finds the disk full */
 };
 
+/* The replica of a group on a member, if there is one: as it said, and as it was last seen. */
+struct seat {
+    uint16_t replica; /* 0: none in this life */
+    uint16_t buried;  /* ids up to it were dropped from this disk: none may come back */
+    uint64_t applied; /* what its state is */
+    uint64_t chosen, promised, flushed; /* last seen, of the replica `seen`, in this life */
+    uint16_t seen;
+    uint64_t config_position; /* last seen, in whatever life */
+    struct paxos_config config;
+};
+
+/* What runs on a host of the world. Messages call it node host + 1, which for those that founded
+ * the cluster is its id; whoever joins gets another one. */
 struct member {
     struct sim *s;
-    uint32_t host; /* of the world; its number among the nodes is host + 1 */
+    uint32_t host;
+    uint16_t id;   /* in the cluster, as last seen; 0: none yet */
+    uint16_t past; /* its id before its disk was replaced */
     enum member_state state;
     struct node *node;
     struct engine_mem_disk *disk;
     struct shim shim;
     struct node_config config;
-    char listen[32], peer[32];
+    char listen[32], peer[32], join[32];
     uint32_t lives;
-    bool damaged;  /* part of its data was damaged, or all of it taken away */
-    bool excused;  /* this life may end by itself: its disk fails */
-    bool stopping; /* asked to stop */
-    bool cut;      /* this life was ended by the world in the midst of a blocking write */
+    bool took_part; /* in whatever life */
+    bool away;      /* cut off in the end */
+    bool damaged;   /* part of its data was damaged, or all of it taken away */
+    bool excused;   /* this life may end by itself: its disk fails */
+    bool stopping;  /* asked to stop */
+    bool cut;       /* this life was ended by the world in the midst of a blocking write */
     char last_words[200];
-    uint64_t applied[SIM_GROUPS_MAX]; /* in this life; 0: nothing yet */
-    uint64_t applied_ever[SIM_GROUPS_MAX];
-    uint64_t chosen[SIM_GROUPS_MAX], promised[SIM_GROUPS_MAX],
-        flushed[SIM_GROUPS_MAX]; /* last seen in this life */
+    struct seat seat[SIM_GROUPS_MAX];
 };
 
-/* What was chosen at a position, as the first replica that applied it said. */
+/* What was chosen at a position, as the first replica that applied it said. valid: of a CONFIG,
+ * that it followed the one in force. */
 struct agreed {
     struct paxos_id base, last_valid; /* last_valid: after it */
     paxos_ballot born;
@@ -62,22 +79,39 @@ struct agreed {
     bool valid;
 };
 
-struct agreement {
-    struct agreed *entry[SIM_GROUPS_MAX]; /* [position - 1] */
-    uint64_t count[SIM_GROUPS_MAX], capacity[SIM_GROUPS_MAX];
+/* A group's history. One that was born of another begins behind the entry that split it. */
+struct chain {
+    bool known;
+    uint64_t start, last; /* positions (start, last] are agreed */
+    struct paxos_id start_id;
+    struct paxos_id config; /* in force */
+    struct agreed *entry;   /* [position - start - 1] */
+    uint64_t capacity;
 };
+
+struct agreement {
+    struct chain chain[SIM_GROUPS_MAX];
+};
+
+#define SIM_GRACE_SHORT 10000 /* ms: a grace time that a run can wait for */
 
 struct nemesis;
 struct workload;
+struct operator;
 
 struct sim {
     struct sim_options options;
     struct sim_result *result;
     struct world *w;
     struct prng random;
-    bool stop; /* a failure was found */
-    bool calm; /* no more faults */
-    uint32_t nodes, groups, clients_host;
+    bool stop;                /* a failure was found */
+    bool calm;                /* no more faults */
+    bool elastic;             /* nodes come and go */
+    uint32_t founders, nodes; /* hosts 0 to founders - 1 found it, up to nodes - 1 may join */
+    uint32_t founded_groups, groups, clients_host; /* groups: as many as anybody knows of */
+    uint8_t node_state[64];                        /* [id], as the newest map had it */
+    uint64_t lost_ids;    /* bit per node id: its disk is gone, or damaged */
+    uint64_t removed_ids; /* somebody asked for its removal */
     char found[SIM_NODES_MAX * 32];
     struct node_config knobs;
     int32_t drift_ppm;
@@ -89,6 +123,7 @@ struct sim {
     struct history history;
     struct nemesis *nemesis;
     struct workload *workload;
+    struct operator* operator;
 };
 
 #define SIM_COUNT(s, name) ((s)->result->cover.name++)
@@ -100,16 +135,29 @@ void sim_fail(struct sim *s, enum sim_class class, const char *format, ...)
 /* members.c */
 void members_init(struct sim *s);
 void members_deinit(struct sim *s);
-bool member_start(struct member *m); /* false: it did not, and why is in last_words */
+/* An empty disk takes the place of its disk; it is to join the cluster as a new node. */
+void member_wipe(struct member *m);
+void member_format(struct member *m); /* an empty disk, and nothing else is changed */
+bool member_start(struct member *m);  /* false: it did not, and why is in last_words */
 void member_kill(struct member *m, enum world_death how);
 void member_died(void *ctx, uint32_t host); /* world_options.died */
 void members_look(
     struct sim *s); /* looks at every group of every node, for what never may be seen */
-bool members_converged(struct sim *s, char *why, size_t why_size);
+void members_print(struct sim *s);
+void member_configs(struct member *m);
+struct node *members_map(const struct sim *s);
+const struct paxos_config *members_config(const struct sim *s, uint32_t group, uint64_t *position);
+bool members_may_lose(struct sim *s, const struct member *m);
+bool members_settled(struct sim *s, char *why, size_t size);
 void members_digests(struct sim *s);
 uint32_t members_up(const struct sim *s);
 
 /* agree.c */
+void agree_init(struct agreement *a, uint32_t groups); /* those that are founded */
+void agree_replica(struct member *m, enum node_replica_event what, uint32_t group, uint16_t replica,
+                   uint64_t position, struct paxos_id last_valid);
+/* Was the entry there a configuration that came into force, or is it the group's first? */
+bool agree_configured(const struct agreement *a, uint32_t group, uint64_t position);
 void agree_applied(struct member *m, uint32_t group, const struct paxos_entry *entry, bool valid,
                    uint64_t effects_hash);
 void agree_deinit(struct agreement *a);
@@ -130,9 +178,14 @@ void workload_free(struct workload *l);
 void workload_quiet(struct workload *l); /* no new requests of its own */
 /* From now on clients go to this host or not. */
 void workload_avoid(struct workload *l, uint32_t host);
-/* Asks until it is answered: one write in each group; then, one read of each object. */
+/* Asks until it is answered: one write in each range of slots; then, one read of each object. */
 void workload_demand_writes(struct workload *l);
 void workload_demand_reads(struct workload *l);
 bool workload_satisfied(const struct workload *l, char *missing, size_t size);
+
+/* operator.c */
+struct operator* operator_new(struct sim *s);
+void operator_free(struct operator* o);
+uint64_t operator_turn(struct operator* o, uint64_t now); /* returns when to look again */
 
 #endif

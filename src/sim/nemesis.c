@@ -34,10 +34,20 @@ enum fault {
     FAULT_MISSES,
     FAULT_DAMAGE,
     FAULT_FORMAT,
+    FAULT_JOIN,
+    FAULT_WIPE,
+    FAULT_REPAIR,
+    FAULT_MISSED,
     FAULTS,
 };
 
-enum fault_family { FAMILY_CRASH = 1, FAMILY_NET = 2, FAMILY_DISK = 4, FAMILY_CLOCK = 8 };
+enum fault_family {
+    FAMILY_CRASH = 1,
+    FAMILY_NET = 2,
+    FAMILY_DISK = 4,
+    FAMILY_CLOCK = 8,
+    FAMILY_RING = 16
+};
 
 struct fault_kind {
     const char *name;
@@ -57,7 +67,7 @@ struct task {
     bool done;
 };
 
-struct chain {
+struct habit {
     struct nemesis *n;
     enum fault fault;
     uint64_t mean_ns; /* 0: this seed has it not */
@@ -67,9 +77,8 @@ struct nemesis {
     struct sim *s;
     struct prng random;
     struct list tasks;
-    struct chain chain[FAULTS];
+    struct habit habit[FAULTS];
     uint32_t cuts[WORLD_HOSTS_MAX][WORLD_HOSTS_MAX]; /* how many faults block this link */
-    uint32_t lost;                                   /* members damaged or formatted */
     bool restart[SIM_NODES_MAX];                     /* a restart is under way */
 };
 
@@ -159,7 +168,7 @@ static void restart(struct task *t)
     m->excused = false;
     disk->error_ppm = 0;
     disk->cut_ppm = 0;
-    if (!s->calm && n->chain[FAULT_RECOVERY].mean_ns && draw(n, 0, 3) == 0) {
+    if (!s->calm && n->habit[FAULT_RECOVERY].mean_ns && draw(n, 0, 3) == 0) {
         disk->cut_ppm = (uint32_t)draw(n, 1, 500000);
         task_after(n, draw_ms(n, 0, 400), cut_ends_soon, m->host, 0, 0);
     }
@@ -631,15 +640,11 @@ static void strike_misses(struct nemesis *n)
     task_after(n, duration(n), misses_end, m->host, 0, 0);
 }
 
-/* One member of a run loses data for good, if the others are a majority by themselves. Not while
- * the cluster is being founded: that needs every node. */
+/* Somebody whose data may be lost for good. */
 static struct member *victim(struct nemesis *n)
 {
-    struct sim *s = n->s;
-    if (n->lost || s->nodes < 3) return NULL;
-    for (uint32_t i = 0; i < s->nodes; i++)
-        if (s->member[i].applied_ever[0] == 0) return NULL;
-    return any_up(n);
+    struct member *m = any_up(n);
+    return m && !m->damaged && members_may_lose(n->s, m) ? m : NULL;
 }
 
 static void strike_damage(struct nemesis *n)
@@ -651,7 +656,7 @@ static void strike_damage(struct nemesis *n)
     if (world_damage(n->s->w, m->host, (enum world_damage)draw(n, 0, WORLD_DAMAGES - 1), what,
                      sizeof what)) {
         SIM_COUNT(n->s, damage);
-        n->lost++;
+        n->s->lost_ids |= 1ull << m->id;
         m->damaged = true;
         world_say(n->s->w, m->host, "damage: %s", what);
     }
@@ -662,13 +667,10 @@ static void strike_damage(struct nemesis *n)
 static void format(struct nemesis *n, struct member *m)
 {
     SIM_COUNT(n->s, format);
-    n->lost++;
     if (m->state == MEMBER_UP) member_kill(m, WORLD_POWER);
     m->damaged = true;
     world_say(n->s->w, m->host, "formatted");
-    world_format(n->s->w, m->host);
-    engine_mem_disk_free(m->disk);
-    m->disk = engine_mem_disk_new();
+    member_format(m);
 }
 
 /* The end of strike_format: of those who know, one forgets and the others are away; those who
@@ -677,7 +679,9 @@ static void amnesia(struct task *t)
 {
     struct nemesis *n = t->n;
     struct member *forgets = &n->s->member[t->a];
-    if (n->s->calm || n->lost || forgets->state != MEMBER_UP) return;
+    if (n->s->calm || forgets->state != MEMBER_UP || forgets->config.join || forgets->damaged ||
+        !members_may_lose(n->s, forgets))
+        return;
     format(n, forgets);
     restart_soon(n, forgets, draw_ms(n, 1, 50));
     for (uint32_t i = 0; i < n->s->nodes; i++) {
@@ -695,7 +699,7 @@ static void strike_format(struct nemesis *n)
     struct sim *s = n->s;
     struct member *m = victim(n);
     uint32_t lag = 0, wanted = (s->nodes - 1) / 2;
-    if (!m) return;
+    if (!m || m->config.join || s->founders < 3) return;
     while ((uint32_t)__builtin_popcount(lag) < wanted) {
         uint32_t i = (uint32_t)draw(n, 0, s->nodes - 1);
         if (i != m->host) lag |= 1u << i;
@@ -705,6 +709,60 @@ static void strike_format(struct nemesis *n)
         for (uint32_t j = 0; j < s->nodes; j++)
             if ((lag >> i & 1) != (lag >> j & 1)) cut_for(n, i, j, time);
     task_after(n, time, amnesia, m->host, lag, 0);
+}
+
+/* ---- nodes that come and go ---- */
+
+static struct member *any_of(struct nemesis *n, enum member_state state)
+{
+    struct sim *s = n->s;
+    uint32_t from = (uint32_t)draw(n, 0, s->nodes - 1);
+    for (uint32_t i = 0; i < s->nodes; i++)
+        if (s->member[(from + i) % s->nodes].state == state)
+            return &s->member[(from + i) % s->nodes];
+    return NULL;
+}
+
+/* A spare one, or one that was removed before, which comes back with an empty disk. */
+static void strike_join(struct nemesis *n)
+{
+    struct member *m = any_of(n, MEMBER_IDLE);
+    if (!m) return;
+    SIM_COUNT(n->s, joins);
+    member_wipe(m);
+    m->config.capacity = (uint32_t)draw(n, 0, 2) ? 100 : (uint32_t)draw(n, 30, 300);
+    restart_soon(n, m, draw_ms(n, 0, 100));
+}
+
+/* Its disk is replaced, and whoever did that knows what to do: the node joins anew, while the
+ * others may think it alive. */
+static void strike_wipe(struct nemesis *n)
+{
+    struct member *m = victim(n);
+    if (!m || n->s->founders + n->s->nodes == 2) return;
+    SIM_COUNT(n->s, wipes);
+    member_kill(m, draw(n, 0, 1) ? WORLD_POWER : WORLD_EXIT);
+    member_wipe(m);
+    restart_soon(n, m, duration(n));
+}
+
+static void strike_repair(struct nemesis *n)
+{
+    struct member *m = any_of(n, MEMBER_LOST);
+    if (!m) return;
+    SIM_COUNT(n->s, repairs);
+    member_wipe(m);
+    restart_soon(n, m, draw_ms(n, 0, 1000));
+}
+
+/* Away for about as long as the others wait for it. */
+static void strike_missed(struct nemesis *n)
+{
+    struct member *m = any_up(n);
+    if (!m) return;
+    SIM_COUNT(n->s, missed);
+    member_kill(m, draw(n, 0, 1) ? WORLD_POWER : WORLD_EXIT);
+    restart_soon(n, m, draw_ms(n, 2000, 3500 + n->s->knobs.grace_ms + 3000));
 }
 
 /* ---- the swarm ---- */
@@ -737,17 +795,21 @@ static const struct fault_kind kinds[FAULTS] = {
     [FAULT_MISSES] = {"misses", FAMILY_DISK, 400000, 1500, 1, strike_misses},
     [FAULT_DAMAGE] = {"damage", FAMILY_DISK, 150000, 4000, 3, strike_damage},
     [FAULT_FORMAT] = {"format", FAMILY_DISK, 100000, 4000, 3, strike_format},
+    [FAULT_JOIN] = {"join", FAMILY_RING, 800000, 3000, 1, strike_join},
+    [FAULT_WIPE] = {"wipe", FAMILY_RING, 400000, 6000, 1, strike_wipe},
+    [FAULT_REPAIR] = {"repair", FAMILY_RING, 700000, 2000, 1, strike_repair},
+    [FAULT_MISSED] = {"missed", FAMILY_RING, 400000, 6000, 1, strike_missed},
 };
 
-static void chain_strikes(void *ctx)
+static void habit_strikes(void *ctx)
 {
-    struct chain *c = ctx;
+    struct habit *c = ctx;
     struct nemesis *n = c->n;
     if (n->s->calm || n->s->stop) return;
     world_note(n->s->w, 'N', c->fault, 0);
     world_say(n->s->w, n->s->clients_host, "fault: %s", kinds[c->fault].name);
     kinds[c->fault].strike(n);
-    world_after(n->s->w, draw(n, 1, 2 * c->mean_ns), chain_strikes, c);
+    world_after(n->s->w, draw(n, 1, 2 * c->mean_ns), habit_strikes, c);
 }
 
 static bool mode_allows(enum sim_mode mode, uint8_t family)
@@ -773,7 +835,8 @@ struct nemesis *nemesis_new(struct sim *s)
         uint64_t mean = draw_ms(n, kinds[f].interval_ms / 3, 3 * kinds[f].interval_ms);
         if (!mode_allows(s->options.mode, kinds[f].family) || s->nodes < kinds[f].nodes_min)
             has = false;
-        n->chain[f] = (struct chain){n, f, has ? mean : 0};
+        if (kinds[f].family == FAMILY_RING && !s->elastic) has = false;
+        n->habit[f] = (struct habit){n, f, has ? mean : 0};
     }
     return n;
 }
@@ -802,8 +865,8 @@ void nemesis_start(struct nemesis *n)
 {
     background(n);
     for (uint32_t f = 0; f < FAULTS; f++)
-        if (n->chain[f].mean_ns)
-            world_after(n->s->w, draw(n, 1, 2 * n->chain[f].mean_ns), chain_strikes, &n->chain[f]);
+        if (n->habit[f].mean_ns)
+            world_after(n->s->w, draw(n, 1, 2 * n->habit[f].mean_ns), habit_strikes, &n->habit[f]);
     if (mode_allows(n->s->options.mode, FAMILY_CLOCK))
         for (uint32_t i = 0; i < n->s->nodes; i++) strike_rate(n);
 }
@@ -819,11 +882,35 @@ static void links_heal(struct sim *s, uint32_t keep_down)
         }
 }
 
+static bool asks_in_vain(const struct member *m)
+{
+    const struct sim *s = m->s;
+    for (uint32_t i = 0; i < s->nodes; i++)
+        if (strcmp(s->member[i].peer, m->join) == 0)
+            return s->member[i].state != MEMBER_UP || !s->member[i].id || s->member[i].away;
+    return true;
+}
+
+/* Who asks somebody that cannot let it in asks another, as long as there is somebody. */
+static void joins_heal(struct task *t)
+{
+    struct nemesis *n = t->n;
+    for (uint32_t i = 0; i < n->s->nodes; i++) {
+        struct member *m = &n->s->member[i];
+        if (m->state != MEMBER_UP || !m->config.join || node_id(m->node) || !asks_in_vain(m))
+            continue;
+        member_kill(m, WORLD_EXIT);
+        restart_soon(n, m, 0);
+    }
+    task_after(n, 2 * SECOND, joins_heal, 0, 0, 0);
+}
+
 void nemesis_heal(struct nemesis *n, uint32_t keep_down)
 {
     struct sim *s = n->s;
     struct list *last = n->tasks.prev;
     s->calm = true;
+    if (keep_down != UINT32_MAX) s->member[keep_down].away = true;
     for (uint32_t i = 0; i < s->nodes; i++) {
         world_disk(s->w, i)->error_ppm = world_disk(s->w, i)->cut_ppm = 0;
         world_resume(s->w, i);
@@ -837,6 +924,7 @@ void nemesis_heal(struct nemesis *n, uint32_t keep_down)
         if (at == last) break;
     }
     links_heal(s, keep_down);
+    task_after(n, 10 * MILLISECOND, joins_heal, 0, 0, 0);
 }
 
 void nemesis_free(struct nemesis *n)

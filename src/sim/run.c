@@ -7,10 +7,11 @@
 
 #define LIVENESS_BOUND (10 * SECOND)
 #define LOOK_EVERY     (5 * MILLISECOND)
+#define SETTLE_BOUND   (60 * SECOND)
 #define TICKS_DEFAULT  20000
 
 const char *const sim_mode_names[] = {"swarm", "calm",   "crashes", "network",
-                                      "disks", "clocks", NULL};
+                                      "disks", "clocks", "elastic", NULL};
 
 const char *sim_class_name(enum sim_class class)
 {
@@ -33,6 +34,7 @@ void sim_fail(struct sim *s, enum sim_class class, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(s->result->why, sizeof s->result->why, format, args);
     va_end(args);
+    if (class == SIM_STUCK && s->options.verbose) members_print(s);
     world_say(s->w, s->clients_host, "FAILURE %s: %s", sim_class_name(class), s->result->why);
 }
 
@@ -46,13 +48,32 @@ static uint64_t draw(struct sim *s, uint64_t min, uint64_t max)
 #define PICK(s, ...)                                                                               \
     ((const uint64_t[]){__VA_ARGS__}[draw(s, 0, sizeof((const uint64_t[]){__VA_ARGS__}) / 8 - 1)])
 
+/* In such runs nodes come and go, and groups move and split. */
+static void draw_elastic(struct sim *s)
+{
+    struct node_config *c = &s->knobs;
+    bool wanted = s->options.mode == SIM_ELASTIC || (s->options.mode == SIM_SWARM && draw(s, 0, 1));
+    uint64_t spares = draw(s, 0, 3);
+    if (!wanted) return;
+    s->elastic = true;
+    s->nodes += (uint32_t)spares;
+    if (s->nodes > SIM_NODES_MAX) s->nodes = SIM_NODES_MAX;
+    c->grace_ms = (uint32_t)PICK(s, 1000, 4000, 7000, SIM_GRACE_SHORT);
+    if (s->founders == 5) c->replicas = (uint32_t)PICK(s, 3, 3, 5);
+    SIM_COUNT(s, elastic);
+}
+
 static void draw_knobs(struct sim *s)
 {
     uint64_t dice = draw(s, 0, 99);
-    s->nodes = s->options.nodes ? s->options.nodes : dice < 80 ? 3 : dice < 90 ? 5 : 1;
-    s->groups = (uint32_t)PICK(s, 1, 1, 2, 3, 4, 8);
+    s->founders = s->options.nodes ? s->options.nodes : dice < 80 ? 3 : dice < 90 ? 5 : 1;
+    s->founded_groups = s->groups = (uint32_t)PICK(s, 1, 1, 2, 3, 4, 8);
+    s->nodes = s->founders;
+    draw_elastic(s);
     s->clients_host = s->nodes;
     struct node_config *c = &s->knobs;
+    c->snapshot_chunk = (size_t)PICK(s, 0, 300, 2000, 30000);
+    c->snapshot_rate = PICK(s, 0, 0, 50000, 200000); /* slow enough for things to come between */
     c->read_mode = draw(s, 0, 9) < 6 ? NODE_READ_LEASE : NODE_READ_QUORUM;
     c->log_segment_bytes = PICK(s, 256u << 10, 512u << 10, 1u << 20, 4u << 20);
     c->log_quota_bytes = c->log_segment_bytes * PICK(s, 4, 6, 16);
@@ -72,8 +93,8 @@ static void draw_knobs(struct sim *s)
                         : draw(s, 1, c->election_ms < 640 ? c->election_ms / 16 : 40) * MILLISECOND;
     s->write_ns = PICK(s, 80 * MICROSECOND, 80 * MICROSECOND, MILLISECOND, 8 * MILLISECOND);
     s->result->cover.quorum_reads += c->read_mode == NODE_READ_QUORUM;
-    s->result->cover.one_node += s->nodes == 1;
-    s->result->cover.five_nodes += s->nodes == 5;
+    s->result->cover.one_node += s->founders == 1;
+    s->result->cover.five_nodes += s->founders == 5;
 }
 
 /* ---- a run ---- */
@@ -123,19 +144,13 @@ static void run_for(struct sim *s, uint64_t time)
     world_run(s->w, world_now(s->w) + time, &s->stop);
 }
 
-/* A host to do without in the end: none, or, if the others are a majority without it and the lost
- * one, any. */
+/* A host to do without in the end: none, or one that might be lost as well. */
 static uint32_t draw_core(struct sim *s)
 {
-    uint32_t lost = 0, host = (uint32_t)draw(s, 0, s->nodes - 1);
-    bool founded = true; /* founding needs every node */
-    for (uint32_t i = 0; i < s->nodes; i++) {
-        lost += s->member[i].damaged;
-        founded = founded && s->member[i].applied_ever[0];
-    }
-    bool may =
-        founded && s->nodes >= 3 && s->nodes - lost - 1 > s->nodes / 2 && !s->member[host].damaged;
-    if (!may || s->options.mode == SIM_CALM || draw(s, 0, 1)) return UINT32_MAX;
+    uint32_t host = (uint32_t)draw(s, 0, s->nodes - 1);
+    const struct member *m = &s->member[host];
+    if (s->options.mode == SIM_CALM || draw(s, 0, 1)) return UINT32_MAX;
+    if (m->damaged || m->state == MEMBER_IDLE || !members_may_lose(s, m)) return UINT32_MAX;
     SIM_COUNT(s, core_only);
     return host;
 }
@@ -147,8 +162,6 @@ static void phase_liveness(struct sim *s)
     uint32_t away = draw_core(s);
     nemesis_heal(s->nemesis, away);
     if (away != UINT32_MAX) workload_avoid(s->workload, away);
-    for (uint32_t i = 0; i < s->nodes; i++)
-        if (s->member[i].damaged) workload_avoid(s->workload, i);
     workload_demand_writes(s->workload);
     uint64_t end = world_now(s->w) + LIVENESS_BOUND;
     while (!s->stop && !workload_satisfied(s->workload, missing, sizeof missing)) {
@@ -170,9 +183,11 @@ static void phase_liveness(struct sim *s)
             world_block(s->w, i, j, false);
             world_block(s->w, j, i, false);
         }
-    end = world_now(s->w) + LIVENESS_BOUND;
-    while (!s->stop && !members_converged(s, missing, sizeof missing)) {
-        if (world_now(s->w) >= end) sim_fail(s, SIM_STUCK, "replicas do not converge: %s", missing);
+    end = world_now(s->w) + SETTLE_BOUND;
+    while (!s->stop && !members_settled(s, missing, sizeof missing)) {
+        if (world_now(s->w) >= end)
+            sim_fail(s, SIM_STUCK, "after %u s the ring has not settled: %s",
+                     (unsigned)(SETTLE_BOUND / SECOND), missing);
         run_for(s, 20 * MILLISECOND);
     }
 }
@@ -216,16 +231,19 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     draw_knobs(s);
     s->w = world_make(s);
     members_init(s);
+    agree_init(&s->agreement, s->groups);
     s->nemesis = nemesis_new(s);
+    s->operator= operator_new(s);
     s->workload = workload_new(s);
-    for (uint32_t i = 0; i < s->nodes; i++)
+    for (uint32_t i = 0; i < s->founders; i++)
         world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
     world_after(s->w, LOOK_EVERY, look, s);
-    world_say(
-        s->w, s->clients_host,
-        "%u nodes, %u groups, %s reads, lease %u ms, election %u ms, heartbeat %u ms, drift %u ppm",
-        s->nodes, s->groups, s->knobs.read_mode == NODE_READ_LEASE ? "lease" : "quorum",
-        s->knobs.lease_ms, s->knobs.election_ms, s->knobs.heartbeat_ms, s->knobs.drift_ppm);
+    world_say(s->w, s->clients_host,
+              "%u nodes, %u spare, %u groups, %s reads, lease %u ms, election %u ms, heartbeat %u "
+              "ms, drift %u ppm",
+              s->founders, s->nodes - s->founders, s->groups,
+              s->knobs.read_mode == NODE_READ_LEASE ? "lease" : "quorum", s->knobs.lease_ms,
+              s->knobs.election_ms, s->knobs.heartbeat_ms, s->knobs.drift_ppm);
     nemesis_start(s->nemesis);
     run_for(s, (options->ticks ? options->ticks : TICKS_DEFAULT) * MILLISECOND);
 
@@ -235,6 +253,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     cover_world(s);
     members_deinit(s);
     workload_free(s->workload);
+    operator_free(s->operator);
     result->hash = world_hash(s->w);
     world_free(s->w);
     nemesis_free(s->nemesis);

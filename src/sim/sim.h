@@ -28,7 +28,16 @@ enum sim_class {
 const char *sim_class_name(enum sim_class class);
 
 /* Which kinds of faults may be drawn. */
-enum sim_mode { SIM_SWARM, SIM_CALM, SIM_CRASHES, SIM_NETWORK, SIM_DISKS, SIM_CLOCKS, SIM_MODES };
+enum sim_mode {
+    SIM_SWARM,
+    SIM_CALM,
+    SIM_CRASHES,
+    SIM_NETWORK,
+    SIM_DISKS,
+    SIM_CLOCKS,
+    SIM_ELASTIC, /* as SIM_SWARM, but in every run nodes come and go */
+    SIM_MODES
+};
 extern const char *const sim_mode_names[]; /* NULL-ended */
 
 struct sim_options {
@@ -60,7 +69,12 @@ struct sim_options {
                                 X(refused) X(writes_torn) X(writes_failed) X(stalls) X(ops_done)   \
                                     X(ops_refused) X(ops_no_room) X(ops_unknown) X(reads)          \
                                         X(writes) X(swaps) X(adds) X(breadth) X(pipelined)         \
-                                            X(reconnects) X(undecided)
+                                            X(reconnects) X(undecided)                                        \
+    X(elastic) X(joins) X(joined) X(join_refused) X(wipes) X(repairs) X(missed) X(removed)         \
+        X(births) X(drops) X(snapshots) X(installed) X(resumed) X(configs) X(learners) X(leavers)  \
+            X(splits) X(split_births) X(gone) X(came_back) X(asked) X(asked_ok) X(asked_refused)   \
+                X(asked_unknown) X(drains) X(undrains) X(removes) X(moves) X(splits_asked)         \
+                    X(leaders_asked) X(settings) X(weights)
 /* clang-format on */
 struct sim_cover {
 #define SIM_COVER_FIELD(name) uint64_t name;

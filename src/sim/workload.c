@@ -4,17 +4,17 @@
  * everything else for breadth. What is no answer (a broken connection, no reply in time, -UNKNOWN)
  * is recorded as unknown. A value names its number and is filled by a rule, so that a mangled one
  * is noticed. */
+#include "ring/ring.h"
 #include "sim/members.h"
 #include "sim/reply.h"
-
-#include "ring/slot.h"
 
 #include <inttypes.h>
 
 #define CLIENTS_MAX  12
 #define PIPELINE_MAX 8
 #define OBJECTS_MAX  HISTORY_OBJECTS_MAX
-#define DEMANDS_MAX  (2 * OBJECTS_MAX + SIM_GROUPS_MAX)
+#define RANGES       16 /* of slots: in each of them something must be written in the end */
+#define DEMANDS_MAX  (2 * OBJECTS_MAX + SIM_GROUPS_MAX + RANGES)
 #define NO_OP        SIZE_MAX
 
 struct object {
@@ -25,8 +25,8 @@ struct object {
 /* Something that must be answered in the end. */
 struct demand {
     enum { DEMAND_OPEN, DEMAND_ASKED, DEMAND_DONE } state;
-    bool read; /* of an object; else a write in a group */
-    uint32_t number;
+    bool read; /* of an object; else a write in slots [lo, hi) */
+    uint32_t number, lo, hi;
     char said[80]; /* the last refusal */
 };
 
@@ -41,6 +41,7 @@ struct client {
     uint32_t id, node;
     struct io_conn *conn;
     bool open, resp3;
+    bool leaves; /* this node is of no use: another one is asked */
     bool reader; /* only reads: a write to a leader that was cut off would wait, and keep it from
                     asking what that leader still says */
     uint64_t next_at;  /* when to ask again, or to connect; the clients' clock */
@@ -283,15 +284,13 @@ static void client_ask_breadth(struct client *c)
     client_expect(c, (struct pending){NO_OP, NULL, command[0]});
 }
 
-/* A key in the middle of the group's slots: they are cut evenly between the groups. */
-static void group_key(const struct workload *l, uint32_t group, char key[24])
+/* A key in one of the slots. */
+static void key_within(uint32_t lo, uint32_t hi, char key[24])
 {
-    uint32_t groups = l->s->groups, lo = group * SLOT_COUNT / groups,
-             hi = (group + 1) * SLOT_COUNT / groups;
     for (uint32_t i = 0;; i++) {
         snprintf(key, 24, "live%u", i);
         uint32_t slot = slot_of(bytes_str(key));
-        if (slot > lo + (hi - lo) / 8 && slot < hi - (hi - lo) / 8) return;
+        if (slot >= lo && slot < hi) return;
     }
 }
 
@@ -304,7 +303,7 @@ static void client_ask_demand(struct client *c, struct demand *d)
     }
     char key[24];
     struct buf *out = io_conn_out(c->conn);
-    group_key(c->l, d->number, key);
+    key_within(d->lo, d->hi, key);
     put_head(out, 3);
     put_word(out, "SET");
     put_word(out, key);
@@ -399,6 +398,8 @@ static void client_answered(struct client *c, const struct pending *p, struct by
     if (refused || unknown)
         world_say(s->w, s->clients_host, "client %u, node %u: %s: %.*s", c->id, c->node + 1,
                   p->name, (int)v.text.size, (const char *)v.text.data);
+    c->leaves |=
+        refused && s->calm && v.text.size > 16 && memcmp(v.text.data, "CLUSTERDOWN this", 16) == 0;
     if (refused || unknown) c->next_at = io_now(l->io) + draw(l, 5, 80) * MILLISECOND;
     if (v.kind == REPLY_ERROR && !refused && !unknown) {
         client_wrong(c, p, whole);
@@ -425,7 +426,7 @@ static void client_lost(struct client *c, uint64_t wait)
     for (uint32_t i = 0; i < c->count; i++) op_unknown(c, &c->pending[i]);
     c->count = 0;
     c->conn = NULL;
-    c->open = false;
+    c->open = c->leaves = false;
     c->next_at = io_now(c->l->io) + wait;
 }
 
@@ -476,12 +477,18 @@ static void on_closed(void *ctx, struct io_conn *conn, int error)
 
 static const struct io_handler client_handler = {on_opened, on_data, NULL, on_closed};
 
+static bool may_ask(const struct workload *l, uint32_t host)
+{
+    const struct member *m = &l->s->member[host];
+    return !l->avoid[host] && m->state != MEMBER_IDLE && !(l->s->calm && m->damaged);
+}
+
 static void client_connect(struct client *c)
 {
     struct workload *l = c->l;
     char address[32];
     uint32_t nodes = l->s->nodes, from = (uint32_t)draw(l, 0, nodes - 1);
-    while (l->avoid[from]) from = (from + 1) % nodes;
+    for (uint32_t i = 0; i < nodes && !may_ask(l, from); i++) from = (from + 1) % nodes;
     c->node = from;
     snprintf(address, sizeof address, "10.0.0.%u:7000", from + 1);
     c->conn = io_connect(l->io, address, &client_handler, l);
@@ -522,6 +529,11 @@ static uint64_t client_turn(struct client *c, uint64_t now)
         if (now < c->next_at) return c->next_at;
         client_connect(c);
     }
+    if (c->leaves && c->count == 0) {
+        io_conn_close(c->conn, false);
+        client_lost(c, draw(l, 1, 60) * MILLISECOND);
+        return c->next_at;
+    }
     if (c->open && c->count == 0 && now >= c->next_at) {
         client_ask(c);
         c->next_at = now + draw(l, 1, 2 * l->think_ns);
@@ -546,7 +558,8 @@ static uint64_t workload_turn(void *ctx, uint64_t now)
         uint64_t at = client_turn(&l->client[i], now);
         if (at < next) next = at;
     }
-    return next;
+    uint64_t at = operator_turn(l->s->operator, now);
+    return at < next ? at : next;
 }
 
 /* ---- life ---- */
@@ -623,23 +636,37 @@ void workload_avoid(struct workload *l, uint32_t host)
     l->avoid[host] = true;
 }
 
-static void demand_add(struct workload *l, bool read, uint32_t number)
+static struct demand *demand_add(struct workload *l)
 {
     ASSERT(l->demands < DEMANDS_MAX);
-    l->demand[l->demands++] = (struct demand){.read = read, .number = number};
+    return &l->demand[l->demands++];
+}
+
+static void demand_write(struct workload *l, uint32_t lo, uint32_t hi)
+{
+    struct demand *d = demand_add(l);
+    d->lo = lo;
+    d->hi = hi;
 }
 
 void workload_demand_writes(struct workload *l)
 {
+    struct node *map = members_map(l->s);
+    struct ring_row row;
     l->timeout_ns = 3 * SECOND; /* in the end they wait for what they are told */
-    for (uint32_t g = 0; g < l->s->groups; g++) demand_add(l, false, g);
+    for (uint32_t i = 0; i < RANGES; i++)
+        demand_write(l, i * SLOT_COUNT / RANGES, (i + 1) * SLOT_COUNT / RANGES);
+    for (uint32_t g = 0; map && g < l->s->groups; g++)
+        if (node_ring_row(map, RING_ROW_GROUP, g, &row) && row.group.slot_lo < row.group.slot_hi)
+            demand_write(l, row.group.slot_lo, row.group.slot_hi);
     io_wake(l->io);
 }
 
 void workload_demand_reads(struct workload *l)
 {
     for (uint32_t o = 0; o < l->objects; o++)
-        for (uint32_t twice = 0; twice < 2; twice++) demand_add(l, true, o);
+        for (uint32_t twice = 0; twice < 2; twice++)
+            *demand_add(l) = (struct demand){.read = true, .number = o};
     io_wake(l->io);
 }
 
@@ -652,7 +679,8 @@ bool workload_satisfied(const struct workload *l, char *missing, size_t size)
             snprintf(missing, size, "no answer to a read of %s %s %s", l->object[d->number].key,
                      l->object[d->number].field, d->said);
         else
-            snprintf(missing, size, "no answer to a write in group %u %s", d->number, d->said);
+            snprintf(missing, size, "no answer to a write in slots [%u, %u) %s", d->lo, d->hi,
+                     d->said);
         return false;
     }
     return true;

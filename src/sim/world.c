@@ -470,6 +470,11 @@ struct io *world_io(struct world *w, uint32_t host)
     return &w->host[host]->io;
 }
 
+struct trace *world_trace(struct world *w, uint32_t host)
+{
+    return &w->host[host]->trace;
+}
+
 struct world_link *world_link(struct world *w, uint32_t from, uint32_t to)
 {
     ASSERT(from < w->options.hosts && to < w->options.hosts);

@@ -101,7 +101,8 @@ bool world_step(struct world *w);
 void world_run(struct world *w, uint64_t until, const bool *stop);
 
 struct io *world_io(struct world *w, uint32_t host);
-bool world_on(const struct world *w, uint32_t host); /* a program runs there */
+struct trace *world_trace(struct world *w, uint32_t host); /* for its program */
+bool world_on(const struct world *w, uint32_t host);       /* a program runs there */
 bool world_dead(const struct world *w,
                 uint32_t host); /* world_die was called, world_reap not yet */
 

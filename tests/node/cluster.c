@@ -46,7 +46,41 @@ static uint64_t client_turn(void *ctx, uint64_t now)
     return UINT64_MAX;
 }
 
-void cluster_init(struct cluster *c, uint32_t nodes, uint32_t groups, uint32_t replicas)
+static void on_replica(void *ctx, enum node_replica_event what, uint32_t group, uint16_t replica,
+                       uint64_t position, struct paxos_id last_valid)
+{
+    struct member *m = ctx;
+    (void)group, (void)replica, (void)position, (void)last_valid;
+    m->installs += what == NODE_REPLICA_INSTALLED;
+}
+
+static void member_init(struct cluster *c, uint32_t i)
+{
+    struct member *m = &c->member[i];
+    m->cluster = c;
+    m->host = i;
+    m->disk = engine_mem_disk_new();
+    snprintf(m->listen, sizeof m->listen, "10.0.0.%u:7000", i + 1);
+    snprintf(m->peer, sizeof m->peer, "10.0.0.%u:17000", i + 1);
+    m->config = (struct node_config){.listen = m->listen,
+                                     .peer = m->peer,
+                                     .backend_name = "sim",
+                                     .fatal = on_fatal,
+                                     .replica = on_replica,
+                                     .ctx = m};
+}
+
+void cluster_join(struct cluster *c, uint32_t node, uint32_t through)
+{
+    assert_int_equal(node, c->nodes);
+    c->nodes++;
+    member_init(c, node);
+    c->member[node].config.join = c->member[through].peer;
+    cluster_start(c, node);
+}
+
+static void found(struct cluster *c, uint32_t nodes, uint32_t groups, uint32_t replicas,
+                  bool small_log)
 {
     size_t at = 0;
     *c = (struct cluster){.nodes = nodes};
@@ -61,25 +95,28 @@ void cluster_init(struct cluster *c, uint32_t nodes, uint32_t groups, uint32_t r
         at += (size_t)snprintf(c->found + at, sizeof c->found - at, "%s10.0.0.%u:17000",
                                i ? "," : "", i + 1);
     for (uint32_t i = 0; i < nodes; i++) {
-        struct member *m = &c->member[i];
-        m->cluster = c;
-        m->host = i;
-        m->disk = engine_mem_disk_new();
-        snprintf(m->listen, sizeof m->listen, "10.0.0.%u:7000", i + 1);
-        snprintf(m->peer, sizeof m->peer, "10.0.0.%u:17000", i + 1);
-        m->config = (struct node_config){.listen = m->listen,
-                                         .peer = m->peer,
-                                         .found = nodes > 1 ? c->found : NULL,
-                                         .groups = groups,
-                                         .replicas = replicas,
-                                         .backend_name = "sim",
-                                         .fatal = on_fatal,
-                                         .ctx = m};
+        member_init(c, i);
+        c->member[i].config.found = nodes > 1 ? c->found : NULL;
+        c->member[i].config.groups = groups;
+        c->member[i].config.log_segment_bytes = small_log ? 64u << 10 : 0;
+        c->member[i].config.log_quota_bytes = small_log ? 256u << 10 : 0;
+        c->member[i].config.memory_bytes = small_log ? 32u << 10 : 0;
+        c->member[i].config.replicas = replicas;
         cluster_start(c, i);
     }
     world_boot(c->w, CLIENT_HOST);
     world_io(c->w, CLIENT_HOST)->client = (struct io_client){client_turn, c};
     cluster_settle(c);
+}
+
+void cluster_init(struct cluster *c, uint32_t nodes, uint32_t groups, uint32_t replicas)
+{
+    found(c, nodes, groups, replicas, false);
+}
+
+void cluster_init_small(struct cluster *c, uint32_t nodes, uint32_t groups, uint32_t replicas)
+{
+    found(c, nodes, groups, replicas, true);
 }
 
 void cluster_deinit(struct cluster *c)

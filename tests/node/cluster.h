@@ -22,6 +22,7 @@ struct member {
     struct engine *engine;
     struct node_config config;
     char listen[32], peer[32], last_words[200];
+    uint32_t installs; /* snapshots that were installed here */
 };
 
 struct client {
@@ -42,8 +43,12 @@ struct cluster {
 
 /* groups, replicas: 0 for the defaults. Returns once every group is served. */
 void cluster_init(struct cluster *c, uint32_t nodes, uint32_t groups, uint32_t replicas);
+/* The same with a log of 256 KiB: who is away soon lacks what it has no more. */
+void cluster_init_small(struct cluster *c, uint32_t nodes, uint32_t groups, uint32_t replicas);
 void cluster_deinit(struct cluster *c);
 void cluster_start(struct cluster *c, uint32_t node); /* nodes are counted from 0 here */
+/* One more, with an empty disk; it joins through another. */
+void cluster_join(struct cluster *c, uint32_t node, uint32_t through);
 void cluster_kill(struct cluster *c, uint32_t node);
 void cluster_run(struct cluster *c, uint64_t ms);
 /* Until every group is served somewhere; fails after a minute. */

@@ -104,9 +104,9 @@ TEST(the_largest_identity_fits)
     struct rig r;
     struct identity id = sample(), back;
     rig_init(&r);
-    id.node_count = NODE_NODES_MAX;
+    id.node_count = NODE_FOUND_MAX;
     id.replicas = 7;
-    for (int i = 1; i <= NODE_NODES_MAX; i++) memset(id.address[i], 'h', sizeof id.address[i] - 1);
+    for (int i = 1; i <= NODE_FOUND_MAX; i++) memset(id.address[i], 'h', sizeof id.address[i] - 1);
     assert_int_equal(identity_save(r.io, &id), 0);
     assert_int_equal(identity_load(r.io, &back), IDENTITY_FOUND);
     same(&id, &back);

@@ -5,6 +5,10 @@
 
 #include "paxos/internal.h"
 
+#ifndef EXPLORER_REPLICAS
+#define EXPLORER_REPLICAS 3 /* the build makes one of 4, too */
+#endif
+
 enum {
     N = EXPLORER_REPLICAS, /* 3, or 4, of which the last is a learner and the members may change */
     RING = 16,

@@ -185,7 +185,7 @@ static inline void node_init(struct node *n)
                               .value_of = node_value,
                               .config.count = (uint8_t)n->replicas};
     for (uint16_t i = 1; i <= n->replicas; i++)
-        o.config.member[i - 1] = (struct paxos_member){i, i};
+        o.config.member[i - 1] = (struct paxos_member){.replica = i, .node = i};
     if (n->config) assert_true(node_config(n->config, &o.config));
     lease_init(&n->leases, n->id, 1, NODE_LEASE, 0, n->now, !n->restarted);
     paxos_init(&n->px, &o, n->ring, 64);

@@ -608,6 +608,29 @@ TEST(a_silent_gap_is_probed_on_ticks_with_back_off)
     node_end(&n);
 }
 
+/* A leader that is busy with members who have all needs no ticks of theirs: a peer that comes back
+ * from silence is found only by looking. */
+TEST(a_busy_leader_looks_again_at_a_peer_that_lags_in_silence)
+{
+    NODE(n, .id = 1, .replicas = 3);
+    node_lead(&n);
+    for (uint64_t i = 0; i < 600; i++) { /* for the first half of it 3 is silent */
+        n.now += 10 * MS;
+        node_hear(&n, 2);
+        if (i > 300) node_hear(&n, 3);
+        node_supported(&n, 2, 7);
+        node_propose(&n, 'A');
+        node_sync(&n);
+        node_recv(&n, ACCEPTED(.from = 2, .ballot = B(1, 1), .position = i + 2, .chosen = i + 2,
+                               .mark = 7));
+        node_forget_trace(&n);
+        if (n.now >= paxos_deadline(&n.px)) node_tick(&n, 0);
+        if (i == 300) assert_false(n.px.peer[2].live);
+    }
+    assert_true(n.px.peer[2].live);
+    node_end(&n);
+}
+
 TEST(a_quiet_group_needs_no_ticks_but_for_leases_and_writes_its_watermark_once)
 {
     NODE(n, .id = 2, .replicas = 3);

@@ -15,7 +15,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
-from harness import Closed, Conn, Err, Load, Skip, die_with_parent, encode, expect, free_ports, main, run, scenario, until
+from harness import Closed, Conn, Err, Load, Skip, die_with_parent, encode, expect, free_ports, main, refused, run, scenario, until
 
 KIB, MIB = 1 << 10, 1 << 20
 BLOCK = 4096
@@ -292,15 +292,6 @@ def a_node_founded_with_another_list_is_refused_and_ends(env):
 
 # ---- starting ----
 
-def refused(env, words, *texts, status=1):
-    """The program ends by itself, at once, with this status, and says these texts in one line."""
-    done = run(words, timeout=15)
-    said = done.stderr.strip()
-    expect(done.returncode == status, f"{' '.join(words[1:])[:200]} ended with {done.returncode}, not {status}: {said[-300:]}")
-    expect(all(t in said for t in texts), f"{' '.join(words[1:])[:120]} said '{said[-300:]}', nothing of", texts)
-    expect(len(said.splitlines()) == 1, "not one line:", said)
-
-
 @scenario(needs_server=False)
 def wrong_arguments_are_told_in_one_line(env):
     env.io = "auto"
@@ -310,21 +301,21 @@ def wrong_arguments_are_told_in_one_line(env):
             (["--groups", "0"], 2, "groups"), (["--groups", "many"], 2, "groups"), (["--io", "kqueue"], 2, "io"), (["--nosuch"], 2, "nosuch"),
             (["--found", f"127.0.0.1:{port + 1},127.0.0.1:{port + 2}"], 2, "found"), (["--read-mode", "guess"], 2, "read-mode"),
             (["--replicas", "3"], 1, "replicas"), (["--fault", "gremlins=1"], 1, "fault"), (["--config", f"{env.dir}/none"], 1, "none")):
-        refused(env, base + words, text, status=status)
-    refused(env, [env.synod, "server", "--data", f"{env.dir}/v", "--listen", "no.such.host.invalid:7000"], "no.such.host.invalid", status=2)
-    refused(env, [env.synod, "server", "--listen", f"127.0.0.1:{port}"], "--data", status=2)
+        refused(base + words, text, status=status)
+    refused([env.synod, "server", "--data", f"{env.dir}/v", "--listen", "no.such.host.invalid:7000"], "no.such.host.invalid", status=2)
+    refused([env.synod, "server", "--listen", f"127.0.0.1:{port}"], "--data", status=2)
 
 
 @scenario()
 def a_taken_port_and_a_taken_directory_are_told(env):
     c = env.cluster(nodes=1).up()
     n = c.nodes[0]
-    refused(env, n.command(), "in use by another process", str(n.process.pid))
+    refused(n.command(), "in use by another process", str(n.process.pid))
     other = ["--data", f"{env.dir}/other", "--io", env.io]
     spare = free_ports(1)
-    refused(env, [env.synod, "server", *other, "--listen", f"127.0.0.1:{n.port}", "--peer", f"127.0.0.1:{spare + 10000}"],
+    refused([env.synod, "server", *other, "--listen", f"127.0.0.1:{n.port}", "--peer", f"127.0.0.1:{spare + 10000}"],
             f"127.0.0.1:{n.port}", "Address already in use")
-    refused(env, [env.synod, "server", *other, "--listen", f"127.0.0.1:{spare}", "--peer", n.peer], n.peer, "Address already in use")
+    refused([env.synod, "server", *other, "--listen", f"127.0.0.1:{spare}", "--peer", n.peer], n.peer, "Address already in use")
     expect(other_is_fine(n))
 
 
@@ -345,10 +336,10 @@ def a_directory_without_permission_is_told(env):
         os.chmod(f"{env.dir}/readonly", 0o555)
     port = free_ports(1)
     for where in ("closed/data", "readonly", "readonly/data"):
-        refused(env, [*prefix, binary, "server", "--data", f"{env.dir}/{where}", "--listen", f"127.0.0.1:{port}"], where, "Permission denied")
+        refused([*prefix, binary, "server", "--data", f"{env.dir}/{where}", "--listen", f"127.0.0.1:{port}"], where, "Permission denied")
     with open(f"{env.dir}/file", "w", encoding="ascii"):
         pass
-    refused(env, [binary, "server", "--data", f"{env.dir}/file", "--listen", f"127.0.0.1:{port}"], "file", "Not a directory")
+    refused([binary, "server", "--data", f"{env.dir}/file", "--listen", f"127.0.0.1:{port}"], "file", "Not a directory")
 
 
 def damage(path, at, data):
@@ -370,7 +361,7 @@ def a_directory_of_another_format_is_refused(env):
         shutil.rmtree(n.dir)
         shutil.copytree(kept, n.dir)
         change()
-        refused(env, n.command(), *texts)
+        refused(n.command(), *texts)
 
     again(lambda: damage(f"{n.dir}/log-000001", 0, b"SOMEBODY"), "log-000001")
     again(lambda: damage(f"{n.dir}/log-000001", 0, b"\0" * BLOCK), "log")
@@ -597,7 +588,7 @@ def one_full_disk_of_three_stops_nothing_for_good(env):
     expect(set(load.replies) <= {"OOM", "TRYAGAIN", "UNKNOWN"}, "answers", load.replies)
 
 
-@scenario()
+@scenario(limit=120)
 def a_slow_disk_slows_and_breaks_nothing(env):
     c = env.cluster()
     n = env.rng.choice(c.nodes)
@@ -605,6 +596,10 @@ def a_slow_disk_slows_and_breaks_nothing(env):
     c.up(seconds=30)
     with Load(c.nodes) as load:
         load.grows(200, seconds=30)
+        until(60, "the node knows that its disk is slow", lambda: "log device is slow" in n.said())
+        until(60, "a node with a slow disk leads nothing any more", lambda: n.status() and not any(
+            g["leader"] == n.number for g in c.others(n)[0].status()["groups"]))
+        load.grows(50, seconds=30)
     load.check(n)
     c.expect_equal_digests()
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """One cluster of real processes through its life: founding, deaths, pauses, restarts.  cluster.py SYNOD [--long]"""
 import random
+import re
 import sys
 import threading
 import time
@@ -26,6 +27,29 @@ def three_nodes_found_a_cluster_and_any_of_them_serves_any_key(env):
     expect(leaders <= {1, 2, 3} and 0 not in leaders, "leaders", leaders)
     c.expect_equal_digests()
     expect(sum(d[2] for d in c.nodes[2].digests().values()) == 64, "digests count all keys")
+
+
+@scenario(limit=60)
+def readonly_connections_read_at_replicas_and_never_staler_than_they_allow(env):
+    c = env.cluster().up()
+    leader = c.leader_of("k")
+    follower = c.others(leader)[0]
+    stale = lambda: int(re.search(rb"reads_stale:(\d+)", follower.do("INFO", "stats"))[1])
+    with follower.conn() as conn:
+        expect(conn.do("READONLY", "MAXLAG", "-1").startswith("ERR"), "a bound that is none")
+        expect(conn.do("READONLY") == b"OK", "READONLY")
+        for i in range(5):
+            expect(leader.do("SET", "k", i) == b"OK", "SET")
+            time.sleep(1.1)  # the bound, which is 1000 ms, and a little
+            got = conn.do("GET", "k")
+            expect(got == b"%d" % i, "1.1 s after the write a READONLY connection reads", got)
+        expect(stale() >= 3, "replicas answered", stale(), "of 5 reads")
+        expect(conn.do("SET", "k", "x") == b"OK", "it may write")
+        expect(conn.do("READWRITE") == b"OK" and conn.do("GET", "k") == b"x", "and reads what it wrote after READWRITE")
+        expect(conn.do("READONLY", "MAXLAG", "0") == b"OK", "MAXLAG 0")
+        before = stale()
+        leader.do("SET", "k", "y")
+        expect(conn.do("GET", "k") == b"y" and stale() == before, "MAXLAG 0 reads at the leader")
 
 
 @scenario(limit=90)

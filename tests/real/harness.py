@@ -178,8 +178,10 @@ class Node:
         self.peer = peer
         self.dir = os.path.join(cluster.dir, f"node{number}")
         self.log_path = os.path.join(cluster.dir, f"node{number}.log")
+        self.id = number  # of a founder; of one that joins, what the cluster gave it (Cluster.joined)
         self.process = None
         self.prefix = []  # words before the command: ip netns exec ...
+        self.how = None  # words for founding or joining, if not those of a founder
         self.extra = []
 
     @property
@@ -187,10 +189,9 @@ class Node:
         return (self.host, self.port)
 
     def command(self, extra=()):
-        peers = ",".join(n.peer for n in self.cluster.nodes)
+        how = self.cluster.founding if self.how is None else self.how
         return [*self.prefix, self.cluster.synod, "server", "--data", self.dir, "--listen", f"{self.host}:{self.port}",
-                "--peer", self.peer, "--found", peers, "--groups", str(self.cluster.groups), "--io", self.cluster.io,
-                *self.extra, *extra]
+                "--peer", self.peer, *how, "--io", self.cluster.io, *self.extra, *extra]
 
     def start(self, *extra):
         expect(not self.alive(), f"node {self.number} already runs")
@@ -276,16 +277,41 @@ def free_ports(count):
 
 
 class Cluster:
-    def __init__(self, env, nodes=3, groups=16, directory=None, addresses=None):
+    def __init__(self, env, nodes=3, groups=16, directory=None, addresses=None, spares=0, replicas=None):
+        """spares: addresses kept for nodes that join later (newcomer)."""
         self.synod, self.io, self.groups = env.synod, env.io, groups
         self.dir = directory or os.path.join(env.dir, f"cluster{len(env.clusters)}")
         os.makedirs(self.dir, exist_ok=True)
         self.processes = []
         if addresses is None:
-            first = free_ports(nodes)
-            addresses = [("127.0.0.1", first + i) for i in range(nodes)]
-        self.nodes = [Node(self, i + 1, a, f"{a[0]}:{a[1] + 10000}") for i, a in enumerate(addresses)]
+            first = free_ports(nodes + spares)
+            addresses = [("127.0.0.1", first + i) for i in range(nodes + spares)]
+        self.nodes = []
+        self.spares = addresses
+        for _ in range(len(addresses) - spares):
+            self._add()
+        self.founding = ["--found", ",".join(n.peer for n in self.nodes), "--groups", str(groups)]
+        self.founding += ["--replicas", str(replicas)] if replicas else []
         env.clusters.append(self)
+
+    def _add(self):
+        host, port = self.spares.pop(0)
+        self.nodes.append(Node(self, len(self.nodes) + 1, (host, port), f"{host}:{port + 10000}"))
+        return self.nodes[-1]
+
+    def newcomer(self, via=None):
+        """A node that, once started, joins through `via` (default: any that runs)."""
+        via = via or self.any()
+        n = self._add()
+        n.how = ["--join", via.peer]
+        return n
+
+    def joined(self, n, seconds=30):
+        """Until the node is part of the cluster and knows its leaders."""
+        until(seconds, f"node {n.number} joins; it said: {n.said()[-300:]}", lambda: n.status()["cluster"]["state"] != "joining")
+        n.id = n.status()["cluster"]["self"]
+        self.wait_ready([n])
+        return n
 
     def up(self, seconds=20):
         for n in self.nodes:
@@ -298,7 +324,8 @@ class Cluster:
             def ready(n=n):
                 if not n.alive():
                     return "ended"
-                return all(g["leader"] for g in n.status()["groups"])
+                groups = n.status()["groups"]
+                return groups and all(g["leader"] for g in groups)
             how = until(seconds, f"node {n.number} knows a leader of every group", ready)
             expect(how is True, f"node {n.number} ended: {n.said()[-400:]}")
         return self
@@ -323,7 +350,10 @@ class Cluster:
         def known():
             rows = (asked or self.any()).status()["groups"]
             return next(g["leader"] for g in rows if g["id"] == group)
-        return self.nodes[until(15, f"a leader of group {group} is known", known) - 1]
+        return self.by_id(until(15, f"a leader of group {group} is known", known))
+
+    def by_id(self, node_id):
+        return next(n for n in reversed(self.nodes) if n.id == node_id)
 
     def any(self):
         return next(n for n in self.nodes if n.alive())
@@ -333,7 +363,7 @@ class Cluster:
         def agree():
             seen = [n.digests() for n in self.nodes if n.alive()]
             same = True
-            for group in range(self.groups):
+            for group in {g for s in seen for g in s}:
                 rows = {s[group] for s in seen if group in s}
                 if len(rows) > 1:
                     same = False
@@ -341,6 +371,43 @@ class Cluster:
                         raise Diverged(f"group {group}: replicas at one position differ: {sorted(rows)}")
             return same
         until(seconds, "replicas come to equal positions and digests", agree, pause=0.1)
+
+    def ask(self, *command, seconds=30, node=None):
+        """One of the operator's commands, again while the answer is to try again; the answer that is none of these."""
+        def attempt():
+            reply = (node or self.any()).do(*command)
+            return None if isinstance(reply, Err) and reply.startswith(("TRYAGAIN", "CLUSTERDOWN", "UNKNOWN")) else [reply]
+        return until(seconds, " ".join(map(str, command)), attempt, pause=0.1)[0]
+
+    def holders(self):
+        """{node id: groups that it has a replica of}, as the leader of each group sees it, for the others may lag; and what is under way:
+        moves, splits, learners."""
+        held, under_way = {}, {}
+        for n in [n for n in self.nodes if n.alive()]:
+            for g in n.status()["groups"]:
+                here = {r["node"]: r["role"] for r in g["replicas"]}
+                if "target" in g or "splits_at" in g or "learner" in here.values():
+                    under_way[g["id"]] = {"here": here, **{w: g[w] for w in ("target", "splits_at") if w in g}}
+                if g["leader"] == n.id:
+                    for node in here:
+                        held.setdefault(node, set()).add(g["id"])
+        return held, under_way
+
+    def settled(self, shares, replicas=3, seconds=60):
+        """Until nothing is under way, every group has its replicas, and each node (by id) has as many groups as `shares` says: (least, most)."""
+        last = {}
+
+        def look():
+            held, under_way = self.holders()
+            groups = set().union(*held.values()) if held else set()
+            last.update(held={n: len(g) for n, g in held.items()}, under_way=under_way)
+            whole = all(sum(g in h for h in held.values()) == replicas for g in groups)
+            return not under_way and whole and len(groups) == len(self.any().status()["groups"]) and all(
+                least <= len(held.get(n, ())) <= most for n, (least, most) in shares.items())
+        try:
+            until(seconds, f"nodes have their shares {shares} of the groups and all is quiet", look, pause=0.2)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; at last {last}") from None
 
     def down(self):
         """Orderly: SIGTERM to all; each must end by itself with status 0."""
@@ -377,7 +444,7 @@ class Load:
         self.acknowledged = [[] for _ in range(threads)]
         self.floor, self.sent = [0] * threads, [0] * threads
         self.replies = {}
-        self.stall, self.fault = 0.0, None
+        self.stall, self.fault = 0.0, None  # stall: the longest time that one thread was without an acknowledged write
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._run, args=(t,), daemon=True) for t in range(threads)]
 
@@ -399,6 +466,12 @@ class Load:
     def count(self):
         return sum(len(a) for a in self.acknowledged)
 
+    def rate(self, seconds):
+        """Acknowledged pairs of writes a second, over the next seconds."""
+        before, began = self.count(), time.monotonic()
+        time.sleep(seconds)
+        return (self.count() - before) / (time.monotonic() - began)
+
     def grows(self, by=20, seconds=20):
         """Waits until that many more writes were acknowledged."""
         before = self.count()
@@ -415,8 +488,8 @@ class Load:
     def _run(self, t):
         conn, i = None, 0
         choose = random.Random(t)
+        began = time.monotonic()
         while not self.stopping.is_set():
-            began = time.monotonic()
             try:
                 if conn is None:
                     conn = Conn(choose.choice(self.nodes).address, timeout=25)
@@ -425,6 +498,7 @@ class Load:
                 replies = conn.pipeline([("SET", self.key(t, i), self.value), ("SET", f"{self.tag}:r{t}", i)])
                 if replies[0] == b"OK":
                     self.acknowledged[t].append(i)
+                    self.stall, began = max(self.stall, time.monotonic() - began), time.monotonic()
                 if replies[1] == b"OK":
                     self.floor[t] = i
                 for r in replies:
@@ -439,9 +513,9 @@ class Load:
                     conn.close()
                 conn = None
                 time.sleep(0.02)
-            self.stall = max(self.stall, time.monotonic() - began)
             if self.pause:
                 time.sleep(self.pause)
+        self.stall = max(self.stall, time.monotonic() - began)
         if conn:
             conn.close()
 
@@ -517,6 +591,15 @@ def run(command, timeout=60, check=False, **words):
     if check:
         expect(done.returncode == 0, f"{' '.join(map(str, command))[:200]} ended with {done.returncode}: {(done.stderr or done.stdout)[-600:]}")
     return done
+
+
+def refused(words, *texts, status=1):
+    """The program ends by itself, at once, with this status, and says these texts in one line."""
+    done = run(words, timeout=15)
+    said = done.stderr.strip()
+    expect(done.returncode == status, f"{' '.join(words[1:])[:200]} ended with {done.returncode}, not {status}: {said[-300:]}")
+    expect(all(t in said for t in texts), f"{' '.join(words[1:])[:120]} said '{said[-300:]}', nothing of", texts)
+    expect(len(said.splitlines()) == 1, "not one line:", said)
 
 
 def uring_works(synod):

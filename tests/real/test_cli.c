@@ -9,6 +9,7 @@
 #include "cli/packages.h"
 #include "cli/process.h"
 #include "cli/server.h"
+#include "cli/overview.h"
 #include "cli/status.h"
 
 #include <signal.h>
@@ -342,19 +343,61 @@ TEST(a_status_that_is_not_as_agreed_is_an_error_and_no_crash)
         CLUSTER "'nodes':[],'groups':[{'id':0,'slots':[[1]],'leader':1,'chosen':1,'replicas':[]}]}",
         CLUSTER "'nodes':[],'groups':[{'id':0,'slots':7,'leader':1,'chosen':1,'replicas':[]}]}",
     };
-    FILE *out = fopen("/dev/null", "w");
+    struct overview o;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char error[256] = "", *json = json_of(bad[i]);
-        assert_false(status_print(out, bytes_str(json), error, sizeof error));
+        assert_false(overview_read(&o, bytes_str(json), error, sizeof error));
         assert_true(strlen(error) > strlen("the node's status cannot be read: "));
+        assert_null(o.group);
         free(json);
     }
+}
+
+TEST(a_status_larger_than_foreseen_is_cut_and_no_crash)
+{
+    struct buf json = {0};
+    struct overview o;
+    char error[256];
+    buf_append_bytes(&json, BYTES("{\"cluster\":{\"id\":\"0123456789abcdef0123456789abcdef\","
+                                  "\"version\":\"1\",\"epoch\":1,\"state\":\"ok\",\"self\":1},"
+                                  "\"nodes\":[],\"groups\":[{\"id\":0,\"leader\":1,\"chosen\":1,"
+                                  "\"slots\":["));
+    for (int i = 0; i < 100; i++) buf_printf(&json, i ? ",[%d,%d]" : "[%d,%d]", i, i);
+    buf_printf(&json, "],\"target\":[");
+    for (int i = 0; i < 100; i++) buf_printf(&json, i ? ",%d" : "%d", i);
+    buf_printf(&json, "],\"replicas\":[");
+    for (int i = 0; i < 100; i++)
+        buf_printf(&json,
+                   "%s{\"node\":%d,\"role\":\"a role of many letters\",\"applied\":1,"
+                   "\"lag\":0}",
+                   i ? "," : "", i);
+    buf_printf(&json, "]}]}");
+    assert_true(overview_read(&o, buf_bytes(&json), error, sizeof error));
+    assert_int_equal(o.group[0].range_count, OVERVIEW_RANGES_MAX);
+    assert_int_equal(o.group[0].replica_count, OVERVIEW_REPLICAS_MAX);
+    assert_int_equal(o.group[0].target_count, OVERVIEW_REPLICAS_MAX);
+    overview_free(&o);
+    buf_deinit(&json);
+}
+
+/* What status_print makes of a text; free it. */
+static char *status_text(const char *readable)
+{
+    char *json = json_of(readable), *text = NULL, error[256];
+    struct overview o;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_true(overview_read(&o, bytes_str(json), error, sizeof error));
+    status_print(out, &o);
     fclose(out);
+    overview_free(&o);
+    free(json);
+    return text;
 }
 
 TEST(a_status_is_printed_with_a_summary)
 {
-    char *json = json_of(
+    char *text = status_text(
         CLUSTER
         "'nodes':[{'id':1,'address':'127.0.0.1:7001','peer':'p','zone':'z','state':'up',"
         "'age_ms':0,'leads':1,'follows':0,'disk_bytes':1500000000,'log_bytes':1,"
@@ -363,17 +406,59 @@ TEST(a_status_is_printed_with_a_summary)
         "{'node':1,'role':'leader','applied':57,'lag':0},"
         "{'node':2,'role':'follower','applied':50,'lag':7}]},"
         "{'id':1,'slots':[],'leader':0,'chosen':0,'replicas':[]}]}");
-    char *text = NULL, error[256];
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    assert_true(status_print(out, bytes_str(json), error, sizeof error));
-    fclose(out);
     assert_non_null(strstr(text, "1.5 GB"));
     assert_non_null(strstr(text, "0-8191,9000"));
     assert_non_null(strstr(text, "1:leader  2:7"));
     assert_non_null(strstr(text, "1 of 1 nodes up, 1 of 2 groups have a leader, largest lag 7"));
     free(text);
-    free(json);
+}
+
+#define FIGURES                                                                                    \
+    "'zone':'z','age_ms':0,'leads':1,'follows':0,'disk_bytes':1,'log_bytes':1,'room_bytes':2,"     \
+    "'memory_bytes':3,'uptime_s':4,'io':'epoll'}"
+
+TEST(moves_under_way_say_who_goes_who_comes_and_how_far_it_is)
+{
+    char *text = status_text(
+        CLUSTER
+        "'nodes':[{'id':1,'address':'a:1','state':'draining','up':true," FIGURES ","
+        "{'id':2,'address':'a:2','state':'up','up':true," FIGURES ","
+        "{'id':3,'address':'a:3','state':'down','up':false," FIGURES ","
+        "{'id':4,'address':'a:4','state':'gone','up':false," FIGURES "],"
+        "'groups':[{'id':3,'slots':[[0,8191]],'leader':1,'chosen':57,'target':[2,5],'replicas':["
+        "{'node':1,'role':'leader','applied':57,'lag':0},"
+        "{'node':2,'role':'follower','applied':57,'lag':0},"
+        "{'node':5,'role':'learner','applied':0,'lag':57,'snapshot_percent':40,"
+        "'snapshot_bytes':2000000,'snapshot_ms':4000}]},"
+        "{'id':4,'slots':[[8192,16383]],'leader':2,'chosen':1,'splits_at':9000,'replicas':[]}]}");
+    assert_non_null(strstr(text, "group 3: 1 -> 5  snapshot [########------------] 40 %, 2.0 MB "
+                                 "sent, about 6 s\n"));
+    assert_non_null(strstr(text, "group 4: splits at slot 9000\n"));
+    assert_non_null(strstr(text, "node 1 drains: 1 replicas to go\n"));
+    assert_non_null(
+        strstr(text, "node 4 is gone and replaced; `synod node remove 4` forgets it\n"));
+    assert_non_null(strstr(text, "2 of 3 nodes up (without those that are gone), 2 of 2 groups "
+                                 "have a leader, largest lag 57, 2 moves under way\n"));
+    free(text);
+}
+
+TEST(a_group_that_only_loses_or_only_gains_a_replica_is_told_so)
+{
+    char *text = status_text(
+        CLUSTER
+        "'nodes':[],'groups':[{'id':2,'slots':[],'leader':1,'chosen':1,'target':[2,3],'replicas':["
+        "{'node':1,'role':'leader','applied':1,'lag':0},"
+        "{'node':2,'role':'down','votes':true,'applied':1,'lag':0},"
+        "{'node':3,'role':'down','votes':false,'applied':0,'lag':-1}]},"
+        "{'id':0,'slots':[],'leader':1,'chosen':1,'target':[1],'replicas':["
+        "{'node':1,'role':'leader','applied':1,'lag':0},"
+        "{'node':2,'role':'follower','applied':1,'lag':0}]},"
+        "{'id':1,'slots':[],'leader':1,'chosen':1,'target':[1,2],'replicas':["
+        "{'node':1,'role':'leader','applied':1,'lag':0}]}]}");
+    assert_non_null(strstr(text, "group 2: 1 -> 3  waits: that node is down\n"));
+    assert_non_null(strstr(text, "group 0: 2 leaves\n"));
+    assert_non_null(strstr(text, "group 1: + 2  is to begin\n"));
+    free(text);
 }
 
 /* ---- the load generator ---- */

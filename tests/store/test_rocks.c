@@ -108,7 +108,7 @@ static void damage_last_file(const char *dir)
     closedir(d);
     (void)snprintf(path, sizeof path, "%s/%s", dir, last);
     int fd = open(path, O_RDWR);
-    uint8_t byte;
+    uint8_t byte = 0;
     assert_true(fd >= 0 && pread(fd, &byte, 1, 100) == 1);
     byte ^= 0x10;
     assert_true(pwrite(fd, &byte, 1, 100) == 1);

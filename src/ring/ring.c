@@ -1,0 +1,31 @@
+#include "ring/ring.h"
+
+const char *ring_node_state_name(uint8_t state)
+{
+    static const char *const names[] = {"free", "joining", "serving", "draining",
+                                        "down", "gone",    "removed"};
+    return state < sizeof names / sizeof *names ? names[state] : "?";
+}
+
+int ring_group_member(const struct ring_group *g, uint16_t node)
+{
+    for (int i = 0; i < g->config.count; i++)
+        if (g->config.member[i].node == node) return i;
+    return -1;
+}
+
+bool ring_group_is_target(const struct ring_group *g, uint16_t node)
+{
+    for (int i = 0; i < g->target_count; i++)
+        if (g->target[i] == node) return true;
+    return false;
+}
+
+bool ring_group_reached(const struct ring_group *g, const struct paxos_config *c)
+{
+    if (c->count != g->target_count) return false;
+    for (int i = 0; i < c->count; i++)
+        if (c->member[i].role == PAXOS_LEARNER || !ring_group_is_target(g, c->member[i].node))
+            return false;
+    return true;
+}

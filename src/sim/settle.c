@@ -1,0 +1,210 @@
+/* The ring as a whole: what the map says, what may be lost without harm, and whether in the end
+ * everybody is where the map wants it. */
+#include "ring/ring.h"
+#include "sim/members.h"
+
+#include <inttypes.h>
+
+/* ---- the map ---- */
+
+/* The node whose map is the newest; NULL: nobody has one that was agreed. */
+struct node *members_map(const struct sim *s)
+{
+    struct node *best = NULL;
+    uint64_t newest = 0;
+    struct ring_row row;
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        const struct member *m = &s->member[i];
+        if (m->state != MEMBER_UP || !node_ring_row(m->node, RING_ROW_SETTINGS, 0, &row)) continue;
+        if (row.settings.epoch <= newest) continue;
+        newest = row.settings.epoch;
+        best = m->node;
+    }
+    return best;
+}
+
+/* The newest configuration of a group that anybody ever saw; NULL: none. */
+const struct paxos_config *members_config(const struct sim *s, uint32_t group, uint64_t *position)
+{
+    const struct seat *best = NULL;
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        const struct seat *seat = &s->member[i].seat[group];
+        if (!seat->config.count) continue;
+        if (!best || seat->config_position > best->config_position) best = seat;
+    }
+    if (position) *position = best ? best->config_position : 0;
+    return best ? &best->config : NULL;
+}
+
+/* May the member's data be lost for good? Not before the cluster is founded, which needs every
+ * node; and in no group that would have lost two of its members, or has fewer than three that vote.
+ * With one lost, the configuration that is being agreed and the one before it both have a majority
+ * that knows everything: they differ in one voter. */
+bool members_may_lose(struct sim *s, const struct member *m)
+{
+    if (!members_map(s) || !m->id) return false;
+    for (uint32_t i = 0; i < s->founders; i++)
+        if (!s->member[i].took_part) return false;
+    for (uint32_t i = 0; i < s->nodes; i++) member_configs(&s->member[i]);
+    for (uint32_t g = 0; g < s->groups; g++) {
+        const struct paxos_config *c = members_config(s, g, NULL);
+        uint32_t voters = 0, lost = 0;
+        bool in = false;
+        for (int i = 0; c && i < c->count; i++) {
+            uint16_t node = c->member[i].node;
+            in |= node == m->id;
+            lost += node != m->id && (s->lost_ids >> node & 1);
+            voters += c->member[i].role != PAXOS_LEARNER;
+        }
+        if (in && (voters < 3 || lost)) return false;
+    }
+    return true;
+}
+
+/* ---- the end ---- */
+
+static struct member *member_of_id(struct sim *s, uint16_t id)
+{
+    for (uint32_t i = 0; i < s->nodes; i++)
+        if (s->member[i].state == MEMBER_UP && s->member[i].id == id) return &s->member[i];
+    return NULL;
+}
+
+struct settling {
+    struct sim *s;
+    struct node *map;
+    struct ring_settings settings;
+    uint32_t serving;
+    uint32_t slots; /* that are somebody's */
+    char *why;
+    size_t size;
+};
+
+#define UNSETTLED(t, ...) (snprintf((t)->why, (t)->size, __VA_ARGS__), false)
+
+static uint8_t state_of(const struct settling *t, uint16_t node)
+{
+    struct ring_row row;
+    return node_ring_row(t->map, RING_ROW_NODE, node, &row) ? row.node.state : RING_NODE_FREE;
+}
+
+/* Somebody who is gone, or is to go, holds nothing, if there are enough others. Who is down keeps
+ * its place for the grace time, which may be longer than any run. */
+static bool may_hold(const struct settling *t, uint16_t node)
+{
+    uint8_t state = state_of(t, node);
+    if (state == RING_NODE_SERVING) return true;
+    if (state == RING_NODE_DOWN) return t->settings.grace_ms > SIM_GRACE_SHORT;
+    return t->serving < t->settings.replicas &&
+           (state == RING_NODE_DRAINING || state == RING_NODE_GONE);
+}
+
+static bool replica_settled(struct settling *t, const struct ring_group *row,
+                            const struct paxos_member *p)
+{
+    struct node_group_view v;
+    struct member *m = member_of_id(t->s, p->node);
+    const struct chain *c = &t->s->agreement.chain[row->id];
+    if (!may_hold(t, p->node))
+        return UNSETTLED(t, "group %u is still on node id %u, which is %s", row->id, p->node,
+                         ring_node_state_name(state_of(t, p->node)));
+    if (p->role != PAXOS_VOTER)
+        return UNSETTLED(t, "group %u: the member on node id %u does not vote", row->id, p->node);
+    if (!m || m->damaged) return true; /* lost: it counts as down */
+    if (!node_group(m->node, row->id, &v) || v.replica != p->replica || v.installing)
+        return UNSETTLED(t, "group %u: node %u has no replica %u of it, or none that is whole",
+                         row->id, m->host + 1, p->replica);
+    if (v.applied != c->last)
+        return UNSETTLED(t, "group %u: node %u has applied %" PRIu64 " of %" PRIu64, row->id,
+                         m->host + 1, v.applied, c->last);
+    if (v.slot_lo != row->slot_lo || v.slot_hi != row->slot_hi)
+        return UNSETTLED(t, "group %u: node %u has slots [%u, %u), the map says [%u, %u)", row->id,
+                         m->host + 1, v.slot_lo, v.slot_hi, row->slot_lo, row->slot_hi);
+    return true;
+}
+
+static bool group_settled(struct settling *t, uint32_t g)
+{
+    struct ring_row row;
+    uint64_t position;
+    const struct paxos_config *c = members_config(t->s, g, &position);
+    if (!node_ring_row(t->map, RING_ROW_GROUP, g, &row)) return true;
+    const struct ring_group *r = &row.group;
+    if (r->state != RING_GROUP_SERVING || r->target_count || r->split_id)
+        return UNSETTLED(t, "group %u is in state %u, with %u targets, to split off group %u", g,
+                         r->state, r->target_count, r->split_id);
+    if (!c || r->config_position != position)
+        return UNSETTLED(
+            t, "group %u: its configuration is of position %" PRIu64 ", the map says %" PRIu64, g,
+            position, r->config_position);
+    if (t->serving >= t->settings.replicas && c->count != t->settings.replicas)
+        return UNSETTLED(t, "group %u has %u members, %u are wanted, %u nodes serve", g, c->count,
+                         t->settings.replicas, t->serving);
+    for (int i = 0; i < c->count; i++)
+        if (!replica_settled(t, r, &c->member[i])) return false;
+    t->slots += (uint32_t)(r->slot_hi - r->slot_lo);
+    return true;
+}
+
+/* Its copy of the map is the newest, row by row. */
+static bool knows_row(struct settling *t, const struct member *m, uint8_t type, uint32_t id)
+{
+    struct ring_row newest, here;
+    if (!node_ring_row(t->map, type, id, &newest)) return true;
+    uint64_t epoch = node_ring_row(m->node, type, id, &here) ? ring_row_epoch(&here) : 0;
+    if (epoch == ring_row_epoch(&newest)) return true;
+    return UNSETTLED(
+        t, "node %u has row %c%u of the map as of epoch %" PRIu64 ", it is of epoch %" PRIu64,
+        m->host + 1, type, id, epoch, ring_row_epoch(&newest));
+}
+
+static bool knows_map(struct settling *t, const struct member *m)
+{
+    for (uint32_t i = 1; i <= RING_NODES_MAX; i++)
+        if (!knows_row(t, m, RING_ROW_NODE, i)) return false;
+    for (uint32_t g = 0; g < t->s->groups; g++)
+        if (!knows_row(t, m, RING_ROW_GROUP, g)) return false;
+    return knows_row(t, m, RING_ROW_SETTINGS, 0);
+}
+
+/* Nobody has what is not its own, and who was removed has ended. */
+static bool member_settled(struct settling *t, struct member *m)
+{
+    struct node_group_view v;
+    if (m->damaged) return true;
+    if (!m->id || state_of(t, m->id) == RING_NODE_FREE)
+        return UNSETTLED(t, "node %u has not joined", m->host + 1);
+    if (state_of(t, m->id) == RING_NODE_REMOVED)
+        return UNSETTLED(t, "node %u was removed, and is still there", m->host + 1);
+    if (state_of(t, m->id) != RING_NODE_SERVING && state_of(t, m->id) != RING_NODE_DRAINING)
+        return UNSETTLED(t, "node %u is there, the map says %s", m->host + 1,
+                         ring_node_state_name(state_of(t, m->id)));
+    if (!knows_map(t, m)) return false;
+    for (uint32_t g = 0; g < t->s->groups; g++) {
+        const struct paxos_config *c = members_config(t->s, g, NULL);
+        bool member = false;
+        if (!node_group(m->node, g, &v)) continue;
+        for (int i = 0; c && i < c->count; i++) member |= c->member[i].replica == v.replica;
+        if (!member)
+            return UNSETTLED(t, "node %u has still replica %u of group %u, which is no member",
+                             m->host + 1, v.replica, g);
+    }
+    return true;
+}
+
+/* Everybody is where the map wants it, and has everything. */
+bool members_settled(struct sim *s, char *why, size_t size)
+{
+    struct settling t = {.s = s, .map = members_map(s), .why = why, .size = size};
+    struct ring_row row;
+    if (!t.map) return UNSETTLED(&t, "no map of the cluster was agreed");
+    (void)node_ring_row(t.map, RING_ROW_SETTINGS, 0, &row);
+    t.settings = row.settings;
+    for (uint16_t i = 1; i <= RING_NODES_MAX; i++)
+        t.serving += state_of(&t, i) == RING_NODE_SERVING;
+    for (uint32_t g = 0; g < s->groups; g++)
+        if (!group_settled(&t, g)) return false;
+    for (uint32_t i = 0; i < s->nodes; i++)
+        if (s->member[i].state == MEMBER_UP && !member_settled(&t, &s->member[i])) return false;
+    return t.slots == SLOT_COUNT ? true : UNSETTLED(&t, "%u slots are somebody's", t.slots);
+}
