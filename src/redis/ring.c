@@ -529,6 +529,13 @@ static void node_remove(struct change *c, struct ring_node *n)
         node_set_state(c, n, RING_NODE_REMOVED);
         return;
     }
+    if (n->state == RING_NODE_DRAINING) { /* empty by its groups' own word, perhaps: reports lag */
+        reply_errorf(c->out,
+                     "TRYAGAIN node %u still holds %u replicas, which are on their way to other "
+                     "nodes; remove it when it is empty",
+                     n->id, l.holds);
+        return;
+    }
     if (ring_node_lives(n)) {
         reply_errorf(c->out,
                      "REFUSED node %u still holds %u replicas; `synod node drain %u` first, and "

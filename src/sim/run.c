@@ -144,13 +144,27 @@ static void run_for(struct sim *s, uint64_t time)
     world_run(s->w, world_now(s->w) + time, &s->stop);
 }
 
+/* A replica in the midst of an install votes, and has no state to go on with: its group can spare
+ * nobody until it is done (docs/GUARANTEES.md). */
+static bool somebody_installs(struct sim *s)
+{
+    struct node_group_view v;
+    for (uint32_t i = 0; i < s->nodes; i++)
+        for (uint32_t g = 0; g < s->groups; g++)
+            if (s->member[i].state == MEMBER_UP && node_group(s->member[i].node, g, &v) &&
+                v.installing)
+                return true;
+    return false;
+}
+
 /* A host to do without in the end: none, or one that might be lost as well. */
 static uint32_t draw_core(struct sim *s)
 {
     uint32_t host = (uint32_t)draw(s, 0, s->nodes - 1);
     const struct member *m = &s->member[host];
     if (s->options.mode == SIM_CALM || draw(s, 0, 1)) return UINT32_MAX;
-    if (m->damaged || m->state == MEMBER_IDLE || !members_may_lose(s, m)) return UINT32_MAX;
+    if (m->damaged || m->state == MEMBER_IDLE || !members_may_lose(s, m) || somebody_installs(s))
+        return UINT32_MAX;
     SIM_COUNT(s, core_only);
     return host;
 }

@@ -167,6 +167,7 @@ TEST(a_node_that_drained_goes_on_draining_when_it_comes_back_from_silence)
     EXPECT_RUN(&w, JOIN_4, "4");
     EXPECT_RUN(&w, "synod map state 4 2", "OK");
     EXPECT_RUN(&w, "synod node drain 1", "OK");
+    EXPECT_BEGINS(&w, "synod node remove 1", "TRYAGAIN node 1 still holds 2 replicas");
     EXPECT_RUN(&w, "synod map state 1 4", "OK");
     assert_int_equal(node_of(&w, 1).state, RING_NODE_DOWN);
     EXPECT_RUN(&w, "synod map state 1 2", "OK");
