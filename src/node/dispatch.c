@@ -69,7 +69,7 @@ static void dispatch_group(struct client *c, const struct command *cmd, const st
     size_t before = c->held.size;
     struct hold hold;
 
-    bool served = group_serves(g) && group_has_slot(g, slot) &&
+    bool served = group_begins(g) && group_has_slot(g, slot) &&
                   (!(cmd->flags & CMD_WRITE) || group_can_write(g));
     bool overtakes = c->async && c->async_epoch != n->leader_epoch;
     if (!served || overtakes) {

@@ -25,6 +25,7 @@ void group_era_end(struct group *g)
     g->leading = false;
     g->dirty = false;
     g->reads_this_turn = false;
+    g->successor = 0;
     g->era++;
     reconcile_dropped(g);
     shard_lost(g->shard);

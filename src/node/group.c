@@ -128,6 +128,17 @@ bool group_serves(const struct group *g)
     return g->leading && !g->broken;
 }
 
+bool group_begins(const struct group *g)
+{
+    return group_serves(g) && !paxos_transferring(g->px);
+}
+
+void group_hand_over(struct group *g, uint16_t replica)
+{
+    g->successor = replica;
+    group_wake(g);
+}
+
 bool group_can_write(struct group *g)
 {
     if (g->shard->batch.size >= g->shard->batch_max || g->node->memory_full || g->draining)
@@ -548,6 +559,11 @@ void group_turn(struct group *g)
     if (g->reads_this_turn) confirm_reads(g);
     if (g->leading && g->shard->batch.size) propose(g);
     if (g->leading && g->config_wanted.size) reconfigure(g);
+    if (g->leading && g->successor && !g->shard->batch.size) {
+        uint16_t to = g->successor;
+        g->successor = 0;
+        group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = to});
+    }
 }
 
 /* To look at an expired key is to delete it (redis/object.h). */

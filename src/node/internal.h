@@ -126,6 +126,7 @@ struct group {
     uint64_t read_open,
         read_confirmed; /* rounds of reads: the one that is filling; the last that was confirmed */
     bool reads_this_turn;
+    uint16_t successor; /* the replica that group_hand_over named; 0: none */
     bool retry_waiting; /* look at `waiting` again in this turn */
     bool awake;         /* in node->awake: group_turn has something to do */
     struct group *awake_next;
@@ -476,7 +477,10 @@ void group_turn(struct group *g);         /* proposes the open batch, asks for r
 void group_slow(struct group *g);         /* ticks, expiry, steps toward what the map wants */
 bool group_idle(const struct group *g);   /* nothing of it waits for the next slow turn */
 bool group_can_write(struct group *g);    /* an evaluation that writes may be started */
-bool group_serves(const struct group *g); /* evaluates commands */
+bool group_serves(const struct group *g); /* leads; evaluates commands, if group_begins too */
+/* A command may be evaluated now. Not while the leadership is handed over: it could be lost with
+ * the old era, where the successor can simply be asked. */
+bool group_begins(const struct group *g);
 int64_t group_time_ms(struct group *g);
 struct hold group_hold(struct group *g, uint64_t saw, bool wrote);
 enum hold_state group_hold_state(struct node *n, const struct hold *h);
@@ -489,6 +493,8 @@ bool group_flush(struct group *g); /* starts one, if it may and there is somethi
 void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s);
 void group_step(struct group *g, struct paxos_event *ev);
 struct group_peer *group_peer(struct group *g, uint16_t node); /* NULL: neither a member nor room */
+/* Leader: the leadership goes to that replica, once all that was evaluated is proposed. */
+void group_hand_over(struct group *g, uint16_t replica);
 void group_give_away(
     struct group *g); /* the leadership, to whoever is there and has most of the log */
 void group_free_dead_ballot(struct group *g); /* of a leaderless group */

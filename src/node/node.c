@@ -515,7 +515,7 @@ void group_give_away(struct group *g)
             continue;
         if (!best || paxos_match(g->px, replica) > paxos_match(g->px, best)) best = replica;
     }
-    if (best) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = best});
+    if (best) group_hand_over(g, best);
 }
 
 bool node_stop(struct node *n)
@@ -630,7 +630,7 @@ static void spread_leaders(struct node *n)
             n->now - g->era_began < SPREAD_PATIENCE)
             continue;
         if (paxos_match(g->px, to) + 64 < paxos_chosen(g->px)) continue;
-        group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = to});
+        group_hand_over(g, to);
         return;
     }
 }

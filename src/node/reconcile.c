@@ -187,7 +187,7 @@ static void hand_over_to_target(struct group *g)
         if (m->replica == g->replica || m->role != PAXOS_VOTER || !is_target(g, m->node) ||
             !caught_up(g, m))
             continue;
-        group_step(g, &(struct paxos_event){.type = PAXOS_EV_TRANSFER, .to = m->replica});
+        group_hand_over(g, m->replica);
         return;
     }
 }

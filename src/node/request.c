@@ -335,6 +335,7 @@ static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
 static enum attempt request_evaluate(struct request *r, struct group *g)
 {
     struct node *n = r->node;
+    if (!group_begins(g)) return ATTEMPT_WAITS;
     if (request_refused_full(n, r->command)) {
         n->stats.refused_full++;
         request_error(r, TEXT_FULL);
@@ -491,7 +492,8 @@ static void request_try(struct request *r, struct group *g)
         return;
     }
     if (group_serves(g)) {
-        if (r->writes && !group_can_write(g)) return; /* cheaper than the next question */
+        if (!group_begins(g) || (r->writes && !group_can_write(g)))
+            return; /* cheaper than the next question */
         if (r->origin && earlier_of_asker(g, r)) return;
         (void)request_evaluate(r, g);
         return;

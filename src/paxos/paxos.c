@@ -462,6 +462,11 @@ bool paxos_serving(const struct paxos *px)
     return px->role == PAXOS_LEADER && px->serving;
 }
 
+bool paxos_transferring(const struct paxos *px)
+{
+    return px->role == PAXOS_LEADER && px->transfer_to;
+}
+
 bool paxos_can_propose(const struct paxos *px, uint32_t size)
 {
     if (!paxos_serving(px) || px->transfer_to) return false;

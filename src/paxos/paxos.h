@@ -326,6 +326,8 @@ enum paxos_role paxos_role(const struct paxos *px);
 bool paxos_serving(const struct paxos *px); /* leader, and SERVING was emitted */
 /* Serving, window not full, no transfer under way, no CONFIG entry unchosen. */
 bool paxos_can_propose(const struct paxos *px, uint32_t size);
+/* A leader that hands its leadership over: what is begun now may not be finished by it. */
+bool paxos_transferring(const struct paxos *px);
 /* Serving, no CONFIG entry unchosen, no transfer under way. Entries below may be outstanding. */
 bool paxos_can_reconfigure(const struct paxos *px);
 const struct paxos_config *paxos_config(const struct paxos *px); /* the newest known */
