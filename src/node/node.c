@@ -581,8 +581,9 @@ static void flush_some(struct node *n)
     struct group *largest = NULL;
     uint32_t oldest;
     bool flushing = false;
-    if (n->stats.entries == n->flush_entries && !n->log_full && !log_pressure(n->log, &oldest))
-        return;
+    if (n->stats.entries == n->flush_entries && !n->memory_over && !n->log_full &&
+        !log_pressure(n->log, &oldest))
+        return; /* nothing came, and nothing is left to do */
     n->flush_entries = n->stats.entries;
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = n->group[i];
@@ -593,11 +594,12 @@ static void flush_some(struct node *n)
         if (!largest || space_memory(g->shard->space) > space_memory(largest->shard->space))
             largest = g;
     }
+    n->memory_over = total > n->config.memory_bytes;
     n->memory_full = total > MEMORY_FULL * n->config.memory_bytes;
     reserve_room(n, total);
     if (flushing) return; /* one at a time */
     bool begun = false;
-    if (total > n->config.memory_bytes && largest) {
+    if (n->memory_over && largest) {
         begun = group_flush(largest);
     } else if (log_pressure(n->log, &oldest) && oldest < n->group_count &&
                n->group[oldest]->shard && n->now >= n->group[oldest]->flush_retry_at) {
