@@ -193,6 +193,34 @@ TEST(the_order_of_a_connection_survives_a_leadership_that_is_handed_over)
     order_run(false);
 }
 
+/* Who talks to the leader itself does not see it hand over: what it began is finished, and what
+ * comes meanwhile waits for the successor. */
+TEST(a_leadership_that_is_handed_over_is_not_seen_by_the_leaders_own_clients)
+{
+    enum { COUNT = 600 };
+    struct cluster c;
+    struct buf text = {0}, reply = {0};
+    cluster_init(&c, 3, 1, 0);
+    uint32_t leader = cluster_leader(&c, 0);
+    struct client *a = client_open(&c, leader), *b = client_open(&c, leader);
+    for (int i = 1; i <= COUNT; i++) {
+        client_send(a, BYTES("INCR n\r\n"));
+        client_send(b, BYTES("STRLEN m\r\n"));
+        world_run(c.w, world_now(c.w) + MILLISECOND / 10, NULL);
+        if (i == COUNT / 2) cluster_resign(&c, leader);
+    }
+    for (int i = 1; i <= COUNT; i++) {
+        buf_clear(&text);
+        buf_printf(&text, ":%d\r\n", i);
+        assert_true(bytes_equal(client_reply(a, &reply), buf_bytes(&text)));
+        client_expect(b, ":0\r\n");
+    }
+    assert_int_not_equal(cluster_leader(&c, 0), leader);
+    buf_deinit(&text);
+    buf_deinit(&reply);
+    cluster_deinit(&c);
+}
+
 TEST(the_order_of_a_connection_survives_a_leader_that_dies)
 {
     order_run(true);
@@ -456,6 +484,26 @@ TEST(the_largest_value_passes_and_what_no_frame_or_entry_can_hold_is_refused)
     }
     cluster_run(&c, 3000);
     buf_deinit(&reply);
+    cluster_deinit(&c);
+}
+
+/* More than the recent tables may hold comes at once: writes wait for the flush, and for nothing
+ * else (seed 201371: only the next entry would have ended it). */
+TEST(writes_go_on_once_the_memory_that_was_full_is_flushed)
+{
+    struct cluster c;
+    cluster_init(&c, 1, 1, 0);
+    cluster_kill(&c, 0);
+    c.member[0].config.memory_bytes = 16u << 10;
+    cluster_start(&c, 0);
+    cluster_settle(&c);
+    struct client *a = client_open(&c, 0);
+    for (int i = 0; i < 5; i++) {
+        say_set(a, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n", 1u << 20);
+        client_expect(a, "+OK\r\n");
+        cluster_run(&c, 1000);
+    }
+    client_close(a);
     cluster_deinit(&c);
 }
 
