@@ -47,13 +47,6 @@ static struct place place_of(struct node *n, uint16_t id)
     return p;
 }
 
-static bool group_has(const struct group *g, uint16_t node)
-{
-    for (int i = 0; i < g->config.count; i++)
-        if (g->config.member[i].node == node) return true;
-    return false;
-}
-
 /* Nodes that clients may be told of: those that are, or were lately, part of it. */
 static bool is_shown(const struct node *n, uint16_t id)
 {
@@ -259,7 +252,8 @@ static bool follows(struct node *n, uint16_t id, uint16_t master)
 {
     for (uint32_t i = 0; i < n->group_count && id != master; i++) {
         const struct group *g = n->group[i];
-        if (g->row.state == RING_GROUP_SERVING && leader_or_first(g) == master && group_has(g, id))
+        if (g->row.state == RING_GROUP_SERVING && leader_or_first(g) == master &&
+            group_replica_on(g, id))
             return true;
     }
     return false;

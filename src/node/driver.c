@@ -184,7 +184,7 @@ static void plan_node(struct plan *p, const struct node *n, const struct ring_no
 
 static bool has_voter_on(const struct ring_group *r, uint16_t node)
 {
-    int at = ring_group_member(r, node);
+    int at = paxos_config_member(&r->config, node);
     return at >= 0 && r->config.member[at].role != PAXOS_LEARNER;
 }
 
@@ -299,7 +299,7 @@ static bool ask_leader(struct driver *d, const struct plan *p)
         uint16_t to = p->target[i].leader;
         bool known =
             g->leader && to && to != g->leader && to != row->leader && !p->target[i].changed;
-        if (!known || row->target_count || ring_group_member(row, to) < 0) continue;
+        if (!known || row->target_count || paxos_config_member(&row->config, to) < 0) continue;
         ask(d, "LEADER", (uint64_t[]){g->id, to}, 2);
         return true;
     }

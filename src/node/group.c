@@ -62,17 +62,10 @@ static void stranger_note(struct group *g, uint16_t replica, uint16_t node)
     g->stranger[free].node = node;
 }
 
-static bool is_member_node(const struct group *g, uint16_t node)
-{
-    for (int i = 0; i < g->config.count; i++)
-        if (g->config.member[i].node == node) return true;
-    return false;
-}
-
 struct group_peer *group_peer(struct group *g, uint16_t node)
 {
     struct group_peer *free = NULL;
-    if (!node || node == g->node->identity.node || !is_member_node(g, node)) return NULL;
+    if (!node || node == g->node->identity.node || !group_replica_on(g, node)) return NULL;
     for (int i = 0; i < GROUP_PEERS; i++) {
         if (g->peer[i].node == node) return &g->peer[i];
         if (!g->peer[i].node) free = &g->peer[i];
@@ -444,7 +437,7 @@ void group_configured(struct group *g)
     g->config_id = paxos_config_id(g->px);
     for (int i = 0; i < GROUP_PEERS; i++) {
         struct group_peer *gp = &g->peer[i];
-        if (!gp->node || is_member_node(g, gp->node)) continue;
+        if (!gp->node || group_replica_on(g, gp->node)) continue;
         transfer_stop(g, gp);
         *gp = (struct group_peer){0};
     }

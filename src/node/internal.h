@@ -437,6 +437,17 @@ void group_emit(void *ctx, const struct paxos_effect *fx); /* ctx: the group; pa
 void group_ring_grow(struct group *g, uint32_t wanted);
 void group_ring_fit(struct group *g, const struct paxos_event *ev); /* room for the event */
 void group_era_begin(struct group *g);
+/* NULL: there is none of that id. */
+static inline struct group *group_named(const struct node *n, uint32_t id)
+{
+    return id < n->group_count ? n->group[id] : NULL;
+}
+/* The replica of its configuration that lives on the node; 0: none. */
+static inline uint16_t group_replica_on(const struct group *g, uint16_t node)
+{
+    int at = paxos_config_member(&g->config, node);
+    return at < 0 ? 0 : g->config.member[at].replica;
+}
 void group_era_end(struct group *g);
 void group_fates_note(struct group *g, const struct paxos_entry *e, bool valid);
 void group_hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn);

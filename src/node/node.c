@@ -610,13 +610,6 @@ static void flush_some(struct node *n)
     if (!begun && n->log_full && n->now >= n->reclaim_at) reclaim_some(n, largest);
 }
 
-static uint16_t replica_on(const struct group *g, uint16_t node)
-{
-    for (int i = 0; i < g->config.count; i++)
-        if (g->config.member[i].node == node) return g->config.member[i].replica;
-    return 0;
-}
-
 /* Leaderships go to where they belong (group_home), one at a time, once that member is up and has
  * everything: else whoever survived a failure would lead all groups for ever. */
 static void spread_leaders(struct node *n)
@@ -626,7 +619,7 @@ static void spread_leaders(struct node *n)
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = n->group[i];
         if (!g->leading) continue;
-        uint16_t home = group_home(g), to = replica_on(g, home);
+        uint16_t home = group_home(g), to = group_replica_on(g, home);
         struct peer *p = home == n->identity.node ? NULL : n->peers[home];
         if (!p || !p->out_ready || p->report.slow || n->now - p->up_since < SPREAD_PATIENCE ||
             n->now - g->era_began < SPREAD_PATIENCE)
@@ -761,7 +754,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
 
 bool node_group(struct node *n, uint32_t group, struct node_group_view *out)
 {
-    struct group *g = group < n->group_count ? n->group[group] : NULL;
+    struct group *g = group_named(n, group);
     if (!g || !g->px) return false;
     *out = (struct node_group_view){.leader_node = group_leader_node(g),
                                     .leads = n->taking_part && paxos_role(g->px) == PAXOS_LEADER,
@@ -789,7 +782,7 @@ uint32_t node_group_count(const struct node *n)
 bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest,
                  uint64_t *keys)
 {
-    struct group *g = group < n->group_count ? n->group[group] : NULL;
+    struct group *g = group_named(n, group);
     if (!g || !g->px || !g->shard) return false;
     *position = g->shard->applied;
     return space_digest(g->shard->space, digest, keys) != ENGINE_E_IO;

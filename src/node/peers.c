@@ -374,6 +374,15 @@ static size_t in_data(void *ctx, struct io_conn *c, struct bytes in)
     return in.size;
 }
 
+static void in_hang_up(struct peer *p)
+{
+    struct io_conn *c = p->in;
+    if (!c) return;
+    in_closed(p->node, c, 0);
+    io_conn_set_user(c, NULL);
+    io_conn_close(c, false);
+}
+
 const struct io_handler peer_in_handler = {
     .opened = in_opened, .data = in_data, .closed = in_closed};
 
@@ -519,13 +528,7 @@ static bool may_beat(const struct node *n)
  * long after the cut has healed. */
 static void hang_up(struct peer *p)
 {
-    struct node *n = p->node;
-    if (p->in) {
-        struct io_conn *c = p->in;
-        in_closed(n, c, 0);
-        io_conn_set_user(c, NULL);
-        io_conn_close(c, false);
-    }
+    in_hang_up(p);
     io_conn_close(p->out, false);
     out_down(p);
 }
@@ -561,12 +564,7 @@ void peers_turn(struct node *n)
 static void peer_free(struct peer *p)
 {
     struct node *n = p->node;
-    if (p->in) {
-        struct io_conn *c = p->in;
-        in_closed(n, c, 0);
-        io_conn_set_user(c, NULL);
-        io_conn_close(c, false);
-    }
+    in_hang_up(p);
     if (p->out) io_conn_close(p->out, false);
     request_peer_lost(p);
     n->peers[p->id] = NULL;

@@ -77,13 +77,6 @@ static void report_born(struct group *g, const struct group *child)
 
 /* ---- members ---- */
 
-static int member_on(const struct paxos_config *c, uint16_t node)
-{
-    for (int i = 0; i < c->count; i++)
-        if (c->member[i].node == node) return i;
-    return -1;
-}
-
 static bool is_target(const struct group *g, uint16_t node)
 {
     return ring_group_is_target(&g->row, node);
@@ -130,7 +123,8 @@ static bool add_learners(struct group *g)
     struct paxos_config c = g->config;
     for (int i = 0; i < g->row.target_count; i++) {
         uint16_t node = g->row.target[i];
-        if (member_on(&c, node) >= 0 || !lives(g, node) || c.count == PAXOS_MEMBERS_MAX) continue;
+        if (paxos_config_member(&c, node) >= 0 || !lives(g, node) || c.count == PAXOS_MEMBERS_MAX)
+            continue;
         c.member[c.count++] =
             (struct paxos_member){.replica = c.next_replica++, .node = node, .role = PAXOS_LEARNER};
     }
@@ -156,7 +150,8 @@ static struct paxos_config next_config(const struct group *g, bool *ready)
         m.role = PAXOS_VOTER;
         c.member[c.count++] = m;
     }
-    for (int i = 0; i < g->row.target_count; i++) *ready &= member_on(&c, g->row.target[i]) >= 0;
+    for (int i = 0; i < g->row.target_count; i++)
+        *ready &= paxos_config_member(&c, g->row.target[i]) >= 0;
     return c;
 }
 
@@ -164,7 +159,7 @@ static bool same_members(const struct paxos_config *a, const struct paxos_config
 {
     if (a->count != b->count) return false;
     for (int i = 0; i < a->count; i++) {
-        int at = member_on(b, a->member[i].node);
+        int at = paxos_config_member(b, a->member[i].node);
         if (at < 0 || b->member[at].role != a->member[i].role) return false;
     }
     return true;

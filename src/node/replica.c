@@ -57,7 +57,7 @@ static bool found_all(struct node *n, char *error, size_t error_size)
     uint32_t count = 0;
     for (uint32_t i = 0; i < n->group_count; i++) {
         const struct ring_group *row = &n->group[i]->row;
-        int at = ring_group_member(row, n->identity.node);
+        int at = paxos_config_member(&row->config, n->identity.node);
         if (row->state != RING_GROUP_SERVING || at < 0) continue;
         paxos_config_encode(&row->config, &config[count]);
         b[count] = (struct shard_birth){.record = {.group = i,
@@ -212,9 +212,7 @@ void replica_tell(struct group *g, struct group_peer *gp)
     struct buf *out, config = {0};
     if (n->now < gp->told_at + TELL_EVERY || !(out = peer_out(n, gp->node))) return;
     gp->told_at = n->now;
-    uint16_t replica = 0;
-    for (int i = 0; i < g->config.count; i++)
-        if (g->config.member[i].node == gp->node) replica = g->config.member[i].replica;
+    uint16_t replica = group_replica_on(g, gp->node);
     paxos_config_encode(&g->config, &config);
     wire_put_create(out, &(struct wire_create){.group = g->id,
                                                .replica = replica,

@@ -535,7 +535,7 @@ static uint64_t wait_deadline(const struct node *n, int64_t timeout_ms)
 /* Its time is over. Where the leader cannot be asked nobody is known to have it: 0. */
 static void wait_expired(struct request *r)
 {
-    struct group *g = r->group < r->node->group_count ? r->node->group[r->group] : NULL;
+    struct group *g = group_named(r->node, r->group);
     if (r->children) return; /* they have the same deadline */
     if (r->state == REQUEST_FORWARDED && r->node->now <= r->deadline + WAIT_GRACE) return;
     if (r->state == REQUEST_WAITING && g && group_serves(g))
@@ -582,7 +582,7 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
 void request_remote(struct peer *p, struct io_conn *conn, const struct wire_command *w)
 {
     struct node *n = p->node;
-    struct group *g = w->group < n->group_count ? n->group[w->group] : NULL;
+    struct group *g = group_named(n, w->group);
     const struct command *cmd = command_find(&w->args, NULL);
     struct reply none = {&n->scratch2, w->version};
 

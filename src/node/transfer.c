@@ -143,9 +143,7 @@ static void pump(struct sending *s)
 static void send_start(struct group *g, struct group_peer *gp)
 {
     struct node *n = g->node;
-    uint16_t replica = 0;
-    for (int i = 0; i < g->config.count; i++)
-        if (g->config.member[i].node == gp->node) replica = g->config.member[i].replica;
+    uint16_t replica = group_replica_on(g, gp->node);
     if (n->sending_count >= SENDING_MAX || gp->replica != replica || n->now < gp->send_at ||
         !peer_out(n, gp->node))
         return;
@@ -196,8 +194,7 @@ void transfer_on_ack(struct peer *p, struct bytes payload)
 {
     struct node *n = p->node;
     struct wire_snap w;
-    struct group *g =
-        wire_get_snap(payload, &w) && w.group < n->group_count ? n->group[w.group] : NULL;
+    struct group *g = wire_get_snap(payload, &w) ? group_named(n, w.group) : NULL;
     struct group_peer *gp = g && g->px ? group_peer(g, p->id) : NULL;
     if (!gp || !may_send(g)) return;
     if (!w.id && !gp->sending) { /* it asks for one: it has nothing that the log could add to */
@@ -426,8 +423,7 @@ void transfer_on_begin(struct peer *p, struct bytes payload)
     struct node *n = p->node;
     struct wire_snap w;
     struct shard_record r;
-    struct group *g =
-        wire_get_snap(payload, &w) && w.group < n->group_count ? n->group[w.group] : NULL;
+    struct group *g = wire_get_snap(payload, &w) ? group_named(n, w.group) : NULL;
     if (!g || !g->px || g->dying || w.replica != g->replica || answer_known(g, p->id, w.id)) return;
     if (!snapshot_header_read(g->id, w.bytes, &r)) {
         n->stats.bad_frames++;
@@ -455,8 +451,7 @@ void transfer_on_chunk(struct peer *p, struct bytes payload)
 {
     struct node *n = p->node;
     struct wire_snap w;
-    struct group *g =
-        wire_get_snap(payload, &w) && w.group < n->group_count ? n->group[w.group] : NULL;
+    struct group *g = wire_get_snap(payload, &w) ? group_named(n, w.group) : NULL;
     struct installing *i = g ? g->installing : NULL;
     if (!i || i->id != w.id || i->from != p->id || !i->begun) return;
     i->heard_at = n->now;

@@ -93,6 +93,14 @@ struct paxos_config {
     struct paxos_member member[PAXOS_MEMBERS_MAX];
 };
 
+/* The index of the member that lives on the node, or -1. */
+static inline int paxos_config_member(const struct paxos_config *c, uint16_t node)
+{
+    for (int i = 0; i < c->count; i++)
+        if (c->member[i].node == node) return i;
+    return -1;
+}
+
 /* The byte form (config.c; its other half is paxos_config_encode in msg.h). False: malformed, or
  * not 1 to PAXOS_MEMBERS_MAX members of distinct replicas and nodes, none of them 0, replicas below
  * next_replica, with a voter among them; *out is then unchanged. */

@@ -385,7 +385,8 @@ static void map_leader(struct view *v, const struct cmd_args *a, struct reply *o
     if (!change_begin(&c, v, out) || !arg_i64(&c, a, 3, &id) || !arg_i64(&c, a, 4, &node) ||
         !group_of(&c, id, &g))
         return;
-    int at = node > 0 && node <= RING_NODES_MAX ? ring_group_member(&g, (uint16_t)node) : -1;
+    int at =
+        node > 0 && node <= RING_NODES_MAX ? paxos_config_member(&g.config, (uint16_t)node) : -1;
     if (at < 0 || g.config.member[at].role != PAXOS_VOTER) {
         reply_errorf(out, "ERR node %lld has no voting replica of group %lld", (long long)node,
                      (long long)id);
@@ -442,7 +443,7 @@ static void leaving_group(void *ctx, const struct ring_group *g)
     struct leaving *l = ctx;
     uint32_t voters = 0, alive = 0;
     l->moving += g->target_count > 0;
-    if (ring_group_member(g, l->node) < 0) return;
+    if (paxos_config_member(&g->config, l->node) < 0) return;
     l->holds++;
     for (int i = 0; i < g->config.count; i++) {
         if (g->config.member[i].role == PAXOS_LEARNER) continue;
@@ -600,8 +601,9 @@ static void group_move(struct change *c, struct ring_group *g, const struct cmd_
         reply_errorf(c->out, "TRYAGAIN group %u is being moved or split already", g->id);
         return;
     }
-    int at = from > 0 && from <= RING_NODES_MAX ? ring_group_member(g, (uint16_t)from) : -1;
-    if (at < 0 || ring_group_member(g, n.id) >= 0 || n.state != RING_NODE_SERVING) {
+    int at =
+        from > 0 && from <= RING_NODES_MAX ? paxos_config_member(&g->config, (uint16_t)from) : -1;
+    if (at < 0 || paxos_config_member(&g->config, n.id) >= 0 || n.state != RING_NODE_SERVING) {
         reply_errorf(c->out,
                      at < 0 ? "ERR node %lld has no replica of group %u"
                      : n.state != RING_NODE_SERVING

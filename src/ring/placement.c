@@ -351,26 +351,34 @@ static void share_out(struct plan *pl)
     levels_share_out(&pl->levels, pl->zone, pl->zone_count, total);
 }
 
-/* No group counts more than the largest share. Clipping makes the shares smaller in turn, by ever
- * less. */
-static void share_out_and_clip(struct plan *pl)
+/* A hair more is not too much: where every node has every group, one is a whole share. */
+bool plan_clip(uint64_t *weight, uint64_t largest)
+{
+    if (*weight <= largest + largest / 1024 + 1) return false;
+    *weight = largest;
+    return true;
+}
+
+void plan_share_out_and_clip(struct plan *pl, void (*shares)(struct plan *),
+                             bool (*clips)(struct plan_group *, uint64_t))
 {
     bool clipped = true;
     for (int round = 0; clipped && round < CLIP_ROUNDS; round++) {
-        share_out(pl);
+        shares(pl);
         uint64_t largest = 1;
         for (uint32_t p = 0; p < pl->place_count; p++)
             if (plan_node_holds(pl, (uint16_t)p) && pl->levels.target[p] > largest)
                 largest = pl->levels.target[p];
         clipped = false;
-        for (uint32_t g = 0; g < pl->group_count; g++) {
-            struct plan_group *group = &pl->group[g];
-            /* A hair more is not heavy: where every node has every group, one is a whole share. */
-            if (group->weight <= largest + largest / 1024 + 1) continue;
-            group->weight = largest;
-            group->heavy = clipped = true;
-        }
+        for (uint32_t g = 0; g < pl->group_count; g++) clipped |= clips(&pl->group[g], largest);
     }
+}
+
+static bool clip(struct plan_group *group, uint64_t largest)
+{
+    bool clipped = plan_clip(&group->weight, largest);
+    group->heavy |= clipped;
+    return clipped;
 }
 
 static void keep(struct plan *pl)
@@ -378,7 +386,7 @@ static void keep(struct plan *pl)
     struct spread s = spread_of_holding(pl);
     for (uint32_t g = 0; g < pl->group_count; g++) keep_group(pl, &s, g);
     weigh(pl);
-    if (pl->holding) share_out_and_clip(pl);
+    if (pl->holding) plan_share_out_and_clip(pl, share_out, clip);
     for (uint32_t g = 0; g < pl->group_count; g++)
         for (uint32_t i = 0; i < pl->group[g].count; i++)
             pl->levels.load[pl->seat[seat_of(g, i)]] += pl->group[g].weight;

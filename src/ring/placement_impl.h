@@ -82,6 +82,12 @@ struct plan_outcome plan_judge(const struct plan *pl, uint16_t troubled, uint16_
 /* Too full, rather than too empty. */
 bool plan_is_over(const struct plan *pl, uint16_t place);
 bool plan_node_holds(const struct plan *pl, uint16_t place);
+/* Shares out, then clips what each group counts to the largest share, which makes the shares
+ * smaller in turn, by ever less. `clips` clips one group's weight (with plan_clip) and says if it
+ * did. */
+void plan_share_out_and_clip(struct plan *pl, void (*shares)(struct plan *),
+                             bool (*clips)(struct plan_group *, uint64_t));
+bool plan_clip(uint64_t *weight, uint64_t largest);
 /* The seat is not one of the group's voters now. */
 bool plan_seat_is_new(const struct plan *pl, uint32_t seat);
 /* R1 and R4: may group g have a seat at `place`, its seat of index `leaving` (if any) being given

@@ -7,8 +7,6 @@
  * the same groups, step by step as replicas are balanced. */
 #include "ring/placement_impl.h"
 
-#define CLIP_ROUNDS 16
-
 static uint16_t place_of_leader(const struct plan *pl, uint32_t g)
 {
     const struct plan_group *group = &pl->group[g];
@@ -59,23 +57,9 @@ static void share_out(struct plan *pl)
     levels_share_out(l, pl->zone, pl->zone_count, total);
 }
 
-/* As for replicas: no group counts more than the largest share. */
-static void share_out_and_clip(struct plan *pl)
+static bool clip(struct plan_group *group, uint64_t largest)
 {
-    bool clipped = true;
-    for (int round = 0; clipped && round < CLIP_ROUNDS; round++) {
-        share_out(pl);
-        uint64_t largest = 1;
-        for (uint32_t p = 0; p < pl->place_count; p++)
-            if (plan_node_holds(pl, (uint16_t)p) && pl->levels.target[p] > largest)
-                largest = pl->levels.target[p];
-        clipped = false;
-        for (uint32_t g = 0; g < pl->group_count; g++) {
-            if (pl->group[g].lead <= largest + largest / 1024 + 1) continue;
-            pl->group[g].lead = largest;
-            clipped = true;
-        }
-    }
+    return plan_clip(&group->lead, largest);
 }
 
 /* ---- balance ---- */
@@ -265,7 +249,7 @@ static void lead_the_leaderless(struct plan *pl)
 void plan_leaders(struct plan *pl)
 {
     size_t stuck;
-    share_out_and_clip(pl);
+    plan_share_out_and_clip(pl, share_out, clip);
     keep_leaders(pl);
     pl->sum->leader_imbalance_before = plan_imbalance(pl);
     lead_the_leaderless(pl);

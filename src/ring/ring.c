@@ -7,13 +7,6 @@ const char *ring_node_state_name(uint8_t state)
     return state < sizeof names / sizeof *names ? names[state] : "?";
 }
 
-int ring_group_member(const struct ring_group *g, uint16_t node)
-{
-    for (int i = 0; i < g->config.count; i++)
-        if (g->config.member[i].node == node) return i;
-    return -1;
-}
-
 bool ring_group_is_target(const struct ring_group *g, uint16_t node)
 {
     for (int i = 0; i < g->target_count; i++)

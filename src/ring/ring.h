@@ -101,8 +101,6 @@ static inline bool ring_node_lives(const struct ring_node *n)
     return n->state == RING_NODE_SERVING || n->state == RING_NODE_DRAINING;
 }
 const char *ring_node_state_name(uint8_t state);
-/* Does a voter, learner or witness of the group live on the node? Its index in config, or -1. */
-int ring_group_member(const struct ring_group *g, uint16_t node);
 bool ring_group_is_target(const struct ring_group *g, uint16_t node);
 /* Are the members of `c` exactly the voters that the group's target wants? */
 bool ring_group_reached(const struct ring_group *g, const struct paxos_config *c);

@@ -73,8 +73,7 @@ static bool holds_something(const struct sim *s, uint16_t node)
 {
     for (uint32_t g = 0; g < s->groups; g++) {
         const struct paxos_config *c = members_config(s, g, NULL);
-        for (int i = 0; c && i < c->count; i++)
-            if (c->member[i].node == node) return true;
+        if (c && paxos_config_member(c, node) >= 0) return true;
     }
     return false;
 }

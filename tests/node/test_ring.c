@@ -97,7 +97,7 @@ TEST(who_joins_after_a_split_gets_what_the_group_still_has)
     await_replica(&c, 3, 0, true);
     cluster_run(&c, 2000);
     assert_int_equal(c.member[3].installs, 1);
-    assert_true(ring_group_member(&(struct ring_group){.config = row_of(&c, 0, 0).config}, 3) < 0);
+    assert_true(paxos_config_member((struct paxos_config[]){row_of(&c, 0, 0).config}, 3) < 0);
     cluster_deinit(&c);
 }
 
@@ -166,8 +166,7 @@ TEST(nobody_is_dropped_for_whom_there_is_no_other)
     join(&c, 3);
     await_replica(&c, 3, 0, true);
     cluster_run(&c, 2000);
-    assert_int_equal(ring_group_member(&(struct ring_group){.config = row_of(&c, 0, 0).config}, 3),
-                     -1);
+    assert_int_equal(paxos_config_member((struct paxos_config[]){row_of(&c, 0, 0).config}, 3), -1);
     cluster_deinit(&c);
 }
 
