@@ -75,18 +75,24 @@ struct group_peer *group_peer(struct group *g, uint16_t node)
 }
 
 /* A replica may be bound to the ballot of one that is no more, while its node lives and its
- * heartbeats go on: nobody would ever say that the ballot is dead (docs/PAXOS.md, P9). Its node's
- * own word that it has no such replica says it; and one that comes back, for its death was cut
- * short, never leads at a ballot from before (P3). */
+ * heartbeats go on: nobody would ever say that the ballot is dead (docs/PAXOS.md, P9), and who
+ * missed the hand-over follows a leader that is no more. Its node's own word says it: it has a
+ * later replica, or a full report that came after the promise names none. One that comes back, for
+ * its death was cut short, never leads at a ballot from before (P3). */
 void group_free_dead_ballot(struct group *g)
 {
     struct node *n = g->node;
     paxos_ballot ballot = paxos_promised(g->px);
     uint16_t replica = paxos_ballot_replica(ballot), node = node_of_replica(g, replica);
     struct group_peer *gp = replica == g->replica ? NULL : group_peer(g, node);
-    if (!ballot || !gp || !n->peers[node] || !n->peers[node]->out_ready) return;
-    bool gone = gp->heard ? gp->replica != replica : n->peers[node]->full_at > gp->since;
-    if (!gone) return;
+    const struct peer *p = gp ? n->peers[node] : NULL;
+    if (ballot != g->bound_to) {
+        g->bound_to = ballot;
+        g->bound_at = n->now;
+    }
+    if (!ballot || !p || !p->out_ready) return;
+    bool named = p->full_at <= g->bound_at || p->full_at <= gp->since || p->full_at <= gp->heard;
+    if (gp->replica <= replica && named) return;
     struct paxos_message m = {
         .type = PAXOS_RESIGNED, .from = replica, .to = g->replica, .ballot = ballot};
     group_step(g, &(struct paxos_event){.type = PAXOS_EV_MESSAGE, .message = &m});

@@ -126,6 +126,8 @@ struct group {
     uint64_t read_open,
         read_confirmed; /* rounds of reads: the one that is filling; the last that was confirmed */
     bool reads_this_turn;
+    paxos_ballot bound_to; /* my promise, when it was last looked at, and since when it is that */
+    uint64_t bound_at;
     uint16_t successor; /* the replica that group_hand_over named; 0: none */
     bool retry_waiting; /* look at `waiting` again in this turn */
     bool awake;         /* in node->awake: group_turn has something to do */
@@ -358,7 +360,6 @@ struct node {
         *busy; /* those that were touched since the last slow turn, or wait for something */
     uint32_t slow_next;   /* the idle ones are looked at in turn, from this one on */
     uint32_t state_round; /* of telling peers how far groups are */
-    bool state_new_peer;  /* one of them has to be told everything */
     uint32_t group_count, group_capacity;
     uint32_t *slot_group; /* slot -> group */
 
@@ -509,7 +510,7 @@ struct group_peer *group_peer(struct group *g, uint16_t node); /* NULL: neither 
 void group_hand_over(struct group *g, uint16_t replica);
 void group_give_away(
     struct group *g); /* the leadership, to whoever is there and has most of the log */
-void group_free_dead_ballot(struct group *g); /* of a leaderless group */
+void group_free_dead_ballot(struct group *g); /* that binds a replica which does not lead */
 uint16_t group_home(const struct group *g);   /* the node that is to lead; 0: no matter */
 void group_trust_log(struct group *g);        /* once the log is open */
 void group_install_begin(struct group *g);

@@ -412,7 +412,6 @@ static struct peer *out_hello(struct node *n, struct io_conn *c, const struct wi
     p->out_ready = true;
     p->up_since = p->heard_at = n->now;
     p->told_at = 0;
-    n->state_new_peer = true;
     n->state_at = 0;
     p->backoff = 0;
     found_if_complete(n);
@@ -478,8 +477,14 @@ static void state_of(struct group *g, struct wire_state *s)
     s->load = g->load_rate;
 }
 
+/* It was told nothing on its connection yet, and so is told all at once. */
+static bool is_fresh(const struct peer *p)
+{
+    return p->out_ready && p->told_at < p->up_since;
+}
+
 /* How far the groups here are. A row that says what the last one did is left out, but for a round
- * in STATE_FULL, and for a peer whose connection is new. */
+ * in STATE_FULL, and in `all`, where some peer needs it. */
 static bool states_look(struct node *n, struct buf *all, struct buf *changed)
 {
     bool full = n->state_round++ % STATE_FULL == 0;
@@ -489,7 +494,7 @@ static bool states_look(struct node *n, struct buf *all, struct buf *changed)
         if (!g->px && !g->said.replica) continue;
         state_of(g, &s);
         if (full || memcmp(&s, &g->said, sizeof s) != 0) wire_put_state(changed, &s);
-        if (n->state_new_peer) wire_put_state(all, &s);
+        if (all) wire_put_state(all, &s);
         g->said = s;
     }
     return full;
@@ -500,13 +505,15 @@ static void send_states(struct node *n)
     struct wire_report report;
     struct buf all = {0}, changed = {0};
     status_report(n, &report);
-    bool full = states_look(n, &all, &changed);
+    bool fresh = false;
+    for (int i = 1; i <= n->node_max; i++) fresh |= n->peers[i] && is_fresh(n->peers[i]);
+    bool full = states_look(n, fresh ? &all : NULL, &changed);
     for (int i = 1; i <= n->node_max; i++) {
         struct peer *p = n->peers[i];
         struct buf *out = p ? peer_out(n, p->id) : NULL;
         if (!out) continue;
         size_t begun = wire_begin(out, WIRE_STATE);
-        bool known = p->told_at >= p->up_since;
+        bool known = !is_fresh(p);
         report.echo = p->beat_at;
         report.full = full || !known;
         wire_put_report(out, &report);
@@ -514,7 +521,6 @@ static void send_states(struct node *n)
         wire_end(out, begun);
         p->told_at = n->now;
     }
-    n->state_new_peer = false;
     buf_deinit(&all), buf_deinit(&changed);
 }
 

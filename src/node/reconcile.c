@@ -290,18 +290,18 @@ static const struct group *child_born(const struct group *g)
 
 /* A group that was born on too few of its members, for one jumped over the split by a snapshot and
  * another is away, has nobody to lead it: so whoever is there tells the others. */
-static void look_leaderless(struct group *g)
+static void look_unleading(struct group *g)
 {
-    if (g->broken || paxos_leader(g->px) || g->node->now < g->reconcile_at) return;
+    if (g->broken || g->node->now < g->reconcile_at) return;
     g->reconcile_at = g->node->now + LOOK_EVERY;
-    if (paxos_is_voter(g->px)) tell_members(g);
+    if (!paxos_leader(g->px) && paxos_is_voter(g->px)) tell_members(g);
     group_free_dead_ballot(g);
 }
 
 void reconcile(struct group *g)
 {
     struct node *n = g->node;
-    if (!g->leading) look_leaderless(g);
+    if (!g->leading) look_unleading(g);
     if (!g->leading || g->broken) return;
     drain_look(g);
     if (n->now < g->reconcile_at) return;
