@@ -65,14 +65,12 @@ static struct bytes number(char text[24], uint64_t v)
     return bytes_of(text, (size_t)snprintf(text, 24, "%llu", (unsigned long long)v));
 }
 
-static void report_born(struct group *g, const struct group *child)
+static void report_born(struct group *g)
 {
-    char id[24], at[24], position[24];
+    char id[24], at[24];
     g->asking = true;
-    ring_ask(g->node,
-             (struct bytes[]){BYTES("BORN"), number(id, g->id), number(at, g->slot_hi),
-                              number(position, child->config_id.position)},
-             4, told, g);
+    ring_ask(g->node, (struct bytes[]){BYTES("BORN"), number(id, g->id), number(at, g->slot_hi)}, 3,
+             told, g);
 }
 
 /* ---- members ---- */
@@ -279,13 +277,10 @@ static void tell_members(struct group *g)
     }
 }
 
-static const struct group *child_born(const struct group *g)
+static bool child_is_born(const struct group *g)
 {
-    struct node *n = g->node;
-    if (!g->row.split_id || g->row.split_id >= n->group_count || g->slot_hi != g->row.split_at)
-        return NULL;
-    const struct group *child = n->group[g->row.split_id];
-    return child->px ? child : NULL;
+    const struct group *child = group_named(g->node, g->row.split_id);
+    return g->row.split_id && g->slot_hi == g->row.split_at && child && child->px;
 }
 
 /* A group that was born on too few of its members, for one jumped over the split by a snapshot and
@@ -308,10 +303,9 @@ void reconcile(struct group *g)
     g->reconcile_at = n->now + LOOK_EVERY;
     tell_members(g);
     if (!n->ring.epoch || g->row.state == RING_GROUP_FREE) return;
-    const struct group *child = child_born(g);
     bool reached = g->row.target_count && ring_group_reached(&g->row, &g->config);
-    if (!g->asking && child)
-        report_born(g, child);
+    if (!g->asking && child_is_born(g))
+        report_born(g);
     else if (!g->asking && (g->row.config_position < g->config_id.position || reached) &&
              may_report(g))
         report(g);

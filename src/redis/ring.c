@@ -322,24 +322,23 @@ static void map_report(struct view *v, const struct cmd_args *a, struct reply *o
     reply_ok(out);
 }
 
-/* MAP BORN parent at position: the parent's entry at `position` made its upper half a group. */
+/* MAP BORN parent at: the parent made its upper half a group. Its members are the parent's until
+ * its own leader reports: by then it may have others, and who is not in a reported configuration
+ * lets go of its replica. */
 static void map_born(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct change c;
     struct ring_group g, child;
-    int64_t id, at, position;
+    int64_t id, at;
     if (!change_begin(&c, v, out) || !arg_i64(&c, a, 3, &id) || !arg_i64(&c, a, 4, &at) ||
-        !arg_i64(&c, a, 5, &position) || !group_of(&c, id, &g))
+        !group_of(&c, id, &g))
         return;
     if (g.split_id && g.split_at == at) {
         if (!group_of(&c, g.split_id, &child)) return;
         child.slot_lo = (uint16_t)at;
         child.slot_hi = g.slot_hi;
         child.state = RING_GROUP_SERVING;
-        if (child.config_position < (uint64_t)position) {
-            child.config = g.config;
-            child.config_position = (uint64_t)position;
-        }
+        if (!child.config_position) child.config = g.config;
         g.slot_hi = (uint16_t)at;
         g.split_id = 0;
         g.split_at = 0;
