@@ -97,13 +97,7 @@ def nothing_acknowledged_is_missing_after_all_nodes_are_killed_at_once(env):
     with Load(c.nodes, threads=6) as load:
         for _ in range(env.seconds(2, 10)):
             load.grows(200)
-            for n in c.nodes:
-                n.process.kill()
-            for n in c.nodes:
-                n.process.wait()
-            for n in c.nodes:
-                n.start()
-            c.wait_ready()
+            c.restart_all()
             load.grows(50)
     load.check(c.nodes[env.rng.randrange(3)], at_least=500)
     c.expect_equal_digests()

@@ -396,13 +396,7 @@ def splits_survive_the_death_of_the_leader_and_of_all(env):
         for group in (0, 1, 2):
             child = split(c, group)
             time.sleep(env.rng.random() * 0.15)
-            for n in c.nodes:
-                n.process.kill()
-            for n in c.nodes:
-                n.process.wait()
-            for n in c.nodes:
-                n.start()
-            c.wait_ready()
+            c.restart_all()
             born(c, child)
             load.grows(50)
         c.settled({i: (7, 7) for i in (1, 2, 3)})

@@ -330,6 +330,19 @@ class Cluster:
             expect(how is True, f"node {n.number} ended: {n.said()[-400:]}")
         return self
 
+    def kill_all(self):
+        """All at once."""
+        for n in self.nodes:
+            n.process.kill()
+        for n in self.nodes:
+            n.process.wait()
+
+    def restart_all(self):
+        self.kill_all()
+        for n in self.nodes:
+            n.start()
+        self.wait_ready()
+
     def others(self, *nodes):
         return [n for n in self.nodes if n not in nodes]
 

@@ -232,10 +232,7 @@ def histories_through_the_death_of_all_are_linearizable(env):
     with History(env, c.nodes) as h:
         for _ in range(env.seconds(2, 12)):
             h.progress(300, 20, "before power fails")
-            for n in c.nodes:
-                n.process.kill()
-            for n in c.nodes:
-                n.process.wait()
+            c.kill_all()
             time.sleep(env.rng.random() * 0.3)
             for n in c.nodes:
                 n.start()
