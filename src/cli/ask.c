@@ -2,12 +2,12 @@
 #include "cli/ask.h"
 
 #include "cli/bar.h"
+#include "cli/clock.h"
 #include "cli/cluster.h"
 #include "cli/options.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 #define ASK_MS       15000 /* a node without a majority says so after ten seconds */
 #define AGAIN_MS     3000
@@ -16,18 +16,6 @@
 #define STALLED_MS   30000
 #define DEATH_MS     10000
 #define GOSSIP_MS    5000 /* the node that is asked may hear of the change a little later */
-
-static uint64_t clock_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
 
 /* ---- whom ---- */
 

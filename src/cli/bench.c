@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/prng.h"
 #include "cli/bench_wire.h"
+#include "cli/clock.h"
 #include "cli/commands.h"
 #include "cli/histogram.h"
 #include "cli/options.h"
@@ -21,7 +22,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ADDRESSES_MAX 32
@@ -74,13 +74,6 @@ struct bench {
     unsigned kinds;
     uint64_t errors;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 /* Counts an error under its first word, as Redis's errors have their kind there. */
 static void error_count(struct bench *b, struct bytes text)

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/mem.h"
+#include "cli/clock.h"
 #include "cli/options.h"
 
 #include <errno.h>
@@ -15,7 +16,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RECEIVE_BYTES (256u << 10)
@@ -140,13 +140,6 @@ int64_t client_parse(struct bytes in, struct client_reply *out, struct client_ar
 }
 
 /* ---- the connection ---- */
-
-static uint64_t clock_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* Waits for `events` on fd until the deadline: 1 ready, 0 too late, -1 error. */
 static int wait_for(int fd, short events, uint64_t deadline_ms)

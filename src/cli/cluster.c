@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "cli/client.h"
+#include "cli/clock.h"
 #include "cli/overview.h"
 #include "cli/process.h"
 
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PATH_BYTES (CLUSTER_DIR_MAX + 64)
@@ -26,18 +26,6 @@ struct args {
     char *v[ARGS_MAX + 1];
     int count;
 };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
 
 /* DIR/node2.pid for (2, ".pid"), DIR/node2 for (2, ""). */
 static const char *node_path(const struct cluster *c, unsigned n, const char *ending,

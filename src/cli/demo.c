@@ -5,6 +5,7 @@
  * compares what it can. */
 #include "cli/demo.h"
 #include "cli/client.h"
+#include "cli/clock.h"
 #include "cli/commands.h"
 #include "cli/packages.h"
 
@@ -13,7 +14,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -24,18 +24,6 @@ static const char usage[] =
     "  missing. Then, while clients go on writing: two nodes join, one leaves, one dies for good\n"
     "  and is replaced, a group is split; and again nothing may be missing. The cluster stays,\n"
     "  unless --exit.\n\n";
-
-uint64_t demo_clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-void demo_sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
 
 struct client *demo_connect(const char *address)
 {
@@ -211,13 +199,13 @@ static bool verify_all(struct demo *d)
 /* EXIT_DONE only if all of it is as promised. */
 static int demo_body(struct demo *d, bool fresh)
 {
-    uint64_t began = demo_clock_ns();
+    uint64_t began = clock_ns();
     if (!load_all(d, fresh) || !verify_all(d)) return EXIT_FAILED;
     if (!d->own) return EXIT_DONE;
     if (!demo_digests(d) || !demo_ring(d) || !verify_all(d) || !demo_digests(d) ||
         !demo_redis_check(d))
         return EXIT_FAILED;
-    demo_say(d, "all of this took %.0f s", (double)(demo_clock_ns() - began) / 1e9);
+    demo_say(d, "all of this took %.0f s", (double)(clock_ns() - began) / 1e9);
     return EXIT_DONE;
 }
 

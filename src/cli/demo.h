@@ -36,8 +36,6 @@ struct demo {
     bool failed; /* and a line on stderr says why */
 };
 
-uint64_t demo_clock_ns(void);
-void demo_sleep_ms(long ms);
 /* A line of the story; wipes the bar before it. */
 void demo_say(struct demo *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* NULL after a line on stderr. */

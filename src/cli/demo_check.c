@@ -1,5 +1,6 @@
 /* synod demo: are all replicas equal, and does redis-cli find the cluster whole? */
 #include "cli/client.h"
+#include "cli/clock.h"
 #include "cli/demo.h"
 #include "cli/overview.h"
 
@@ -88,15 +89,15 @@ static void comparison_close(struct comparison *c)
 bool demo_digests(struct demo *d)
 {
     struct comparison c;
-    uint64_t deadline = demo_clock_ns() + DIGEST_WAIT_MS * 1000000ull;
+    uint64_t deadline = clock_ns() + DIGEST_WAIT_MS * 1000000ull;
     if (!comparison_open(&c, d->loader.address[0])) return false;
     size_t groups = c.o.group_count;
     bool late = false;
     while (c.equal_count < groups && c.different < 0 && !late) {
         for (size_t i = 0; i < groups && c.different < 0; i++)
             if (!c.equal[i]) group_compare(&c, i);
-        late = demo_clock_ns() > deadline;
-        if (c.equal_count < groups) demo_sleep_ms(100);
+        late = clock_ns() > deadline;
+        if (c.equal_count < groups) sleep_ms(100);
     }
     bool good = c.equal_count == groups;
     if (c.different >= 0)

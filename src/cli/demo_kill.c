@@ -1,5 +1,6 @@
 /* synod demo: a leader dies by kill -9 in the middle of the load, and comes back. */
 #include "cli/client.h"
+#include "cli/clock.h"
 #include "cli/demo.h"
 
 #include <signal.h>
@@ -70,7 +71,7 @@ static bool victim_kill(struct demo *d)
     d->probe.client = demo_connect(d->probe.address);
 
     demo_say(d, "kill -9 of node %u, which leads %u groups", d->victim, led);
-    d->probe.killed_ns = demo_clock_ns();
+    d->probe.killed_ns = clock_ns();
     d->stage = STAGE_KILLED;
     return cluster_signal(&d->cluster, d->victim, SIGKILL) == EXIT_DONE;
 }
@@ -87,7 +88,7 @@ static void probe_lost(struct probe *p)
 static void probe_step(struct probe *p)
 {
     const struct client_reply *r;
-    uint64_t now = demo_clock_ns();
+    uint64_t now = clock_ns();
     if (p->accepted_ns || now < p->next_ns) return;
     if (!p->client) probe_lost(p);
     if (!p->client) return;
@@ -103,7 +104,7 @@ static void probe_step(struct probe *p)
     if (got <= 0) return;
     p->waiting = false;
     p->next_ns = now + PROBE_RETRY_NS;
-    if (r->type == CLIENT_STATUS) p->accepted_ns = demo_clock_ns();
+    if (r->type == CLIENT_STATUS) p->accepted_ns = clock_ns();
 }
 
 /* After the kill: the probe; the victim comes back when the probe went through and a quarter is
@@ -116,7 +117,7 @@ static bool stage_step(struct demo *d, bool restart)
             demo_say(d, "its groups accept writes again after %.0f ms",
                      (double)(d->probe.accepted_ns - d->probe.killed_ns) / 1e6);
             d->stage = STAGE_BACK;
-        } else if (demo_clock_ns() - d->probe.killed_ns > PROBE_MAX_NS) {
+        } else if (clock_ns() - d->probe.killed_ns > PROBE_MAX_NS) {
             cli_fail("no write was accepted for %llu s after the kill",
                      PROBE_MAX_NS / 1000000000ull);
             return false;
@@ -140,7 +141,7 @@ bool demo_kill_end(struct demo *d)
 {
     while (d->stage != STAGE_CALM) {
         if (!stage_step(d, true)) return false;
-        demo_sleep_ms(1);
+        sleep_ms(1);
     }
     return true;
 }

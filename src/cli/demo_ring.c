@@ -3,6 +3,7 @@
  * cluster says that it is in balance again. */
 #include "cli/ask.h"
 #include "cli/client.h"
+#include "cli/clock.h"
 #include "cli/demo.h"
 
 #include <signal.h>
@@ -31,7 +32,7 @@ typedef bool story_look(struct story *s, const struct overview *o, size_t *done,
 
 static double seconds_of(const struct story *s)
 {
-    return (double)(demo_clock_ns() - s->began_ns) / 1e9;
+    return (double)(clock_ns() - s->began_ns) / 1e9;
 }
 
 /* ---- watching ---- */
@@ -71,7 +72,7 @@ static bool watch(struct story *s, const char *verb, story_look *look)
                      STEP_MAX_S, s->at);
             return false;
         }
-        demo_sleep_ms(LOOK_MS);
+        sleep_ms(LOOK_MS);
     }
     bar_end(&d->bar, true);
     return true;
@@ -93,7 +94,7 @@ static void step_begin(struct story *s)
 {
     struct writer_report ignored;
     writer_report(s->d->writer, &ignored);
-    s->began_ns = demo_clock_ns();
+    s->began_ns = clock_ns();
 }
 
 /* The cluster's own number of local node n, and what it holds; 0 after a line on stderr. */
@@ -281,7 +282,7 @@ static bool read_back(struct demo *d)
     char error[256];
     writer_stop(d->writer);
     writer_report(d->writer, &w);
-    uint64_t began = demo_clock_ns();
+    uint64_t began = clock_ns();
     if (!writer_verify(d->writer, d->loader.address[0], &missing, &different, error,
                        sizeof error)) {
         cli_fail("%s", error);
@@ -290,7 +291,7 @@ static bool read_back(struct demo *d)
     demo_say(d,
              "read back %zu records that clients wrote meanwhile in %.1f s (%zu had to be sent "
              "again): %zu missing, %zu different",
-             w.acked, (double)(demo_clock_ns() - began) / 1e9, w.again, missing, different);
+             w.acked, (double)(clock_ns() - began) / 1e9, w.again, missing, different);
     if (missing || different)
         cli_fail("acknowledged records are missing; keep the data directories, this is a bug");
     return !missing && !different;

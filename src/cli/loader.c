@@ -4,10 +4,10 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "cli/client.h"
+#include "cli/clock.h"
 
 #include <poll.h>
 #include <stdio.h>
-#include <time.h>
 
 #define WINDOW     64 /* requests under way on a connection */
 #define CONNECT_MS 500
@@ -38,18 +38,6 @@ struct pass {
     uint64_t again_at_ms, progress_ms;
     bool failed;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t clock_ms(void)
-{
-    return clock_ns() / 1000000;
-}
 
 /* ---- requests ---- */
 

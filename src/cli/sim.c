@@ -3,6 +3,7 @@
  *
  * Seeds run in child processes, so that a failed assertion is a failed seed and not the end. */
 #include "base/mutant.h"
+#include "cli/clock.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "sim/sim.h"
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define JOBS_MAX     64
@@ -178,9 +178,7 @@ static bool job_ended(struct job *j, uint64_t end, struct sim_result *r)
 
 static double seconds_now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    return (double)clock_ns() / 1e9;
 }
 
 static void progress(const struct settings *s, const struct total *t, double *last)

@@ -3,12 +3,12 @@
 
 #include "base/mem.h"
 #include "cli/client.h"
+#include "cli/clock.h"
 
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define CONNECTIONS 4
 #define WINDOW      16
@@ -46,13 +46,6 @@ struct writer {
     size_t again_count, again_capacity;
     uint64_t again_at_ms;
 };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static void value_make(uint32_t record, char out[VALUE_BYTES + 1])
 {
