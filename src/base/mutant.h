@@ -73,6 +73,9 @@ enum mutant {
     MUTANT_BORN_LIVE = 76,         /* a new replica is fed the log from its beginning */
     MUTANT_SEND_WHEN_SERVING = 77, /* a leader sends no snapshot before it serves */
     MUTANT_DISK_TWO_IDS = 79,      /* who asks twice to join gets two ids */
+    MUTANT_SEALED_SERVES = 80,     /* a sealed group is read while its neighbour takes it over */
+    MUTANT_HEIR_UNFLUSHED =
+        81, /* what was taken over is forgotten before the heir has it on disk */
 };
 
 #ifdef SYNOD_MUTANTS

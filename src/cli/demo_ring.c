@@ -273,6 +273,28 @@ static bool step_split(struct story *s)
     return true;
 }
 
+static bool look_merge(struct story *s, const struct overview *o, size_t *done, size_t *total)
+{
+    const struct overview_group *g = overview_group(o, s->group);
+    *total = 1;
+    *done = g && !g->takes_over && !overview_group(o, s->child);
+    return !*done;
+}
+
+static bool step_merge(struct story *s)
+{
+    struct demo *d = s->d;
+    step_begin(s);
+    demo_say(d, "group %lld takes group %lld over again", (long long)s->group, (long long)s->child);
+    const struct client_reply *r = ask(s->client, "SYNOD GROUP MERGE %lld", (long long)s->group);
+    if (!r) return false;
+    if (r->type != CLIENT_INTEGER) return ask_failed(r) == EXIT_DONE;
+    if (!watch(s, "merging", look_merge)) return false;
+    demo_say(d, "  they are one after %.1f s", seconds_of(s));
+    say_writes(s);
+    return true;
+}
+
 /* ---- the whole ---- */
 
 static bool read_back(struct demo *d)
@@ -305,8 +327,8 @@ bool demo_ring(struct demo *d)
     ask_there(&s, 0);
     demo_say(d, "\nNow the cluster changes, while clients go on writing %d records/s.",
              WRITES_PER_S);
-    bool good =
-        step_join(&s) && step_join(&s) && step_leave(&s) && step_death(&s) && step_split(&s);
+    bool good = step_join(&s) && step_join(&s) && step_leave(&s) && step_death(&s) &&
+                step_split(&s) && step_merge(&s);
     client_free(s.client);
     return good && read_back(d);
 }

@@ -1,4 +1,4 @@
-/* synod group list|move|split|transfer, synod rebalance, synod set. */
+/* synod group list|move|split|merge|transfer, synod rebalance, synod set. */
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -12,6 +12,7 @@ static const char group_usage[] =
     "usage: synod group list                the groups, their replicas, and moves under way\n"
     "       synod group move G FROM TO      group G's replica on node FROM goes to node TO\n"
     "       synod group split G [SLOT]      slots from SLOT on (the middle) become a new group\n"
+    "       synod group merge G             group G takes over the group whose slots follow\n"
     "       synod group transfer G NODE     node NODE leads group G\n\n";
 
 static const char rebalance_usage[] =
@@ -24,7 +25,8 @@ static const char set_usage[] =
     "  grace-ms 1000-86400000    a node that is down for longer is replaced\n"
     "  moves-max 0-16384         groups that change members at once; 0 stops all moves\n"
     "  split-keys N              a group with more keys is split; 0: never\n"
-    "  split-ops N               or with more commands a second; 0: never\n\n";
+    "  split-ops N               or with more commands a second; 0: never\n"
+    "  merge-keys N              neighbours with fewer keys together are merged; 0: never\n\n";
 
 #define AT(at)                                                                                     \
     {                                                                                              \
@@ -57,12 +59,23 @@ static int group_split(struct client *c, int count, const int64_t *n)
     return EXIT_DONE;
 }
 
+static int group_merge(struct client *c, int64_t group)
+{
+    const struct client_reply *r = ask(c, "SYNOD GROUP MERGE %lld", (long long)group);
+    if (!r) return EXIT_FAILED;
+    if (r->type != CLIENT_INTEGER) return ask_failed(r);
+    printf("group %lld takes over group %lld; `synod group list` shows it\n", (long long)group,
+           (long long)r->integer);
+    return EXIT_DONE;
+}
+
 static int group_run(struct client **c, const char *at, const char *verb, int count,
                      const int64_t *n)
 {
     int status;
     if (strcmp(verb, "list") == 0) return group_list(c, at);
     if (strcmp(verb, "split") == 0) return group_split(*c, count, n);
+    if (strcmp(verb, "merge") == 0) return group_merge(*c, n[0]);
     if (strcmp(verb, "move") == 0) {
         status = ask_done(*c, "SYNOD GROUP MOVE %lld %lld %lld", (long long)n[0], (long long)n[1],
                           (long long)n[2]);
@@ -84,6 +97,7 @@ static const struct {
     {"list", "nothing", 0, 0},
     {"move", "a group and the numbers of two nodes", 3, 3},
     {"split", "a group, and a slot if it is not to be the middle", 1, 2},
+    {"merge", "a group", 1, 1},
     {"transfer", "a group and a node's number", 2, 2},
 };
 
@@ -95,7 +109,7 @@ int cmd_group(int argc, char **argv)
     int64_t number[3] = {0};
     int status = options_parse(&(struct options){group_usage, table}, argc, argv, &words, NULL);
     if (status != EXIT_DONE) return status;
-    if (words == 0) return cli_usage(argv[0], "list, move, split or transfer?");
+    if (words == 0) return cli_usage(argv[0], "list, move, split, merge or transfer?");
 
     for (size_t i = 0; i < sizeof group_verbs / sizeof *group_verbs; i++) {
         if (strcmp(group_verbs[i].verb, argv[1]) != 0) continue;
@@ -161,8 +175,8 @@ int cmd_rebalance(int argc, char **argv)
 
 static bool is_setting(const char *name)
 {
-    static const char *const names[] = {"replicas", "grace-ms", "moves-max", "split-keys",
-                                        "split-ops"};
+    static const char *const names[] = {"replicas",   "grace-ms",  "moves-max",
+                                        "split-keys", "split-ops", "merge-keys"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], name) == 0) return true;
     return false;
@@ -180,7 +194,7 @@ int cmd_set(int argc, char **argv)
     if (!is_setting(argv[1]))
         return cli_usage(argv[0],
                          "there is no setting '%s': replicas, grace-ms, moves-max, "
-                         "split-keys, split-ops",
+                         "split-keys, split-ops, merge-keys",
                          argv[1]);
     if (!bytes_to_i64(bytes_str(argv[2]), &value) || value < 0)
         return cli_usage(argv[0], "%s takes a number, not '%s'", argv[1], argv[2]);

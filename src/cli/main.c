@@ -20,7 +20,7 @@ static const struct command commands[] = {
     {"cluster", cmd_cluster, "start and stop a cluster on this machine, and break it"},
     {"status", cmd_status, "nodes, groups, leaders, lag, disk, moves under way"},
     {"node", cmd_node, "list, drain and remove nodes"},
-    {"group", cmd_group, "list, move, split groups; hand their leadership over"},
+    {"group", cmd_group, "list, move, split, merge groups; hand their leadership over"},
     {"rebalance", cmd_rebalance, "what moves, or would move, to be in balance"},
     {"set", cmd_set, "change a setting of the cluster"},
     {"demo", cmd_demo, "see it work: load real data, kill a leader, count"},

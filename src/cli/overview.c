@@ -116,16 +116,16 @@ static bool read_arrays(struct overview_group *g, json_t *slots, json_t *replica
 
 static bool read_group(struct overview_group *g, json_t *j, json_error_t *error)
 {
-    json_int_t id, leader, chosen, keys = -1, ops = -1, splits_at = 0;
+    json_int_t id, leader, chosen, keys = -1, ops = -1, splits_at = 0, takes_over = 0;
     json_t *slots, *replicas, *target = NULL;
     *g = (struct overview_group){0};
-    if (json_unpack_ex(j, error, 0, "{s:I, s:o, s:I, s:I, s:o, s?I, s?I, s?I, s?o}", "id", &id,
+    if (json_unpack_ex(j, error, 0, "{s:I, s:o, s:I, s:I, s:o, s?I, s?I, s?I, s?I, s?o}", "id", &id,
                        "slots", &slots, "leader", &leader, "chosen", &chosen, "replicas", &replicas,
-                       "keys", &keys, "ops_per_s", &ops, "splits_at", &splits_at, "target",
-                       &target))
+                       "keys", &keys, "ops_per_s", &ops, "splits_at", &splits_at, "takes_over",
+                       &takes_over, "target", &target))
         return false;
     g->id = id, g->leader = leader, g->chosen = chosen;
-    g->keys = keys, g->ops_per_s = ops, g->splits_at = splits_at;
+    g->keys = keys, g->ops_per_s = ops, g->splits_at = splits_at, g->takes_over = takes_over;
     return read_arrays(g, slots, replicas, target, error);
 }
 
@@ -263,6 +263,6 @@ size_t overview_moves(const struct overview *o)
 {
     size_t count = 0;
     for (size_t i = 0; i < o->group_count; i++)
-        count += o->group[i].target_count || o->group[i].splits_at;
+        count += o->group[i].target_count || o->group[i].splits_at || o->group[i].takes_over;
     return count;
 }

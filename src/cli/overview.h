@@ -37,7 +37,8 @@ struct overview_group {
     size_t replica_count;
     int64_t target[OVERVIEW_REPLICAS_MAX]; /* nodes that are to hold it; none: as it is */
     size_t target_count;
-    int64_t splits_at; /* slot from which on it is to be another group; 0: no split */
+    int64_t splits_at;  /* slot from which on it is to be another group; 0: no split */
+    int64_t takes_over; /* group whose slots it is to take over; 0: none */
 };
 
 struct overview {
@@ -66,7 +67,7 @@ const struct overview_group *overview_group(const struct overview *o, int64_t id
 bool overview_has(const struct overview_group *g, int64_t node); /* has it a replica there? */
 size_t overview_holds(const struct overview *o, int64_t node);   /* replicas on that node */
 bool overview_targets(const struct overview_group *g, int64_t node);
-/* Groups that change members or are to be split. */
+/* Groups that change members, or are to be split or merged. */
 size_t overview_moves(const struct overview *o);
 
 #endif

@@ -193,6 +193,9 @@ void status_print_moves(FILE *out, const struct overview *o)
         if (g->splits_at)
             fprintf(out, "group %lld: splits at slot %lld\n", (long long)g->id,
                     (long long)g->splits_at);
+        if (g->takes_over)
+            fprintf(out, "group %lld: takes over group %lld\n", (long long)g->id,
+                    (long long)g->takes_over);
     }
     for (size_t i = 0; i < o->node_count; i++) {
         const struct overview_node *n = &o->node[i];

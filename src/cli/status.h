@@ -51,6 +51,7 @@
  *     "keys": 1234, "ops_per_s": 0, as its leader last said; may be missing
  *     "target": [1, 3, 4],          nodes that are to hold it; missing: as it is
  *     "splits_at": 512,             slots from here on are to be another group; missing: no split
+ *     "takes_over": 7,              the group after it is to become part of it; missing: no merge
  *     "replicas": [{
  *       "node": 1,
  *       "role": "leader",           "leader", "follower", "learner", "down"

@@ -200,7 +200,7 @@ static void plan_group(struct plan *p, struct node *n, const struct ring_group *
     bool led = false;
     for (int i = 0; i < g->count; i++) led |= g->node[i] == g->leader;
     if (!led) g->leader = 0;
-    if (!r->target_count && !r->split_id) return;
+    if (!ring_group_changes(r)) return;
     struct placement_move *m = &p->running[p->running_count++];
     *m = (struct placement_move){.group = r->id, .source = g->leader};
     for (int i = 0; i < r->target_count; i++)
@@ -320,11 +320,36 @@ static bool ask_split(struct driver *d)
     bool wanted = n->ring.split_keys || n->ring.split_ops;
     for (uint32_t i = 0; i < n->group_count && wanted; i++) {
         const struct ring_group *r = &n->group[i]->row;
-        if (r->state != RING_GROUP_SERVING || r->target_count || r->split_id ||
-            r->slot_hi - r->slot_lo < 2)
-            continue;
-        if (!is_large(n, i)) continue;
+        if (ring_group_changes(r) || r->slot_hi - r->slot_lo < 2 || !is_large(n, i)) continue;
         ask(d, "SPLIT", (uint64_t[]){i}, 1);
+        return true;
+    }
+    return false;
+}
+
+/* Together they would not be half of what is split again. */
+static bool are_small(struct node *n, uint32_t left, uint32_t right)
+{
+    struct group_says a = says_now(n, left), b = says_now(n, right);
+    uint64_t keys = a.keys + b.keys, load = a.load + b.load;
+    return a.leader && b.leader && keys < n->ring.merge_keys &&
+           (!n->ring.split_keys || keys <= n->ring.split_keys / 2) &&
+           (!n->ring.split_ops || load <= n->ring.split_ops / 2);
+}
+
+/* Small neighbours that are on the same nodes: nothing has to move. */
+static bool ask_merge(struct driver *d)
+{
+    struct node *n = d->node;
+    for (uint32_t i = 0; i < n->group_count && n->ring.merge_keys; i++) {
+        const struct ring_group *left = &n->group[i]->row;
+        if (ring_group_changes(left) || left->slot_hi == SLOT_COUNT) continue;
+        uint32_t next = n->slot_group[left->slot_hi];
+        const struct ring_group *right = &n->group[next]->row;
+        if (ring_group_changes(right) || right->slot_lo != left->slot_hi ||
+            !ring_same_nodes(&left->config, &right->config) || !are_small(n, i, next))
+            continue;
+        ask(d, "MERGE", (uint64_t[]){i}, 1);
         return true;
     }
     return false;
@@ -364,8 +389,8 @@ static void look_at_groups(struct driver *d)
     if (plan_make(&p, d->node) && !call_off(d, &p)) {
         if (next_move(d, &p, &move))
             ask_move(d, &p, &move);
-        else if (!d->asking && !ask_leader(d, &p))
-            (void)ask_split(d);
+        else if (!d->asking && !ask_leader(d, &p) && !ask_split(d))
+            (void)ask_merge(d);
     }
     plan_free(&p);
 }

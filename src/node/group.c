@@ -124,12 +124,13 @@ uint16_t group_leader_node(const struct group *g)
 
 bool group_serves(const struct group *g)
 {
-    return g->leading && !g->broken;
+    return g->leading && !g->broken && !g->overtaken;
 }
 
 bool group_begins(const struct group *g)
 {
-    return group_serves(g) && !paxos_transferring(g->px);
+    bool sealed = group_serves(g) && g->shard->sealed && !MUTANT(MUTANT_SEALED_SERVES);
+    return group_serves(g) && !paxos_transferring(g->px) && !sealed;
 }
 
 void group_hand_over(struct group *g, uint16_t replica)
@@ -264,29 +265,36 @@ static void fx_append(struct group *g, const struct paxos_effect *fx)
 
 /* ---- applying ---- */
 
-static void fx_chosen(struct group *g, const struct paxos_effect *fx)
+static void apply(struct group *g, const struct paxos_entry *e, bool valid)
 {
     struct node *n = g->node;
-    const struct paxos_entry *e = fx->entry;
     bool own = g->leading && e->born == g->era_ballot;
+    uint16_t slot_hi = g->slot_hi;
+
+    if (!shard_apply(g->shard, e, valid, value_bytes(e->value), own)) {
+        g->broken = true;
+        node_fatal(n,
+                   "group %u: the chosen entry at position %llu cannot be applied; this is a bug "
+                   "or damage in memory, the node stops",
+                   g->id, (unsigned long long)e->position);
+    }
+    if (n->config.applied) n->config.applied(n->config.ctx, g->id, e, valid, e->hash);
+    group_fates_note(g, e, valid);
+    g->slot_hi = g->shard->slot_hi;
+    if (g->slot_hi > slot_hi) ring_route(n); /* of a split the newborn is routed to */
+    n->advanced = true;
+    n->stats.entries++;
+    if (g->shard->batch.size) group_wake(g); /* there is room in the window again */
+    if (!list_empty(&g->waiting)) group_retry(g);
+}
+
+static void fx_chosen(struct group *g, const struct paxos_effect *fx)
+{
+    const struct paxos_entry *e = fx->entry;
+    bool data = fx->valid && e->kind == PAXOS_DATA;
 
     if (tracing(g)) trace_chosen(g, e->position);
-    if (!g->broken) {
-        if (!shard_apply(g->shard, e, fx->valid, value_bytes(e->value), own)) {
-            g->broken = true;
-            node_fatal(n,
-                       "group %u: the chosen entry at position %llu cannot be applied; this is a "
-                       "bug or damage in memory, the node stops",
-                       g->id, (unsigned long long)e->position);
-        }
-        if (n->config.applied) n->config.applied(n->config.ctx, g->id, e, fx->valid, e->hash);
-        group_fates_note(g, e, fx->valid);
-        g->slot_hi = g->shard->slot_hi; /* it may have been split */
-        n->advanced = true;
-        n->stats.entries++;
-        if (g->shard->batch.size) group_wake(g); /* there is room in the window again */
-        if (!list_empty(&g->waiting)) group_retry(g);
-    }
+    if (!g->broken && !g->overtaken && (!data || merge_follow(g, e))) apply(g, e, fx->valid);
     if (fx->take_value) value_release(e->value);
 }
 
@@ -620,6 +628,14 @@ static void tick(struct group *g)
     if (g->node->now >= g->tick_at) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TICK});
 }
 
+/* Others wait for it: for what a split bore, for the record of a seal or a merge; or a merge waits,
+ * which a wipe in memory would hide. */
+static bool wants_flush(const struct group *g)
+{
+    const struct shard *s = g->shard;
+    return shard_unborn(s) || s->sealed > s->flushed || (g->row.merge_id && s->wiped > s->flushed);
+}
+
 void group_slow(struct group *g)
 {
     struct node *n = g->node;
@@ -627,9 +643,10 @@ void group_slow(struct group *g)
     if (!list_empty(&g->waiting)) group_retry(g);
     if (!g->px || g->broken) return;
     tick(g);
+    merge_slow(g);
     transfer_slow(g);
     if (!g->shard) return;
-    if (shard_unborn(g->shard) && n->now >= g->flush_retry_at) (void)group_flush(g);
+    if (wants_flush(g) && n->now >= g->flush_retry_at) (void)group_flush(g);
     expire(g);
     reconcile(g);
     if (g->shard->batch.size || g->config_wanted.size)
@@ -650,7 +667,7 @@ bool group_idle(const struct group *g)
         return false;
     if (!g->px) return true;
     bool due = g->tick_at < n->now + SOON || !g->shard || g->shard->batch.size || g->draining;
-    bool wanted = g->config_wanted.size || g->row.target_count || g->row.split_id;
-    return !due && !(g->leading && wanted) && !shard_unborn(g->shard) &&
-           !(g->leading && g->config_id.position > g->row.config_position);
+    bool wanted = g->config_wanted.size || ring_group_changes(&g->row) || g->shard->sealed ||
+                  g->config_id.position > g->row.config_position;
+    return !due && !(g->leading && wanted) && !wants_flush(g) && !g->overtaken;
 }

@@ -10,6 +10,7 @@
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
  *   driver.c   who shall hold what (group 0)       reconcile.c making it so (each group's leader)
+ *   merge.c    a group takes its neighbour over
  */
 #ifndef SYNOD_NODE_INTERNAL_H
 #define SYNOD_NODE_INTERNAL_H
@@ -102,8 +103,11 @@ struct group {
     bool broken;        /* its data failed to apply: takes no part */
     bool bearing;       /* a birth or a death is being written */
     struct shard_write *writing;
-    struct birth *birth;           /* what is written, if it is a birth (replica.c) */
-    bool dying;                    /* takes no part any more; its data goes when nothing uses it */
+    struct birth *birth; /* what is written, if it is a birth (replica.c) */
+    bool dying;          /* takes no part any more; its data goes when nothing uses it */
+    struct group *heir;  /* has its slots and its data, by position heir_at of its log (merge.c) */
+    uint64_t heir_at;
+    bool overtaken; /* a merge was chosen that its data here cannot follow: it needs a snapshot */
     struct installing *installing; /* a snapshot is coming in (transfer.c) */
     uint64_t ask_at;               /* when to ask for one again */
     bool transferring;             /* some member wants a snapshot, or gets one */
@@ -141,9 +145,12 @@ struct group {
     bool draining;            /* writes wait: something is to be proposed that nothing may follow */
     struct buf config_wanted; /* the configuration to propose, once the batch is out; empty: none */
     uint64_t drain_since;
-    uint64_t split_proposed; /* position of a SPLIT under way; 0: none */
+    uint64_t alone_at; /* position of a SPLIT, SEAL or MERGE under way; 0: none */
     uint64_t reconcile_at;
-    bool asking; /* a report or request about this group is under way to group 0 */
+    bool asking;        /* a report or request about this group is under way to group 0, */
+    uint32_t asked_era; /* since this era */
+    bool reopen;        /* sealed, and by group 0's word it may open again */
+    uint64_t sealed_since;
 
     uint16_t leader_hint; /* node that leads, as last known; 0: unknown */
     struct list waiting;  /* requests that wait for a leader, or for room */
@@ -568,7 +575,8 @@ bool health_takes_leaders(const struct node *n,
                           uint16_t node); /* its disk is no reason not to lead */
 
 /* replica.c */
-bool replicas_open(struct node *n, char *error, size_t error_size); /* at start, before the log */
+void replica_yield(struct group *g, struct group *heir, uint64_t at); /* its slots are heir's now */
+bool replicas_open(struct node *n, char *error, size_t error_size);   /* at start, before the log */
 void replica_on_create(struct peer *p, struct bytes payload);
 void replica_tell(struct group *g, struct group_peer *gp); /* leader: you are to have a replica */
 void replica_born(void *ctx, struct shard *s, const struct shard_record *newborn);
@@ -592,9 +600,22 @@ struct transfer_progress {
 /* Of a snapshot on its way to the node. False: there is none. */
 bool transfer_progress(struct group *g, uint16_t node, struct transfer_progress *out);
 
-/* reconcile.c, driver.c, join.c */
+/* reconcile.c, merge.c, driver.c, join.c */
 void reconcile(struct group *g);
 void reconcile_dropped(struct group *g); /* the leadership ended */
+bool reconcile_lives(const struct group *g, uint16_t node);
+/* Sends SYNOD MAP what number... to the keeper, about this group. */
+void reconcile_ask(struct group *g, const char *what, const uint64_t *number, uint32_t count,
+                   void (*done)(void *ctx, struct bytes reply));
+void reconcile_told(void *ctx, struct bytes reply); /* that all of them end with */
+/* One step toward an entry that stands alone: writes wait until it is applied. */
+void reconcile_alone(struct group *g, void (*run)(void *ctx, struct view *v));
+void merge_reconcile(struct group *g); /* leader: steps toward a merge, either side */
+/* A valid DATA entry is about to be applied. False: it is a merge that cannot be followed. */
+bool merge_follow(struct group *g, const struct paxos_entry *e);
+void merge_slow(struct group *g);
+/* Some other group has slots of this one, and not on disk yet. */
+bool merge_heirs(const struct group *g);
 void driver_turn(struct node *n);
 void driver_heard(struct node *n, uint16_t node, const struct wire_state *s); /* a leader's row */
 void driver_free(struct node *n);

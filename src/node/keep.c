@@ -111,7 +111,7 @@ void group_flush_done(void *ctx, struct shard *s, int error)
         if (error == -ENOSPC) log_yield(n->log);
         return;
     }
-    (void)s;
-    n->engine_bytes_at = 0; /* it has grown */
+    if (s->sealed) n->state_at = 0; /* its leader waits for that word */
+    n->engine_bytes_at = 0;         /* it has grown */
     group_set_floor(g);
 }

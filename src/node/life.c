@@ -108,6 +108,7 @@ void group_installed(struct group *g, const struct paxos_config *config)
     const struct shard *s = g->shard;
     group_tell(g, NODE_REPLICA_INSTALLED);
     g->installed = s->installed;
+    g->overtaken = false;
     group_trust_log(g);
     /* The configuration may be ahead of the state: whoever sent it was born with a younger one than
      * the last that it had applied. What lies between cannot be followed without it. */
@@ -172,6 +173,7 @@ void group_stop(struct group *g)
         struct append_mark *m = &n->marks[(n->mark_head + i) % n->mark_capacity];
         if (m->group == g) m->group = NULL;
     }
+    g->overtaken = false;
     memset(g->stranger, 0, sizeof g->stranger);
     memset(g->peer, 0, sizeof g->peer);
 }

@@ -602,7 +602,8 @@ static void flush_some(struct node *n)
     if (n->memory_over && largest) {
         begun = group_flush(largest);
     } else if (log_pressure(n->log, &oldest) && oldest < n->group_count &&
-               n->group[oldest]->shard && n->now >= n->group[oldest]->flush_retry_at) {
+               n->group[oldest]->shard && !n->group[oldest]->dying &&
+               n->now >= n->group[oldest]->flush_retry_at) {
         struct group *g = n->group[oldest];
         begun = group_flush(g);
         if (!begun) group_set_floor(g);
@@ -810,7 +811,7 @@ bool node_ring_row(const struct node *n, uint8_t type, uint32_t id, struct ring_
     default:
         if (id >= n->group_count) return false;
         out->group = n->group[id]->row;
-        return out->group.state != RING_GROUP_FREE;
+        return out->group.state != RING_GROUP_FREE || ring_is_merged_away(&out->group);
     }
 }
 
@@ -821,7 +822,8 @@ void node_check(struct node *n)
         if (!g->px) continue;
         if (n->taking_part) {
             paxos_check(g->px);
-            ASSERT(!g->shard || paxos_chosen(g->px) == g->shard->applied || g->broken);
+            ASSERT(!g->shard || paxos_chosen(g->px) == g->shard->applied || g->broken ||
+                   g->overtaken);
             ASSERT(!g->leading || paxos_role(g->px) == PAXOS_LEADER);
         }
         if (g->shard) shard_check(g->shard);

@@ -26,6 +26,7 @@ enum node_replica_event {
     NODE_REPLICA_SPLIT,     /* the upper half of another one, which was split at `position` */
     NODE_REPLICA_INSTALLED, /* the snapshot of `position` has come whole */
     NODE_REPLICA_DROPPED,   /* it is gone for good */
+    NODE_REPLICA_YIELDS,    /* its left neighbour took its slots over; it will be dropped */
     NODE_REPLICA_SENDS,     /* a snapshot sets out from here */
     NODE_REPLICA_RESUMES,   /* and goes on after a connection was lost */
 };

@@ -13,17 +13,31 @@
 #define LOOK_EVERY (50 * MS)
 #define CAUGHT_UP  64          /* positions that a learner may lack to become a voter */
 #define DRAIN_MAX  (2000 * MS) /* writes never wait longer than that for a step of ours */
-#define SPLIT_RECENT                                                                               \
+#define ALONE_RECENT                                                                               \
     (256u << 10) /* bytes in memory above which a split waits for a flush first                    \
                   */
 
 /* ---- telling the keeper ---- */
 
-static void told(void *ctx, struct bytes reply)
+void reconcile_told(void *ctx, struct bytes reply)
 {
     struct group *g = ctx;
     (void)reply;
     g->asking = false;
+}
+
+void reconcile_ask(struct group *g, const char *what, const uint64_t *number, uint32_t count,
+                   void (*done)(void *ctx, struct bytes reply))
+{
+    char text[2][24];
+    struct bytes word[3] = {bytes_str(what)};
+    ASSERT(count <= 2);
+    for (uint32_t i = 0; i < count; i++)
+        word[1 + i] =
+            bytes_of(text[i], (size_t)snprintf(text[i], 24, "%llu", (unsigned long long)number[i]));
+    g->asking = true;
+    g->asked_era = g->era;
+    ring_ask(g->node, word, 1 + count, done, g);
 }
 
 /* What a member would know to be chosen after a crash. */
@@ -56,21 +70,8 @@ static void report(struct group *g)
     r.group.config_position = g->config_id.position;
     ring_row_encode(&r, &row);
     g->asking = true;
-    ring_ask(g->node, (struct bytes[]){BYTES("REPORT"), buf_bytes(&row)}, 2, told, g);
+    ring_ask(g->node, (struct bytes[]){BYTES("REPORT"), buf_bytes(&row)}, 2, reconcile_told, g);
     buf_deinit(&row);
-}
-
-static struct bytes number(char text[24], uint64_t v)
-{
-    return bytes_of(text, (size_t)snprintf(text, 24, "%llu", (unsigned long long)v));
-}
-
-static void report_born(struct group *g)
-{
-    char id[24], at[24];
-    g->asking = true;
-    ring_ask(g->node, (struct bytes[]){BYTES("BORN"), number(id, g->id), number(at, g->slot_hi)}, 3,
-             told, g);
 }
 
 /* ---- members ---- */
@@ -80,7 +81,7 @@ static bool is_target(const struct group *g, uint16_t node)
     return ring_group_is_target(&g->row, node);
 }
 
-static bool lives(const struct group *g, uint16_t node)
+bool reconcile_lives(const struct group *g, uint16_t node)
 {
     return node == g->node->identity.node || ring_node_heard(g->node, node);
 }
@@ -90,7 +91,7 @@ static bool caught_up(const struct group *g, const struct paxos_member *m)
 {
     uint64_t match = paxos_match(g->px, m->replica);
     if (MUTANT(MUTANT_VOTE_UNCAUGHT)) return true;
-    return lives(g, m->node) && match >= g->config_id.position &&
+    return reconcile_lives(g, m->node) && match >= g->config_id.position &&
            match + CAUGHT_UP >= paxos_chosen(g->px);
 }
 
@@ -101,7 +102,7 @@ static int live_voters(const struct group *g, const struct paxos_config *c, int 
     for (int i = 0; i < c->count; i++) {
         if (c->member[i].role == PAXOS_LEARNER) continue;
         ++*voters;
-        live += lives(g, c->member[i].node);
+        live += reconcile_lives(g, c->member[i].node);
     }
     return live;
 }
@@ -121,7 +122,8 @@ static bool add_learners(struct group *g)
     struct paxos_config c = g->config;
     for (int i = 0; i < g->row.target_count; i++) {
         uint16_t node = g->row.target[i];
-        if (paxos_config_member(&c, node) >= 0 || !lives(g, node) || c.count == PAXOS_MEMBERS_MAX)
+        if (paxos_config_member(&c, node) >= 0 || !reconcile_lives(g, node) ||
+            c.count == PAXOS_MEMBERS_MAX)
             continue;
         c.member[c.count++] =
             (struct paxos_member){.replica = c.next_replica++, .node = node, .role = PAXOS_LEARNER};
@@ -187,7 +189,8 @@ static void hand_over_to_target(struct group *g)
 
 static bool may_change(const struct group *g)
 {
-    return paxos_can_reconfigure(g->px) && !g->config_wanted.size && !g->draining;
+    return paxos_can_reconfigure(g->px) && !g->config_wanted.size && !g->draining &&
+           !g->shard->sealed;
 }
 
 /* Learners without a target are left over: from one that was called off before they were reported,
@@ -215,7 +218,31 @@ static void toward_target(struct group *g)
         hand_over_to_target(g);
 }
 
-/* ---- split ---- */
+/* ---- entries that stand alone ---- */
+
+/* Nothing may stand above such an entry until it is applied, so writes wait; a flush goes ahead of
+ * it, so that the one behind it, for which others wait, is small. */
+void reconcile_alone(struct group *g, void (*run)(void *ctx, struct view *v))
+{
+    struct node *n = g->node;
+    struct shard *s = g->shard;
+    if (g->config_wanted.size || g->alone_at) return;
+    if (!g->draining) {
+        if (space_flushing(s->space)) return;
+        if (space_recent_bytes(s->space) > ALONE_RECENT && group_flush(g)) return;
+        g->draining = true;
+        g->drain_since = n->now;
+    }
+    if (s->batch.size || !paxos_can_propose(g->px, 64)) return;
+    struct shard_task task = {.run = run, .ctx = g, .on_sealed = g->reopen};
+    uint64_t saw;
+    if (shard_evaluate(s, &n->view, &task, group_time_ms(g), prng_u64(&n->random), &saw) !=
+        SHARD_DONE)
+        return;
+    g->alone_at = saw;
+    g->dirty = true;
+    group_wake(g);
+}
 
 static void run_split(void *ctx, struct view *v)
 {
@@ -223,35 +250,11 @@ static void run_split(void *ctx, struct view *v)
     view_split(v, g->row.split_id, g->row.split_at);
 }
 
-/* Nothing may stand above the split until it is applied, so writes wait; a flush goes ahead of it,
- * so that the one behind it, for which the newborn waits, is small. */
-static void toward_split(struct group *g)
-{
-    struct node *n = g->node;
-    struct shard *s = g->shard;
-    if (g->config_wanted.size || g->split_proposed) return;
-    if (!g->draining) {
-        if (space_flushing(s->space)) return;
-        if (space_recent_bytes(s->space) > SPLIT_RECENT && group_flush(g)) return;
-        g->draining = true;
-        g->drain_since = n->now;
-    }
-    if (s->batch.size || !paxos_can_propose(g->px, 64)) return;
-    struct shard_task task = {.run = run_split, .ctx = g};
-    uint64_t saw;
-    if (shard_evaluate(s, &n->view, &task, group_time_ms(g), prng_u64(&n->random), &saw) !=
-        SHARD_DONE)
-        return;
-    g->split_proposed = saw;
-    g->dirty = true;
-    group_wake(g);
-}
-
 static void drain_look(struct group *g)
 {
-    bool split_over = g->split_proposed && g->shard->applied >= g->split_proposed;
-    if (split_over) g->split_proposed = 0, g->draining = false;
-    if (!g->draining || g->split_proposed || g->node->now < g->drain_since + DRAIN_MAX) return;
+    bool over = g->alone_at && g->shard->applied >= g->alone_at;
+    if (over) g->alone_at = 0, g->draining = false;
+    if (!g->draining || g->alone_at || g->node->now < g->drain_since + DRAIN_MAX) return;
     buf_clear(&g->config_wanted); /* it takes too long: writes first, then another try */
     g->draining = false;
     g->reconcile_at = g->node->now + DRAIN_MAX;
@@ -261,8 +264,9 @@ static void drain_look(struct group *g)
 void reconcile_dropped(struct group *g)
 {
     buf_clear(&g->config_wanted);
-    g->split_proposed = 0;
-    g->draining = false;
+    g->alone_at = 0;
+    g->draining = g->reopen = false;
+    g->sealed_since = 0;
     g->reconcile_at = 0;
 }
 
@@ -305,12 +309,18 @@ void reconcile(struct group *g)
     if (!n->ring.epoch || g->row.state == RING_GROUP_FREE) return;
     bool reached = g->row.target_count && ring_group_reached(&g->row, &g->config);
     if (!g->asking && child_is_born(g))
-        report_born(g);
+        reconcile_ask(g, "BORN", (uint64_t[]){g->id, g->slot_hi}, 2, reconcile_told);
     else if (!g->asking && (g->row.config_position < g->config_id.position || reached) &&
              may_report(g))
         report(g);
-    if (g->row.target_count)
+    if (g->shard->sealed)
+        merge_reconcile(g);
+    else if (g->row.target_count)
         toward_target(g);
-    else if (!drop_learners(g) && g->row.split_id && g->slot_hi > g->row.split_at)
-        toward_split(g);
+    else if (drop_learners(g))
+        return;
+    else if (g->row.split_id && g->slot_hi > g->row.split_at)
+        reconcile_alone(g, run_split);
+    else
+        merge_reconcile(g);
 }

@@ -276,18 +276,26 @@ void replica_drop(struct group *g)
     ring_route(g->node);
 }
 
-static void died(void *ctx, int error)
+void replica_yield(struct group *g, struct group *heir, uint64_t at)
 {
-    struct group *g = ctx;
+    group_tell(g, NODE_REPLICA_YIELDS);
+    transfer_end(g);
+    group_stop(g);
+    g->dying = true;
+    g->heir = heir;
+    g->heir_at = at;
+    g->leader_hint = 0;
+    group_busy(g);
+}
+
+static void dead(struct group *g)
+{
     struct node *n = g->node;
-    node_begin(n);
-    g->writing = NULL;
-    g->bearing = false;
-    if (error) return; /* tried again */
     group_tell(g, NODE_REPLICA_DROPPED);
     g->tombstone = g->replica;
     g->replica = 0;
     g->dying = false;
+    g->heir = NULL;
     g->config = g->row.config;
     g->config_id = (struct paxos_id){0};
     g->slot_lo = g->row.slot_lo;
@@ -297,12 +305,41 @@ static void died(void *ctx, int error)
     trace_line("group %u: replica %u is gone", g->id, g->tombstone);
 }
 
+static void died(void *ctx, int error)
+{
+    struct group *g = ctx;
+    node_begin(g->node);
+    g->writing = NULL;
+    g->bearing = false;
+    if (!error) dead(g); /* else it is tried again */
+}
+
+/* Its data is the heir's, and its tombstone is written with the heir's record. Until then its log
+ * is kept: a restart finds it as it was. */
+static void bury_with_heir(struct group *g)
+{
+    shard_free(g->shard);
+    g->shard = NULL;
+    if (g->heir->shard->flushed >= g->heir_at || MUTANT(MUTANT_HEIR_UNFLUSHED)) dead(g);
+}
+
+static bool is_flushing(const struct group *g)
+{
+    return g->shard && space_flushing(g->shard->space);
+}
+
 static void bury(struct group *g)
 {
     struct node *n = g->node;
-    bool used = (g->shard && space_flushing(g->shard->space)) || g->expire_fetching || g->learns ||
-                g->installing;
-    if (used || g->bearing || n->now < g->flush_retry_at) return;
+    const struct group *heir = g->heir;
+    bool used = is_flushing(g) || g->expire_fetching || g->learns || g->installing ||
+                (heir && is_flushing(heir));
+    if (used || g->bearing || n->now < g->flush_retry_at || merge_heirs(g)) return;
+    if (heir && !heir->dying) {
+        bury_with_heir(g);
+        return;
+    }
+    g->heir = NULL; /* which goes itself, before it has written down what it took over */
     shard_free(g->shard);
     g->shard = NULL;
     g->bearing = true;
@@ -316,6 +353,17 @@ static void bury(struct group *g)
         n->io, n->config.engine, &(struct shard_birth){.record = r, .wipe_data = true}, 1, died, g);
 }
 
+/* Its left neighbour here has yet to take it over. */
+static bool is_awaited(const struct group *g)
+{
+    for (uint32_t i = 0; i < g->node->group_count; i++) {
+        const struct group *left = g->node->group[i];
+        if (left->px && left->shard && left->slot_hi == g->slot_lo && !paxos_installing(left->px))
+            return true;
+    }
+    return false;
+}
+
 /* The map follows the group's own log, so it may lag; where it is ahead of this replica and does
  * not name it, the group has gone on without it. */
 static bool is_removed(const struct group *g)
@@ -325,6 +373,7 @@ static bool is_removed(const struct group *g)
             if (g->config.member[i].replica == g->replica) return false;
         return true;
     }
+    if (ring_is_merged_away(&g->row)) return !is_awaited(g);
     if (g->row.state != RING_GROUP_SERVING || g->row.config_position < g->config_id.position)
         return false;
     for (int i = 0; i < g->row.config.count; i++)

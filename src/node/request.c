@@ -466,6 +466,16 @@ static bool earlier_of_asker(const struct group *g, const struct request *r)
     return false;
 }
 
+/* It was merged into another, which its members did only once all of them had everything on disk.
+ * What concerns all groups has perhaps met its heir before it had its data. */
+static void group_is_gone(struct request *r)
+{
+    if (r->wait_replicas)
+        request_wait_answer(r, r->wait_replicas - 1);
+    else
+        request_status(r, WIRE_NOT_DONE);
+}
+
 /* One try at a waiting request. */
 static void request_try(struct request *r, struct group *g)
 {
@@ -483,6 +493,10 @@ static void request_try(struct request *r, struct group *g)
     }
     if (r->wait_replicas && r->parent && r->parent->gone) {
         request_wait_answer(r, 0);
+        return;
+    }
+    if (!r->keyed && (g->heir || ring_is_merged_away(&g->row))) {
+        group_is_gone(r);
         return;
     }
     const struct request *asked = r->parent ? r->parent : r;

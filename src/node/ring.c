@@ -28,10 +28,11 @@ void ring_route(struct node *n)
         if (g->row.state != RING_GROUP_SERVING) continue;
         for (uint32_t s = g->row.slot_lo; s < g->row.slot_hi; s++) n->slot_group[s] = i;
     }
-    /* A group that was born here is there before the map says so. */
+    /* A group that was born here, or took its neighbour over, has slots before the map says so. */
     for (uint32_t i = 0; i < n->group_count; i++) {
         const struct group *g = n->group[i];
-        if (g->row.state == RING_GROUP_SERVING || !g->shard) continue;
+        bool known = g->row.state == RING_GROUP_SERVING && g->slot_hi <= g->row.slot_hi;
+        if (known || !g->shard || g->dying || ring_is_merged_away(&g->row)) continue;
         for (uint32_t s = g->slot_lo; s < g->slot_hi; s++) n->slot_group[s] = i;
     }
     n->leader_epoch++;
@@ -107,7 +108,8 @@ void ring_put_rows(struct node *n, uint64_t above, struct buf *out)
     row.type = RING_ROW_GROUP;
     for (uint32_t i = 0; i < n->group_count; i++) {
         const struct ring_group *g = &n->group[i]->row;
-        if (g->state == RING_GROUP_FREE || (above && g->epoch <= above)) continue;
+        bool known = g->state != RING_GROUP_FREE || ring_is_merged_away(g);
+        if (!known || (above && g->epoch <= above)) continue;
         row.group = *g;
         buf_clear(&one);
         ring_row_encode(&row, &one);

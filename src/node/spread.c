@@ -6,9 +6,11 @@
 
 static void spread_next(struct request *parent);
 
-/* Groups that have slots: those of the map, and one that was just born here. */
+/* Groups that have slots: those of the map, and one that was just born here; but for one that was
+ * just taken over here. */
 static bool group_counts(const struct group *g)
 {
+    if (g->heir || ring_is_merged_away(&g->row)) return false;
     return g->row.state == RING_GROUP_SERVING || (g->shard && g->slot_lo < g->slot_hi);
 }
 

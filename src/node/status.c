@@ -140,6 +140,7 @@ static json_t *group_json(struct group *g)
     else
         json_decref(target);
     if (g->row.split_id) json_object_set_new(j, "splits_at", json_integer(g->row.split_at));
+    if (g->row.merge_id) json_object_set_new(j, "takes_over", json_integer(g->row.merge_id));
     return j;
 }
 

@@ -381,6 +381,7 @@ static void install_start(struct installing *i)
     struct node *n = g->node;
     if (i->in || i->busy) return;
     if (g->shard && (space_flushing(g->shard->space) || g->expire_fetching)) return;
+    if (merge_heirs(g)) return; /* what it took over is written down first */
     shard_free(g->shard);
     g->shard = NULL;
     i->busy = true;
@@ -500,7 +501,7 @@ static void install_look(struct group *g)
 
 void transfer_slow(struct group *g)
 {
-    if (g->installing || !g->shard) install_look(g);
+    if (g->installing || !g->shard || g->overtaken) install_look(g);
     if (!g->transferring) return;
     g->transferring = false;
     for (int i = 0; i < GROUP_PEERS; i++) {

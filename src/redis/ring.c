@@ -6,161 +6,11 @@
  * MAP is what nodes say to each other (CMD_INTERNAL): a node that joins, a leader that reports its
  * group's members, the driver that moves things (node/driver.c). The others are the operator's. */
 #include "base/mutant.h"
-#include "redis/types.h"
-#include "ring/ring.h"
-#include "shard/keys.h"
+#include "redis/ring_rows.h"
 
 #include <string.h>
 
-#define ERR_NO_MAP  "TRYAGAIN the cluster map is not written yet; the cluster is being founded"
 #define ERR_BAD_ROW "ERR not a row of the cluster map"
-
-/* ---- rows over a view ---- */
-
-/* What one command reads and writes of the map. */
-struct change {
-    struct view *v;
-    struct reply *out;
-    struct ring_settings settings;
-    bool changed; /* the settings are to be written, with a new epoch */
-};
-
-enum row_found { ROW_THERE, ROW_ABSENT, ROW_MISS };
-
-static enum row_found row_get(struct view *v, uint8_t type, uint32_t id, struct ring_row *row)
-{
-    struct buf suffix = {0}, key = {0};
-    struct bytes value;
-    ring_row_key(&suffix, type, id);
-    keys_system(&key, buf_bytes(&suffix));
-    enum view_result found = view_get(v, buf_bytes(&key), &value);
-    buf_deinit(&suffix), buf_deinit(&key);
-    if (found == VIEW_MISS) return ROW_MISS;
-    return found == VIEW_FOUND && ring_row_decode(value, row) && row->type == type ? ROW_THERE
-                                                                                   : ROW_ABSENT;
-}
-
-static void row_put(struct change *c, struct ring_row *row)
-{
-    struct buf suffix = {0}, key = {0}, value = {0};
-    uint32_t id = row->type == RING_ROW_NODE    ? row->node.id
-                  : row->type == RING_ROW_GROUP ? row->group.id
-                                                : 0;
-    if (!c->changed) c->settings.epoch++; /* one for all rows of a command */
-    c->changed = true;
-    if (row->type == RING_ROW_NODE) row->node.epoch = c->settings.epoch;
-    if (row->type == RING_ROW_GROUP) row->group.epoch = c->settings.epoch;
-    ring_row_key(&suffix, row->type, id);
-    keys_system(&key, buf_bytes(&suffix));
-    ring_row_encode(row, &value);
-    view_put(c->v, buf_bytes(&key), buf_bytes(&value));
-    buf_deinit(&suffix), buf_deinit(&key), buf_deinit(&value);
-}
-
-static void node_put(struct change *c, const struct ring_node *n)
-{
-    struct ring_row row = {.type = RING_ROW_NODE, .node = *n};
-    row_put(c, &row);
-}
-
-static void group_put(struct change *c, const struct ring_group *g)
-{
-    struct ring_row row = {.type = RING_ROW_GROUP, .group = *g};
-    row_put(c, &row);
-}
-
-/* False: missed, or there is no map yet (answered). */
-static bool change_begin(struct change *c, struct view *v, struct reply *out)
-{
-    struct ring_row row;
-    *c = (struct change){.v = v, .out = out};
-    switch (row_get(v, RING_ROW_SETTINGS, 0, &row)) {
-    case ROW_THERE: c->settings = row.settings; return true;
-    case ROW_ABSENT: reply_error(out, ERR_NO_MAP); return false;
-    case ROW_MISS: break;
-    }
-    return false;
-}
-
-static void change_end(struct change *c)
-{
-    if (!c->changed) return;
-    struct ring_row row = {.type = RING_ROW_SETTINGS, .settings = c->settings};
-    row_put(c, &row);
-}
-
-/* The node, or an error (answered), or a miss: false. */
-static bool node_of(struct change *c, int64_t id, struct ring_node *n)
-{
-    struct ring_row row;
-    enum row_found found = id > 0 && id <= RING_NODES_MAX
-                               ? row_get(c->v, RING_ROW_NODE, (uint32_t)id, &row)
-                               : ROW_ABSENT;
-    if (found == ROW_MISS) return false;
-    if (found == ROW_ABSENT) {
-        reply_errorf(c->out, "ERR there is no node %lld; `synod node list` shows those there are",
-                     (long long)id);
-        return false;
-    }
-    *n = row.node;
-    return true;
-}
-
-static bool group_of(struct change *c, int64_t id, struct ring_group *g)
-{
-    struct ring_row row;
-    enum row_found found = id >= 0 && id < RING_GROUPS_MAX
-                               ? row_get(c->v, RING_ROW_GROUP, (uint32_t)id, &row)
-                               : ROW_ABSENT;
-    if (found == ROW_MISS) return false;
-    if (found == ROW_ABSENT || row.group.state == RING_GROUP_FREE) {
-        reply_errorf(c->out, "ERR there is no group %lld; `synod group list` shows those there are",
-                     (long long)id);
-        return false;
-    }
-    *g = row.group;
-    return true;
-}
-
-/* Calls `each` for every node (group) row. False: missed. */
-struct walk {
-    void (*node)(void *ctx, const struct ring_node *n);
-    void (*group)(void *ctx, const struct ring_group *g);
-    void *ctx;
-};
-
-static bool walk_row(void *ctx, struct bytes key, struct bytes value)
-{
-    struct walk *w = ctx;
-    struct ring_row row;
-    (void)key;
-    if (!ring_row_decode(value, &row)) return true;
-    if (row.type == RING_ROW_NODE && w->node) w->node(w->ctx, &row.node);
-    if (row.type == RING_ROW_GROUP && w->group) w->group(w->ctx, &row.group);
-    return true;
-}
-
-static bool rows_walk(struct view *v, struct walk *w)
-{
-    struct buf lo = {0}, hi = {0};
-    keys_kind(&lo, 0, KEYS_SYSTEM);
-    keys_kind(&hi, 0, KEYS_SYSTEM + 1);
-    enum view_result r = view_range(v, buf_bytes(&lo), buf_bytes(&hi), false, walk_row, w);
-    buf_deinit(&lo), buf_deinit(&hi);
-    return r != VIEW_MISS;
-}
-
-static bool arg_is(const struct cmd_args *a, uint32_t i, const char *word)
-{
-    return i < a->count && bytes_equal_nocase(a->v[i], word);
-}
-
-static bool arg_i64(struct change *c, const struct cmd_args *a, uint32_t i, int64_t *v)
-{
-    if (i < a->count && bytes_to_i64(a->v[i], v)) return true;
-    reply_error(c->out, i < a->count ? ERR_NOT_INTEGER : ERR_SYNTAX);
-    return false;
-}
 
 static bool text_arg(struct bytes from, char *to, size_t size)
 {
@@ -312,6 +162,7 @@ static void map_report(struct view *v, const struct cmd_args *a, struct reply *o
     if (newer) {
         g.config = row.group.config;
         g.config_position = row.group.config_position;
+        if (!merge_hold_members(&c, &g)) return;
     }
     bool reached = g.target_count && ring_group_reached(&g, &g.config);
     if (reached) g.target_count = 0;
@@ -408,7 +259,8 @@ static void cmd_map(struct view *v, const struct cmd_args *a, struct reply *out)
         void (*fn)(struct view *v, const struct cmd_args *a, struct reply *out);
     } part[] = {{"boot", map_boot},     {"join", map_join},     {"state", map_state},
                 {"report", map_report}, {"target", map_target}, {"born", map_born},
-                {"leader", map_leader}, {"split", cmd_group}};
+                {"leader", map_leader}, {"split", cmd_group},   {"merge", map_merge},
+                {"sealed", map_sealed}, {"open", map_open},     {"merged", map_merged}};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         if (!arg_is(a, 2, part[i].name)) continue;
         part[i].fn(v, a, out);
@@ -596,10 +448,7 @@ static void group_move(struct change *c, struct ring_group *g, const struct cmd_
     struct ring_node n;
     int64_t from, to;
     if (!arg_i64(c, a, 4, &from) || !arg_i64(c, a, 5, &to) || !node_of(c, to, &n)) return;
-    if (g->target_count || g->split_id) {
-        reply_errorf(c->out, "TRYAGAIN group %u is being moved or split already", g->id);
-        return;
-    }
+    if (!group_is_free(c, g)) return;
     int at =
         from > 0 && from <= RING_NODES_MAX ? paxos_config_member(&g->config, (uint16_t)from) : -1;
     if (at < 0 || paxos_config_member(&g->config, n.id) >= 0 || n.state != RING_NODE_SERVING) {
@@ -622,9 +471,8 @@ static void group_split(struct change *c, struct ring_group *g, const struct cmd
 {
     int64_t at = (g->slot_lo + g->slot_hi) / 2;
     if (a->count > 4 && !arg_i64(c, a, 4, &at)) return;
-    if (g->target_count || g->split_id || g->state != RING_GROUP_SERVING) {
-        reply_errorf(c->out, "TRYAGAIN group %u is being moved or split already", g->id);
-    } else if (at <= g->slot_lo || at >= g->slot_hi) {
+    if (!group_is_free(c, g)) return;
+    if (at <= g->slot_lo || at >= g->slot_hi) {
         reply_errorf(c->out,
                      "ERR group %u has slots %u to %u; split it at a slot above the first of them",
                      g->id, g->slot_lo, g->slot_hi - 1);
@@ -644,7 +492,7 @@ static void group_split(struct change *c, struct ring_group *g, const struct cmd
     }
 }
 
-/* SYNOD GROUP MOVE id from to | SPLIT id [slot] | TRANSFER id node */
+/* SYNOD GROUP MOVE id from to | SPLIT id [slot] | MERGE id | TRANSFER id node */
 static void cmd_group(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct change c;
@@ -655,11 +503,13 @@ static void cmd_group(struct view *v, const struct cmd_args *a, struct reply *ou
         group_move(&c, &g, a);
     else if (arg_is(a, 2, "split") && a->count <= 5)
         group_split(&c, &g, a);
+    else if (arg_is(a, 2, "merge") && a->count == 4)
+        map_merge(v, a, out);
     else if (arg_is(a, 2, "transfer") && a->count == 5)
         map_leader(v, a, out);
     else
-        reply_error(out,
-                    "ERR syntax: SYNOD GROUP MOVE id from to | SPLIT id [slot] | TRANSFER id node");
+        reply_error(out, "ERR syntax: SYNOD GROUP MOVE id from to | SPLIT id [slot] | MERGE id | "
+                         "TRANSFER id node");
 }
 
 /* SYNOD SET name value */
@@ -678,10 +528,12 @@ static void cmd_set(struct view *v, const struct cmd_args *a, struct reply *out)
         c.settings.split_keys = (uint64_t)value;
     else if (arg_is(a, 2, "split-ops") && value >= 0)
         c.settings.split_ops = (uint64_t)value;
+    else if (arg_is(a, 2, "merge-keys") && value >= 0)
+        c.settings.merge_keys = (uint64_t)value;
     else {
         reply_error(out, "ERR settings: replicas 1-5, grace-ms 1000-86400000, moves-max 0-16384 (0 "
                          "stops all moves), "
-                         "split-keys n, split-ops n (0: never)");
+                         "split-keys n, split-ops n, merge-keys n (0: never)");
         return;
     }
     c.settings.epoch++;
@@ -698,13 +550,15 @@ static void cmd_set(struct view *v, const struct cmd_args *a, struct reply *out)
     }
 
 const struct command ring_commands[] = {
-    SYSTEM("group", -4, 0, cmd_group,
-           "Move a replica, split a group at a slot, or hand its leadership over",
-           "<MOVE id from to | SPLIT id [slot] | TRANSFER id node>"),
+    SYSTEM(
+        "group", -4, 0, cmd_group,
+        "Move a replica, split a group at a slot, merge it with the next, or hand its leadership "
+        "over",
+        "<MOVE id from to | SPLIT id [slot] | MERGE id | TRANSFER id node>"),
     SYSTEM("map", -3, CMD_INTERNAL, cmd_map, "What nodes tell the keeper of the cluster map", ""),
     SYSTEM("node", -4, 0, cmd_node, "Drain a node, take it back, remove it, or weigh it",
            "<DRAIN id | UNDRAIN id | REMOVE id | CAPACITY id n>"),
     SYSTEM("set", 4, 0, cmd_set, "Change a setting of the cluster",
-           "<replicas | grace-ms | moves-max | split-keys | split-ops> value"),
+           "<replicas | grace-ms | moves-max | split-keys | split-ops | merge-keys> value"),
 };
 const size_t ring_command_count = sizeof ring_commands / sizeof *ring_commands;

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define ROW_VERSION 1
+#define ROW_VERSION 2 /* 1 has nothing of merges, and is read */
 
 static void put_be(struct buf *out, uint64_t v, int size)
 {
@@ -36,6 +36,7 @@ static void settings_put(const struct ring_settings *s, struct buf *out)
     buf_varint(out, s->moves_max);
     buf_varint(out, s->split_keys);
     buf_varint(out, s->split_ops);
+    buf_varint(out, s->merge_keys);
 }
 
 static void node_put(const struct ring_node *n, struct buf *out)
@@ -73,6 +74,9 @@ static void group_put(const struct ring_group *g, struct buf *out)
     buf_varint(out, g->leader);
     buf_varint(out, g->split_id);
     buf_varint(out, g->split_at);
+    buf_varint(out, g->merge_id);
+    buf_u8(out, g->merging);
+    buf_varint(out, g->sealed);
 }
 
 void ring_row_encode(const struct ring_row *row, struct buf *out)
@@ -99,7 +103,7 @@ static void text(struct reader *r, char *to, size_t size)
     if (!r->bad && b.size) memcpy(to, b.data, b.size);
 }
 
-static void settings_get(struct reader *r, struct ring_settings *s)
+static void settings_get(struct reader *r, uint8_t version, struct ring_settings *s)
 {
     s->cluster = reader_u64(r);
     s->epoch = reader_varint(r);
@@ -110,6 +114,7 @@ static void settings_get(struct reader *r, struct ring_settings *s)
     s->moves_max = (uint32_t)bounded(r, RING_GROUPS_MAX);
     s->split_keys = reader_varint(r);
     s->split_ops = reader_varint(r);
+    s->merge_keys = version > 1 ? reader_varint(r) : 0;
 }
 
 static void node_get(struct reader *r, struct ring_node *n)
@@ -128,7 +133,7 @@ static void node_get(struct reader *r, struct ring_node *n)
     if (n->id == 0 || n->state > RING_NODE_REMOVED) r->bad = true;
 }
 
-static void group_get(struct reader *r, struct ring_group *g)
+static void group_get(struct reader *r, uint8_t version, struct ring_group *g)
 {
     g->id = (uint32_t)bounded(r, RING_GROUPS_MAX - 1);
     g->state = reader_u8(r);
@@ -151,6 +156,11 @@ static void group_get(struct reader *r, struct ring_group *g)
     g->leader = (uint16_t)bounded(r, RING_NODES_MAX);
     g->split_id = (uint32_t)bounded(r, RING_GROUPS_MAX - 1);
     g->split_at = (uint16_t)bounded(r, SLOT_COUNT);
+    if (version > 1) {
+        g->merge_id = (uint32_t)bounded(r, RING_GROUPS_MAX - 1);
+        g->merging = reader_u8(r) != 0;
+        g->sealed = reader_varint(r);
+    }
     if (g->state > RING_GROUP_SERVING || g->slot_lo > g->slot_hi) r->bad = true;
 }
 
@@ -160,11 +170,11 @@ bool ring_row_decode(struct bytes in, struct ring_row *row)
     memset(row, 0, sizeof *row);
     uint8_t version = reader_u8(&r);
     row->type = reader_u8(&r);
-    if (r.bad || version != ROW_VERSION) return false;
+    if (r.bad || version < 1 || version > ROW_VERSION) return false;
     switch (row->type) {
-    case RING_ROW_SETTINGS: settings_get(&r, &row->settings); break;
+    case RING_ROW_SETTINGS: settings_get(&r, version, &row->settings); break;
     case RING_ROW_NODE: node_get(&r, &row->node); break;
-    case RING_ROW_GROUP: group_get(&r, &row->group); break;
+    case RING_ROW_GROUP: group_get(&r, version, &row->group); break;
     default: return false;
     }
     return !r.bad && reader_left(&r) == 0;

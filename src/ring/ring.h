@@ -61,6 +61,10 @@ struct ring_group {
     uint16_t leader;   /* node that is to lead; 0: whoever does */
     uint32_t split_id; /* slots from split_at on are to become this group; 0: no split */
     uint16_t split_at;
+    uint32_t merge_id; /* its right neighbour, whose slots it is to take over; 0: none */
+    bool merging;      /* its left neighbour is to take it over */
+    uint64_t sealed;   /* then: its log's position from which on it is sealed, on disk at all of its
+                          members; 0: not yet, and the merge may be called off */
 };
 
 struct ring_settings {
@@ -72,6 +76,7 @@ struct ring_settings {
     uint32_t moves_max;  /* groups that change members at once */
     uint64_t split_keys; /* a group with more keys than this is split; 0: never */
     uint64_t split_ops;  /* or one that does more commands a second than this; 0: never */
+    uint64_t merge_keys; /* two neighbours that have fewer keys together are merged; 0: never */
 };
 
 /* ---- rows as bytes (docs/FORMAT.md) ---- */
@@ -102,6 +107,14 @@ static inline bool ring_node_lives(const struct ring_node *n)
 }
 const char *ring_node_state_name(uint8_t state);
 bool ring_group_is_target(const struct ring_group *g, uint16_t node);
+static inline bool ring_is_merged_away(const struct ring_group *g)
+{
+    return g->state == RING_GROUP_FREE && g->epoch > 0;
+}
+/* Its members or its slots are to change: one thing at a time. */
+bool ring_group_changes(const struct ring_group *g);
+/* Are both on the same nodes, in the same roles, without learners? */
+bool ring_same_nodes(const struct paxos_config *a, const struct paxos_config *b);
 /* Are the members of `c` exactly the voters that the group's target wants? */
 bool ring_group_reached(const struct ring_group *g, const struct paxos_config *c);
 

@@ -215,9 +215,10 @@ static void write_effect(struct shard *s, uint64_t position, const struct effect
     }
 }
 
-static void count_effect(struct shard *s, const struct effect *e)
+static void count_effect(struct shard *s, uint64_t position, const struct effect *e)
 {
     if (e->op == EFFECT_WIPE) {
+        s->wiped = position;
         memset(s->slot_keys, 0, (size_t)(s->slot_hi - s->slot_lo) * sizeof *s->slot_keys);
         s->keys = 0;
     } else if (e->op == EFFECT_COUNT && e->slot >= s->slot_lo && e->slot < s->slot_hi) {
@@ -274,7 +275,7 @@ static bool apply_value(struct shard *s, uint64_t position, struct bytes value, 
     if (now_ms > s->now_ms) s->now_ms = now_ms;
     while (effects_next(&r, &e) == 1) {
         if (!own) write_effect(s, position, &e);
-        count_effect(s, &e);
+        count_effect(s, position, &e);
         tell_system(s, &e);
     }
     if (own) s->keys_pending -= s->keys - keys;
@@ -341,15 +342,24 @@ static bool neighbour_read(struct shard *s, const struct effect *e, struct buf *
            r->sealed > 0;
 }
 
-bool shard_merge_ready(struct shard *s, struct bytes value)
+bool shard_value_merges(struct bytes value, uint32_t *group, uint64_t *sealed)
 {
-    struct reader in = reader_of(value), counts;
+    struct reader in = reader_of(value);
     struct effect e;
+    (void)reader_take(&in, VALUE_HEAD);
+    if (effects_next(&in, &e) != 1 || e.op != EFFECT_MERGE) return false;
+    *group = e.group;
+    *sealed = e.sealed;
+    return true;
+}
+
+bool shard_merge_ready(struct shard *s, uint32_t group, uint64_t sealed)
+{
+    struct reader counts;
+    struct effect e = {.group = group, .sealed = sealed};
     struct shard_record r;
     struct buf record = {0};
-    (void)reader_take(&in, VALUE_HEAD);
-    if (effects_next(&in, &e) != 1 || e.op != EFFECT_MERGE) return true;
-    bool ready = shard_flushed_whole(s) && neighbour_read(s, &e, &record, &r, &counts);
+    bool ready = !space_wiped(s->space) && neighbour_read(s, &e, &record, &r, &counts);
     buf_deinit(&record);
     return ready;
 }
@@ -555,7 +565,7 @@ enum shard_result shard_evaluate(struct shard *s, struct view *v, const struct s
 
     evaluation_begin(s, v, &source, wall_ms, random);
     *saw = 0;
-    if (s->sealed && !task->on_sealed) {
+    if (s->sealed && !task->on_sealed && !MUTANT(MUTANT_SEALED_SERVES)) {
         v->refused = VIEW_SEALED;
         return SHARD_REFUSED;
     }
@@ -679,7 +689,8 @@ int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view 
 
 bool shard_flush(struct shard *s)
 {
-    if (space_flushing(s->space) || s->applied == s->flushed || s->state != SHARD_LIVE)
+    bool rests = s->sealed && s->flushed >= s->sealed; /* and may be closed any time */
+    if (space_flushing(s->space) || s->applied == s->flushed || s->state != SHARD_LIVE || rests)
         return false;
     struct buf record = {0};
     record_encode(s, &record);
@@ -691,11 +702,6 @@ bool shard_flush(struct shard *s)
 bool shard_unborn(const struct shard *s)
 {
     return space_narrowed(s->space);
-}
-
-bool shard_flushed_whole(const struct shard *s)
-{
-    return s->applied == s->flushed && !space_flushing(s->space) && !shard_unborn(s);
 }
 
 struct system_walk {

@@ -18,10 +18,11 @@
  * split until it is applied or lost (refused: VIEW_LATER).
  *
  * Merging. A SEAL in the right group ends reading and writing there; a MERGE in the left group, at
- * p, takes its slots over. Each replica of the left group can apply it only once the same node's
- * replica of the right one has applied the seal and is flushed and closed, and the left one is
- * flushed up to p - 1 (shard_merge_ready). The flush that covers p writes the wider record and the
- * other's tombstone in one ingest.
+ * p, takes its slots over, as the engine has them. Each replica of the left group can apply it only
+ * once the same node's replica of the right one has applied the seal, is flushed up to it and
+ * closed (shard_merge_ready). A shard that is flushed up to its seal has nothing to flush any more,
+ * so it can be closed at any time. The flush of the left one that covers p writes the wider record
+ * and the other's tombstone in one ingest.
  *
  * Threading: the reactor's. */
 #ifndef SYNOD_SHARD_H
@@ -43,6 +44,7 @@ struct shard {
     uint16_t slot_lo, slot_hi;
     struct space *space;
     uint64_t sealed; /* position of the SEAL that holds; 0: none */
+    uint64_t wiped;  /* position of the last wipe that was applied since it was opened */
     uint64_t objid_base;
     uint64_t installed;        /* as in its record (birth.h) */
     struct paxos_id config_id; /* the applied entry that brought `config`; {0, 0}: the founding */
@@ -99,11 +101,12 @@ void shard_free(struct shard *s);
 bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value,
                  bool own);
 
-/* Whether the value of a valid DATA entry can be applied now: true, unless it is a MERGE for which
- * this node is not ready: then flush this shard, let the right group's replica apply its seal,
- * flush and close it, and ask again. (Where there is no such replica, a snapshot is the only way
- * on.) May read from the disk, if it is a MERGE. */
-bool shard_merge_ready(struct shard *s, struct bytes value);
+/* Is the value of a valid DATA entry a MERGE, of which group, sealed at which of its positions? */
+bool shard_value_merges(struct bytes value, uint32_t *group, uint64_t *sealed);
+/* Can such an entry be applied now, once the other shard is closed? Not while the right group's
+ * replica here has not the seal on disk, or is not there at all, and not while a wipe of this shard
+ * waits for its flush. Reads from the disk. */
+bool shard_merge_ready(struct shard *s, uint32_t group, uint64_t sealed);
 
 /* ---- leader ---- */
 
@@ -153,9 +156,7 @@ int64_t shard_expire(struct shard *s, struct view *v,
                      uint64_t random);
 
 /* ---- flushing ---- */
-bool shard_flush(struct shard *s); /* starts; false: one runs already, or nothing to flush */
-/* Everything applied is in the engine, and nothing is on its way there. */
-bool shard_flushed_whole(const struct shard *s);
+bool shard_flush(struct shard *s);        /* starts; false: one runs already, or nothing to flush */
 bool shard_unborn(const struct shard *s); /* a newborn waits for its flush */
 
 /* Visits the applied system rows in the order of their suffixes; blocking: at start and after an

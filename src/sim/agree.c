@@ -171,6 +171,7 @@ static void count_event(struct sim *s, enum node_replica_event what)
     case NODE_REPLICA_SPLIT: SIM_COUNT(s, split_births); break;
     case NODE_REPLICA_INSTALLED: SIM_COUNT(s, installed); break;
     case NODE_REPLICA_DROPPED: SIM_COUNT(s, drops); break;
+    case NODE_REPLICA_YIELDS: SIM_COUNT(s, yields); break;
     case NODE_REPLICA_SENDS: SIM_COUNT(s, snapshots); break;
     case NODE_REPLICA_RESUMES: SIM_COUNT(s, resumed); break;
     default: break;
@@ -184,7 +185,7 @@ void agree_replica(struct member *m, enum node_replica_event what, uint32_t grou
     struct chain *c = group < SIM_GROUPS_MAX ? &s->agreement.chain[group] : NULL;
     count_event(s, what);
     world_note(s->w, 'B', (uint64_t)m->host << 40 | (uint64_t)what << 32 | group, position);
-    if (what == NODE_REPLICA_SENDS || what == NODE_REPLICA_RESUMES) return;
+    if (what >= NODE_REPLICA_YIELDS) return;
     if (c && !c->known && position && last_valid.position == position) {
         chain_begin(m, group, last_valid);
         s->result->cover.splits += c->known;

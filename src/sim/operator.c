@@ -20,6 +20,7 @@ enum verb {
     VERB_WEIGH,
     VERB_MOVE,
     VERB_SPLIT,
+    VERB_MERGE,
     VERB_LEAD,
     VERB_SET,
     VERBS
@@ -156,6 +157,10 @@ static void ask_group(struct operator* o, enum verb verb)
         say(o, "SYNOD GROUP MOVE %u %u %u", group, a_member(o, group),
             a_node(o, RING_NODE_SERVING));
         break;
+    case VERB_MERGE:
+        SIM_COUNT(o->s, merges_asked);
+        say(o, "SYNOD GROUP MERGE %u", group);
+        break;
     case VERB_LEAD:
         SIM_COUNT(o->s, leaders_asked);
         say(o, "SYNOD GROUP TRANSFER %u %u", group, a_member(o, group));
@@ -174,12 +179,15 @@ static void ask_group(struct operator* o, enum verb verb)
 static void ask_setting(struct operator* o)
 {
     SIM_COUNT(o->s, settings);
-    switch (draw(o, 0, 3)) {
+    switch (draw(o, 0, 4)) {
     case 0: say(o, "SYNOD SET moves-max %u", (unsigned)draw(o, 0, 8)); break;
     case 1:
         say(o, "SYNOD SET split-keys %u", (unsigned)(draw(o, 0, 1) ? draw(o, 20, 200) : 0));
         break;
-    case 2: say(o, "SYNOD SET grace-ms %u", (unsigned)draw(o, 1000, SIM_GRACE_SHORT)); break;
+    case 2:
+        say(o, "SYNOD SET merge-keys %u", (unsigned)(draw(o, 0, 1) ? draw(o, 5, 100) : 0));
+        break;
+    case 3: say(o, "SYNOD SET grace-ms %u", (unsigned)draw(o, 1000, SIM_GRACE_SHORT)); break;
     default: /* fewer than three would leave nothing to lose */
         say(o, "SYNOD SET replicas %u", o->s->founders == 5 && draw(o, 0, 1) ? 5 : 3);
         break;
@@ -340,7 +348,7 @@ uint64_t operator_turn(struct operator* o, uint64_t now)
 
 struct operator* operator_new(struct sim *s)
 {
-    static const uint32_t weight[VERBS] = {3, 2, 3, 1, 4, 3, 2, 2};
+    static const uint32_t weight[VERBS] = {3, 2, 3, 1, 4, 3, 3, 2, 2};
     struct operator* o = mem_zalloc(sizeof *o);
     uint32_t all = 0;
     o->s = s;

@@ -24,9 +24,22 @@ struct node *members_map(const struct sim *s)
 }
 
 /* The newest configuration of a group that anybody ever saw; NULL: none. */
+/* Was the group merged into another, as anybody knows? */
+static bool is_merged_away(const struct sim *s, uint32_t group)
+{
+    struct ring_row row;
+    for (uint32_t i = 0; i < s->nodes; i++)
+        if (s->member[i].state == MEMBER_UP &&
+            node_ring_row(s->member[i].node, RING_ROW_GROUP, group, &row) &&
+            ring_is_merged_away(&row.group))
+            return true;
+    return false;
+}
+
 const struct paxos_config *members_config(const struct sim *s, uint32_t group, uint64_t *position)
 {
     const struct seat *best = NULL;
+    if (is_merged_away(s, group)) return NULL;
     for (uint32_t i = 0; i < s->nodes; i++) {
         const struct seat *seat = &s->member[i].seat[group];
         if (!seat->config.count) continue;
@@ -130,9 +143,13 @@ static bool group_settled(struct settling *t, uint32_t g)
     const struct paxos_config *c = members_config(t->s, g, &position);
     if (!node_ring_row(t->map, RING_ROW_GROUP, g, &row)) return true;
     const struct ring_group *r = &row.group;
-    if (r->state != RING_GROUP_SERVING || r->target_count || r->split_id)
-        return UNSETTLED(t, "group %u is in state %u, with %u targets, to split off group %u", g,
-                         r->state, r->target_count, r->split_id);
+    if (ring_is_merged_away(r)) return true;
+    if (ring_group_changes(r))
+        return UNSETTLED(t,
+                         "group %u is in state %u, with %u targets, to split off group %u, to take "
+                         "over %u, or to be (%u, %" PRIu64 ")",
+                         g, r->state, r->target_count, r->split_id, r->merge_id, r->merging,
+                         r->sealed);
     if (!c || r->config_position != position)
         return UNSETTLED(
             t, "group %u: its configuration is of position %" PRIu64 ", the map says %" PRIu64, g,

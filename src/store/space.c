@@ -507,12 +507,18 @@ void space_narrow(struct space *s, struct bytes at, struct bytes record_key, str
     space_change(s);
 }
 
+bool space_wiped(const struct space *s)
+{
+    return table_wiped(s->recent, ALL_VERSIONS) ||
+           (s->frozen && table_wiped(s->frozen, ALL_VERSIONS));
+}
+
 void space_widen(struct space *s, struct bytes new_hi, struct bytes record_key, struct bytes record)
 {
     const struct buf none = {0};
     ASSERT(bytes_compare(buf_bytes(&s->hi), new_hi) < 0);
     ASSERT(bytes_compare(new_hi, buf_bytes(&s->applied_key)) <= 0);
-    ASSERT(!s->frozen && !table_has_pending(s->recent) && !table_has_applied(s->recent));
+    ASSERT(!space_wiped(s) && !table_has_pending(s->recent));
     parts_add(&s->born, &none, &none, false, record_key, record);
     buf_clear(&s->hi);
     buf_append_bytes(&s->hi, new_hi);

@@ -120,9 +120,11 @@ void space_drop_pending(struct space *s);
  * may be pending. Everything is copied. Any number may wait for the same flush. */
 void space_narrow(struct space *s, struct bytes at, struct bytes record_key, struct bytes record);
 /* The opposite: the space takes over [hi, new_hi) as the engine has it. `record` is stored at
- * `record_key` with the next flush. Everything applied is flushed, and nothing is pending. */
+ * `record_key` with the next flush that is begun. Nothing may be pending, and no wipe in memory,
+ * which would hide what is taken over. */
 void space_widen(struct space *s, struct bytes new_hi, struct bytes record_key,
                  struct bytes record);
+bool space_wiped(const struct space *s);    /* a wipe waits for its flush, or is in it */
 bool space_narrowed(const struct space *s); /* such a record waits for its flush, or is in it */
 
 /* ---- flushing ---- */

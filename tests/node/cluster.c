@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "node/wire.h"
 #include "redis/resp.h"
+#include "ring/ring.h"
 
 static void on_fatal(void *ctx, const char *why)
 {
@@ -157,10 +158,19 @@ static uint32_t groups_of(struct cluster *c)
     return 0;
 }
 
+static bool is_merged_away(struct cluster *c, uint32_t group)
+{
+    struct ring_row row;
+    for (uint32_t i = 0; i < c->nodes; i++)
+        if (c->member[i].node && node_ring_row(c->member[i].node, RING_ROW_GROUP, group, &row))
+            return ring_is_merged_away(&row.group);
+    return false;
+}
+
 static bool settled(struct cluster *c)
 {
     for (uint32_t g = 0; g < groups_of(c); g++)
-        if (cluster_leader(c, g) == UINT32_MAX) return false;
+        if (cluster_leader(c, g) == UINT32_MAX && !is_merged_away(c, g)) return false;
     return true;
 }
 

@@ -170,4 +170,152 @@ TEST(nobody_is_dropped_for_whom_there_is_no_other)
     cluster_deinit(&c);
 }
 
+/* ---- merges ---- */
+
+static void merge(struct client *k)
+{
+    client_say(k, "SYNOD SET moves-max 0");
+    client_expect(k, "+OK\r\n");
+    client_say(k, "SYNOD GROUP MERGE 0");
+    client_expect(k, ":1\r\n");
+}
+
+static void await_merged(struct cluster *c)
+{
+    for (int i = 0; i < 200; i++) {
+        uint32_t all = 0;
+        for (uint32_t n = 0; n < c->nodes; n++)
+            all += c->member[n].node && row_of(c, n, 0).slot_hi == SLOT_COUNT &&
+                   !row_of(c, n, 0).merge_id;
+        if (all == c->nodes) return;
+        cluster_run(c, 50);
+    }
+    fail_msg("never merged");
+}
+
+static void expect_all(struct client *k, int keys)
+{
+    struct buf reply = {0};
+    for (int i = 0; i < keys; i++) {
+        client_say(k, "STRLEN key%d", i);
+        client_expect(k, ":400\r\n");
+    }
+    client_say(k, "DBSIZE");
+    assert_int_equal(atoi((const char *)client_reply(k, &reply).data + 1), keys);
+    buf_deinit(&reply);
+}
+
+/* Clients of all nodes see nothing but a short wait; a restart of all finds one group. */
+TEST(two_groups_become_one_and_nothing_is_missing)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 2, 3);
+    await_booted(&c);
+    struct client *k = client_open(&c, 0), *other = client_open(&c, 1);
+    fill(k, 0, 100);
+    merge(k);
+    for (int i = 0; i < 50; i++) {
+        fill(other, i, 1);
+        cluster_run(&c, 20);
+    }
+    await_merged(&c);
+    for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, 1, false);
+    expect_all(other, 100);
+    for (uint32_t n = 0; n < 3; n++) assert_int_equal(c.member[n].installs, 0);
+
+    for (uint32_t n = 0; n < 3; n++) cluster_kill(&c, n);
+    for (uint32_t n = 0; n < 3; n++) cluster_start(&c, n);
+    cluster_settle(&c);
+    k = client_open(&c, 2);
+    expect_all(k, 100);
+    client_say(k, "SYNOD GROUP SPLIT 0");
+    client_expect(k, ":2\r\n");
+    for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, 2, true);
+    expect_all(k, 100);
+    cluster_deinit(&c);
+}
+
+/* Not with a member away: both groups go on as they were. */
+TEST(a_merge_is_called_off_while_a_member_is_away)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 2, 3);
+    await_booted(&c);
+    struct client *k = client_open(&c, 0);
+    fill(k, 0, 20);
+    cluster_kill(&c, 2);
+    cluster_settle(&c);
+    merge(k);
+    cluster_run(&c, 3000);
+    assert_int_equal(row_of(&c, 0, 0).merge_id, 0);
+    assert_false(row_of(&c, 0, 1).merging);
+    fill(k, 20, 20);
+    expect_all(k, 40);
+    cluster_deinit(&c);
+}
+
+/* A member that is cut off from the seal on misses the merge, and may have lost the log behind it:
+ * it follows by a snapshot, for which its replica of the taken group makes way. */
+TEST(who_misses_a_merge_follows)
+{
+    struct cluster c;
+    cluster_init_small(&c, 3, 2, 3);
+    await_booted(&c);
+    struct client *k = client_open(&c, 0);
+    fill(k, 0, 20);
+    merge(k);
+    for (int i = 0; i < 200 && !row_of(&c, 0, 1).sealed; i++) cluster_run(&c, 5);
+    assert_true(row_of(&c, 0, 1).sealed > 0);
+    cluster_kill(&c, 2);
+    for (int i = 0; i < 200 && row_of(&c, 0, 0).slot_hi != SLOT_COUNT; i++) cluster_run(&c, 50);
+    assert_int_equal(row_of(&c, 0, 0).slot_hi, SLOT_COUNT);
+    for (int i = 0; i < 2000; i += 100) {
+        fill(k, i, 100);
+        cluster_run(&c, 200);
+    }
+    cluster_start(&c, 2);
+    await_replica(&c, 2, 1, false);
+    await_merged(&c);
+    cluster_run(&c, 5000);
+    await_replica(&c, 2, 0, true);
+    struct node_group_view v;
+    assert_true(node_group(c.member[2].node, 0, &v));
+    assert_int_equal(v.slot_hi, SLOT_COUNT);
+    assert_true(c.member[2].installs > 0);
+    expect_all(k, 2000);
+    cluster_deinit(&c);
+}
+
+/* The same, and between what it has and the merge lies a FLUSHALL: what it would take over is not
+ * to be hidden by that, so it needs a snapshot although the log has everything. */
+TEST(a_wipe_that_is_not_on_disk_yet_does_not_reach_what_is_taken_over)
+{
+    struct cluster c;
+    struct buf reply = {0};
+    cluster_init(&c, 3, 2, 3);
+    await_booted(&c);
+    uint32_t leader = cluster_leader(&c, 0), away = (leader + 1) % 3;
+    struct client *k = client_open(&c, leader), *other = client_open(&c, leader);
+    fill(k, 0, 20);
+    merge(k);
+    for (int i = 0; i < 400 && !row_of(&c, leader, 1).sealed; i++) cluster_run(&c, 1);
+    cluster_kill(&c, away);
+    client_say(other, "FLUSHALL");
+    (void)client_reply(other, &reply);
+    for (int i = 0; i < 200 && row_of(&c, leader, 0).slot_hi != SLOT_COUNT; i++)
+        cluster_run(&c, 50);
+    fill(k, 0, 20);
+    cluster_start(&c, away);
+    cluster_run(&c, 5000);
+    await_merged(&c);
+    await_replica(&c, away, 0, true);
+    assert_int_equal(c.member[away].installs, 1);
+    struct client *there = client_open(&c, away);
+    client_say(there, "READONLY");
+    client_expect(there, "+OK\r\n");
+    expect_all(there, 20);
+    buf_deinit(&reply);
+    cluster_deinit(&c);
+}
+
 TEST_MAIN

@@ -405,6 +405,53 @@ def splits_survive_the_death_of_the_leader_and_of_all(env):
     c.expect_equal_digests()
 
 
+def merged(c, child, seconds=30):
+    """Until no node has the group any more, and all slots are somebody's."""
+    for n in c.nodes:
+        until(seconds, f"node {n.number} has no group {child}", lambda n=n: not any(
+            g["id"] == child or "takes_over" in g for g in n.status()["groups"]))
+    expect_all_slots_once(c)
+
+
+@scenario(limit=120)
+def groups_merge_under_load_and_survive_the_death_of_all(env):
+    c = env.cluster(groups=4).up()
+    with Load(c.nodes, threads=6) as load:
+        load.grows(300)
+        began = time.monotonic()
+        expect(c.ask("SYNOD", "GROUP", "MERGE", 0) == 1, "group 0 did not take over group 1")
+        merged(c, 1)
+        expect(c.ask("SYNOD", "GROUP", "MERGE", 2) == 3, "group 2 did not take over group 3")
+        merged(c, 3)
+        took = time.monotonic() - began
+        load.grows(100)
+        stall = load.stall
+        reply = c.ask("SYNOD", "GROUP", "MERGE", 2)
+        expect(isinstance(reply, Err) and "has the last slots" in str(reply), "the last group was merged:", reply)
+        for group in (0, 2):  # and again, with the death of a leader, or of all, in the midst
+            child = split(c, group)
+            born(c, child)
+            until(20, "the map knows both", lambda group=group, child=child: c.ask("SYNOD", "GROUP", "MERGE", group) == child)
+            time.sleep(env.rng.random() * 0.3)
+            if group:
+                c.restart_all()
+            else:
+                leader = c.by_id(next(g["leader"] for g in c.any().status()["groups"] if g["id"] == group) or 1)
+                leader.kill()
+                c.wait_ready([n for n in c.nodes if n is not leader])
+                leader.start()
+            c.wait_ready()
+            until(20, "the merge is over or called off", lambda: not any("takes_over" in g for g in c.any().status()["groups"]))
+            load.grows(50)
+            if any(g["id"] == child for g in c.any().status()["groups"]):
+                until(20, "it is asked again", lambda group=group, child=child: c.ask("SYNOD", "GROUP", "MERGE", group) == child)
+            merged(c, child)
+        expect(sorted(slots_of(c)) == [0, 2], "there are groups", slots_of(c))
+        c.settled({i: (2, 2) for i in (1, 2, 3)})
+    print(f"# two merges in {took:.1f} s; longest stall {stall:.2f} s", flush=True)
+    finish(c, load)
+
+
 @scenario(limit=90, backends=("uring",))
 def groups_with_many_keys_split_by_themselves(env):
     c = env.cluster(groups=1).up()
@@ -420,6 +467,11 @@ def groups_with_many_keys_split_by_themselves(env):
     c.wait_ready()
     expect_all_slots_once(c)
     print(f"# {load.count()} keys are in {len(slots_of(c))} groups", flush=True)
+    expect(c.ask("SYNOD", "SET", "split-keys", 0) == b"OK")
+    expect(c.ask("SYNOD", "SET", "merge-keys", 1000000) == b"OK")
+    until(60, "and in one again", lambda: len(c.any().status()["groups"]) == 1)
+    c.wait_ready()
+    expect_all_slots_once(c)
     load.check(c.nodes[1])
     c.expect_equal_digests()
 

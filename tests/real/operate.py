@@ -65,7 +65,7 @@ def every_wrong_use_is_told_in_one_line(env):
     for words in (["node"], ["node", "nonsense"], ["node", "drain"], ["node", "drain", "x"], ["node", "drain", "0"], ["node", "drain", "1", "2"],
                   ["node", "list", "1"], ["node", "list", "--wait"], ["node", "capacity", "1"], ["node", "capacity", "1", "0"],
                   ["node", "capacity", "1", "x"], ["node", "undrain", "1", "--wait"], ["group"], ["group", "nonsense"], ["group", "move", "1", "2"],
-                  ["group", "move", "1", "2", "x"], ["group", "split"], ["group", "split", "1", "2", "3"], ["group", "transfer", "1"],
+                  ["group", "move", "1", "2", "x"], ["group", "split"], ["group", "split", "1", "2", "3"], ["group", "merge"], ["group", "merge", "1", "2"], ["group", "transfer", "1"],
                   ["group", "list", "1"], ["group", "split", "-1"], ["rebalance", "now"], ["rebalance", "--dry-run", "x"], ["set"],
                   ["set", "replicas"], ["set", "nonsense", "1"], ["set", "replicas", "x"], ["set", "replicas", "1", "2"], ["set", "replicas", "-1"]):
         c.ask(*words, status=2)
@@ -162,6 +162,10 @@ def groups_move_split_and_change_their_leader(env):
     said = c.ask("group", "split", 1)
     child = int(re.match(r"group (\d+) is to be born of group 1", said)[1])
     until(20, "the child serves", lambda: any(g["id"] == child and g["leader"] for g in c.json()["groups"]))
+    c.ask("group", "merge", 99, status=1)
+    c.ask("group", "merge", 1)
+    until(30, "the child is part of it again", lambda: all(
+        g["id"] != child and "takes_over" not in g for g in c.json()["groups"]))
     slots = sorted(s for g in c.json()["groups"] for s in g["slots"])
     expect(slots[0][0] == 0 and slots[-1][1] == 16383 and all(a[1] + 1 == b[0] for a, b in zip(slots, slots[1:])), "slots", slots)
     c.ask("set", "moves-max", 4)

@@ -244,7 +244,7 @@ static bool may_apply(struct model *m, struct site *s, struct shard *shard, cons
 {
     if (!e->merge) return true;
     settle(m, s);
-    if (!shard_merge_ready(shard, buf_bytes(&e->value))) {
+    if (!shard_merge_ready(shard, e->merged, m->group[e->merged].last)) {
         (void)shard_flush(shard);
         if (s->shard[e->merged]) (void)shard_flush(s->shard[e->merged]);
         return false;

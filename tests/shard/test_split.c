@@ -51,7 +51,7 @@ static void flush_bears(bool rocks)
     assert_int_equal(s.shard[1]->slot_hi, 5);
     assert_int_equal(s.shard[1]->keys, 10);
     assert_int_equal(keys_of(s.shard[1]), 10);
-    assert_true(shard_unborn(s.shard[1]) && !shard_flushed_whole(s.shard[1]));
+    assert_true(shard_unborn(s.shard[1]));
     assert_int_equal(s.born, 0);
 
     restart(&s); /* too early: as if it had not been */
@@ -68,7 +68,7 @@ static void flush_bears(bool rocks)
     assert_int_equal(s.born, 0);
     pool_finish(&s.pool);
     assert_int_equal(s.born, 1u << 2);
-    assert_true(shard_flushed_whole(s.shard[1]));
+    assert_false(shard_unborn(s.shard[1]));
     for (int again = 0; again < 2; again++, restart(&s)) {
         struct shard *one = s.shard[1], *two = s.shard[2];
         assert_int_equal(one->slot_hi, 5);
@@ -457,17 +457,16 @@ static void merge_takes_over(bool rocks)
     pair_init(&s, rocks);
     value_begin(&merge);
     effects_merge(&merge, 2, 2);
-    assert_false(shard_merge_ready(s.shard[1], buf_bytes(&merge)));
-    assert_int_equal(site_flush(&s, 1), 0);
-    assert_false(shard_merge_ready(s.shard[1], buf_bytes(&merge))); /* the seal is not flushed */
     assert_int_equal(site_flush(&s, 2), 0);
-    assert_true(shard_merge_ready(s.shard[1], buf_bytes(&merge)));
+    assert_false(shard_merge_ready(s.shard[1], 2, 2)); /* a wipe is in memory */
+    assert_int_equal(site_flush(&s, 1), 0);
+    assert_true(shard_merge_ready(s.shard[1], 2, 2));
+    site_put(s.shard[1], 1, 4, "left, in memory");
     for (int flushed = 0; flushed < 2; flushed++) {
         site_close_shard(&s, 2);
         site_apply(s.shard[1], buf_bytes(&merge));
         assert_int_equal(s.shard[1]->slot_hi, 8);
-        assert_int_equal(s.shard[1]->keys, 2);
-        assert_int_equal(keys_of(s.shard[1]), 2);
+        assert_int_equal(keys_of(s.shard[1]), flushed ? 2 : 3);
         assert_true(has(s.shard[1], 6, 1) && has(s.shard[1], 2, 2));
         assert_int_equal(s.shard[1]->objid_base, 902);
         assert_null(snapshot_out_new(s.shard[1]));
@@ -504,18 +503,21 @@ TEST(a_merge_with_another_than_the_sealed_neighbour_is_not_applied)
 {
     struct site s;
     struct buf v = {0};
+    uint32_t group = 0;
+    uint64_t sealed;
     pair_init(&s, false);
     assert_int_equal(site_flush(&s, 1) + site_flush(&s, 2), 0);
     for (int i = 0; i < 3; i++) {
         struct paxos_entry e = {.position = s.shard[1]->applied + 1, .kind = PAXOS_DATA};
         value_begin(&v);
         effects_merge(&v, i == 0 ? 3 : i == 1 ? 1 : 2, i == 2 ? 1 : 2);
-        assert_false(shard_merge_ready(s.shard[1], buf_bytes(&v)));
+        assert_true(shard_value_merges(buf_bytes(&v), &group, &sealed));
+        assert_false(shard_merge_ready(s.shard[1], group, sealed));
         if (i == 1) assert_false(shard_apply(s.shard[1], &e, true, buf_bytes(&v), false));
     }
     value_begin(&v);
     effects_count(&v, 1, 0);
-    assert_true(shard_merge_ready(s.shard[1], buf_bytes(&v))); /* any other entry */
+    assert_false(shard_value_merges(buf_bytes(&v), &group, &sealed)); /* any other entry */
     buf_deinit(&v);
     site_deinit(&s);
 }
