@@ -1,5 +1,5 @@
 /* synod demo: real data into a few nodes, one of which is killed in the middle; then the cluster
- * grows, shrinks, heals and splits under load; and a count at the end.
+ * grows, shrinks, heals, splits and merges under load; and a count at the end.
  *
  * What `make run` runs. With --at it loads into servers that run already, kills nobody, and
  * compares what it can. */
@@ -22,8 +22,8 @@ static const char usage[] =
     "the\n"
     "  node that leads most groups in the middle of that, and shows that nothing acknowledged is\n"
     "  missing. Then, while clients go on writing: two nodes join, one leaves, one dies for good\n"
-    "  and is replaced, a group is split; and again nothing may be missing. The cluster stays,\n"
-    "  unless --exit.\n\n";
+    "  and is replaced, a group is split and merged again; and again nothing may be missing. The\n"
+    "  cluster stays, unless --exit.\n\n";
 
 struct client *demo_connect(const char *address)
 {

@@ -257,6 +257,7 @@ struct request {
     struct timeline *timeline; /* at the leader */
     bool keyed;                /* `slot` says where it belongs, whatever becomes of its group */
     uint16_t slot;
+    uint16_t slot_hi; /* of a child: it concerns the slots [slot, slot_hi); else 0 */
     uint64_t began;
     /* Of the node itself (ring.c): called with the reply (size 0: not done, or unknown). */
     void (*done)(void *ctx, struct bytes reply);
@@ -537,6 +538,12 @@ static inline bool group_has_slot(const struct group *g, int32_t slot)
 {
     if (MUTANT(MUTANT_SLOTS_BEYOND)) return true;
     return slot < 0 || (slot >= g->slot_lo && slot < g->slot_hi);
+}
+/* All that the request concerns? */
+static inline bool group_has_slots_of(const struct group *g, const struct request *r)
+{
+    return !r->keyed || (group_has_slot(g, r->slot) &&
+                         (!r->slot_hi || r->slot_hi <= g->slot_hi || MUTANT(MUTANT_SLOTS_BEYOND)));
 }
 /* ns that what a replica here shows may be behind its leader; UINT64_MAX: nobody knows. */
 uint64_t group_staleness(struct group *g);

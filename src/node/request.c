@@ -341,7 +341,7 @@ static enum attempt request_evaluate(struct request *r, struct group *g)
         request_error(r, TEXT_FULL);
         return ATTEMPT_OVER;
     }
-    if (r->keyed && !group_has_slot(g, r->slot)) {
+    if (!group_has_slots_of(g, r)) {
         if (!r->origin) return ATTEMPT_WAITS; /* for the map to say where it is now */
         request_status(r, WIRE_NOT_DONE);
         return ATTEMPT_OVER;
@@ -416,6 +416,8 @@ bool request_forward(struct request *r, struct group *g)
     struct wire_command w = {.id = r->id,
                              .client = r->client ? r->client->id : 0,
                              .group = g->id,
+                             .slot_lo = r->slot_hi ? r->slot : 0,
+                             .slot_hi = r->slot_hi,
                              .version = r->version,
                              .traced = r->traced,
                              .args = r->args};
@@ -484,6 +486,7 @@ static void request_try(struct request *r, struct group *g)
         request_free(r);
         return;
     }
+    if (r->slot_hi && !r->origin) spread_narrow(r);
     if (r->keyed && !r->origin && g->node->slot_group[r->slot] != g->id) { /* it was split off */
         struct group *now = g->node->group[g->node->slot_group[r->slot]];
         r->group = now->id;
@@ -582,7 +585,7 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
         bool written = g / 64 < c->written_words && c->written[g / 64] >> g % 64 & 1;
         if (n->group[g]->row.state != RING_GROUP_SERVING) continue;
         if (!written && (g > 0 || c->written)) continue; /* nothing written: any group will do */
-        struct request *child = spread_child(r, g);
+        struct request *child = spread_child(r, g, 0, 0);
         child->wait_replicas = r->wait_replicas;
         child->deadline = r->deadline;
     }
@@ -624,8 +627,9 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
     r->deadline = n->now + REQUEST_DEADLINE;
     r->traced = w->traced;
     int32_t slot = dispatch_slot_of(n, cmd, &w->args);
-    r->keyed = slot >= 0;
-    r->slot = (uint16_t)slot;
+    r->keyed = slot >= 0 || w->slot_hi;
+    r->slot = slot >= 0 ? (uint16_t)slot : w->slot_lo;
+    r->slot_hi = slot >= 0 ? 0 : w->slot_hi;
     if (waits) r->wait_replicas = wait_count(g, wait);
     if (waits) r->deadline = wait_deadline(n, timeout);
     request_wait(r, g);

@@ -46,8 +46,12 @@ int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct
 /* Answers a WAIT: so many replicas have it. */
 void request_wait_answer(struct request *r, uint32_t have);
 
-/* spread.c: makes and starts a child of `parent` for one group; and: a child has its reply. */
-struct request *spread_child(struct request *parent, uint32_t group);
+/* spread.c: makes and starts a child of `parent` for one group's slots [slot_lo, slot_hi), or
+ * (slot_hi 0) for the group, whatever slots it has; and: a child has its reply. */
+struct request *spread_child(struct request *parent, uint32_t group, uint16_t slot_lo,
+                             uint16_t slot_hi);
+/* The map has a part of its slots elsewhere now: another child asks there. */
+void spread_narrow(struct request *child);
 void spread_child_done(struct request *parent, struct request *child);
 
 #endif

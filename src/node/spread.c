@@ -1,6 +1,6 @@
-/* Commands without keys that concern all groups (DBSIZE, KEYS, FLUSHALL, RANDOMKEY): a parent
- * request with a child for each group, or for one after another; the children's replies are
- * combined as the command table says. */
+/* Commands without keys that concern all groups (DBSIZE, KEYS, FLUSHALL): a parent request with a
+ * child for each range of slots that is one group's, or (RANDOMKEY) for one group after another;
+ * the children's replies are combined as the command table says. */
 #include "node/request.h"
 #include "base/assert.h"
 
@@ -14,7 +14,8 @@ static bool group_counts(const struct group *g)
     return g->row.state == RING_GROUP_SERVING || (g->shard && g->slot_lo < g->slot_hi);
 }
 
-struct request *spread_child(struct request *parent, uint32_t group)
+struct request *spread_child(struct request *parent, uint32_t group, uint16_t slot_lo,
+                             uint16_t slot_hi)
 {
     struct node *n = parent->node;
     struct group *g = n->group[group];
@@ -22,10 +23,41 @@ struct request *spread_child(struct request *parent, uint32_t group)
     request_take(r, parent->command, &parent->args, parent->version);
     r->group = group;
     r->parent = parent;
+    r->keyed = slot_hi > 0;
+    r->slot = slot_lo;
+    r->slot_hi = slot_hi;
     parent->children++;
     request_wait(r, g);
     group_retry(g);
     return r;
+}
+
+/* The end of the slots from `slot` on that are of one group, as the map has it. */
+static uint16_t range_end(const struct node *n, uint16_t slot, uint16_t most)
+{
+    uint32_t group = n->slot_group[slot];
+    while (slot < most && n->slot_group[slot] == group) slot++;
+    return slot;
+}
+
+/* Every slot is some child's: groups may split and merge meanwhile. */
+static void spread_over(struct request *parent, uint16_t slot_lo, uint16_t slot_hi)
+{
+    struct node *n = parent->node;
+    while (slot_lo < slot_hi) {
+        uint16_t end = range_end(n, slot_lo, slot_hi);
+        uint32_t group = n->slot_group[slot_lo];
+        if (parent->writes && parent->client) client_wrote(parent->client, group);
+        (void)spread_child(parent, group, slot_lo, end);
+        slot_lo = end;
+    }
+}
+
+void spread_narrow(struct request *child)
+{
+    uint16_t end = range_end(child->node, child->slot, child->slot_hi), rest = child->slot_hi;
+    child->slot_hi = end;
+    spread_over(child->parent, end, rest);
 }
 
 struct request *request_spread(struct client *c, const struct command *cmd,
@@ -42,11 +74,7 @@ struct request *request_spread(struct client *c, const struct command *cmd,
         r->next_group = (uint32_t)prng_below(&n->random, n->group_count);
         spread_next(r);
     } else {
-        for (uint32_t g = 0; g < n->group_count; g++) {
-            if (!group_counts(n->group[g])) continue;
-            if (r->writes) client_wrote(c, g);
-            (void)spread_child(r, g);
-        }
+        spread_over(r, 0, SLOT_COUNT);
     }
     return r;
 }
@@ -59,7 +87,7 @@ static void spread_next(struct request *parent)
         parent->items++;
     } while (!group_counts(parent->node->group[group]) && parent->items < count);
     parent->next_group = group;
-    (void)spread_child(parent, group);
+    (void)spread_child(parent, group, 0, 0);
 }
 
 static void parent_finish(struct request *p)

@@ -282,7 +282,8 @@ void wire_put_command(struct buf *out, const struct wire_command *c)
     buf_varint(out, c->id);
     buf_varint(out, c->client);
     buf_varint(out, c->group);
-    buf_u8(out, (uint8_t)(c->version | (c->traced ? 0x80 : 0)));
+    buf_u8(out, (uint8_t)(c->version | (c->traced ? 0x80 : 0) | (c->slot_hi ? 0x40 : 0)));
+    if (c->slot_hi) buf_u16(out, c->slot_lo), buf_u16(out, c->slot_hi);
     buf_varint(out, c->args.count);
     for (uint32_t i = 0; i < c->args.count; i++) buf_blob(out, c->args.v[i]);
     wire_end(out, begun);
@@ -296,7 +297,11 @@ bool wire_get_command(struct bytes payload, struct wire_command *c, struct buf *
     c->group = (uint32_t)reader_varint(&r);
     c->version = reader_u8(&r);
     c->traced = (c->version & 0x80) != 0;
-    c->version &= 0x7f;
+    bool ranged = (c->version & 0x40) != 0;
+    c->version &= 0x3f;
+    c->slot_lo = ranged ? reader_u16(&r) : 0;
+    c->slot_hi = ranged ? reader_u16(&r) : 0;
+    if (c->slot_hi > SLOT_COUNT || (ranged && c->slot_lo >= c->slot_hi)) return false;
     uint64_t count = reader_varint(&r);
     if (r.bad || count == 0 || count > RESP_ARGS_MAX || count > reader_left(&r)) return false;
 

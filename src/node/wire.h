@@ -14,7 +14,7 @@
 #include "paxos/paxos.h"
 #include "redis/command.h"
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_HEAD    16
 #define WIRE_FRAME_MAX                                                                             \
     (96u << 20) /* a window of entries in a promise, or a request with the largest value */
@@ -70,6 +70,8 @@ struct wire_command {
     uint64_t
         client; /* the sender's client: its commands are done in the order in which they come */
     uint32_t group;
+    uint16_t slot_lo,
+        slot_hi;     /* a part of a command for all slots: [slot_lo, slot_hi); else 0, 0 */
     uint8_t version; /* RESP */
     bool traced;
     struct cmd_args args;

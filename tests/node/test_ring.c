@@ -318,4 +318,32 @@ TEST(a_wipe_that_is_not_on_disk_yet_does_not_reach_what_is_taken_over)
     cluster_deinit(&c);
 }
 
+/* What concerns all keys reaches all, though the slots change hands on its way: asked through a
+ * node that hears of the split later than it is made. */
+TEST(flushall_reaches_what_a_split_takes_away_meanwhile)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 1, 3);
+    await_booted(&c);
+    struct client *k = client_open(&c, 0), *other = client_open(&c, cluster_other(&c, 0));
+    for (uint32_t i = 0; i < 30; i++) {
+        fill(k, 0, 30);
+        client_say(k, "SYNOD GROUP SPLIT 0");
+        cluster_run(&c, 2 * i);
+        client_say(other, "FLUSHALL");
+        client_expect(other, "+OK\r\n");
+        client_say(other, "DBSIZE");
+        client_expect(other, ":0\r\n");
+        char born[16];
+        snprintf(born, sizeof born, ":%u\r\n", i + 1);
+        client_expect(k, born);
+        for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, i + 1, true);
+        for (int w = 0; w < 100 && row_of(&c, 0, 0).split_id; w++) cluster_run(&c, 20);
+        client_say(k, "SYNOD GROUP MERGE 0");
+        client_expect(k, born);
+        await_merged(&c);
+    }
+    cluster_deinit(&c);
+}
+
 TEST_MAIN

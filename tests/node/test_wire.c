@@ -3,6 +3,7 @@
 #include "test.h"
 #include "base/prng.h"
 #include "node/wire.h"
+#include "ring/slot.h"
 
 static struct bytes open_one(const struct buf *b, uint8_t type)
 {
@@ -52,6 +53,14 @@ TEST(a_command_and_its_reply_arrive_as_they_were_sent)
                 got.traced && got.args.count == 3);
     EXPECT_BYTES(got.args.v[0], "SET");
     EXPECT_BYTES(got.args.v[2], "");
+    assert_true(got.slot_lo == 0 && got.slot_hi == 0);
+
+    buf_clear(&b);
+    wire_put_command(
+        &b, &(struct wire_command){
+                .id = 7, .version = 2, .slot_lo = 300, .slot_hi = SLOT_COUNT, .args = {argv, 1}});
+    assert_true(wire_get_command(open_one(&b, WIRE_COMMAND), &got, &storage));
+    assert_true(got.slot_lo == 300 && got.slot_hi == SLOT_COUNT && got.version == 2);
 
     buf_clear(&b);
     wire_put_reply(&b, 7, WIRE_UNKNOWN, BYTES("+OK\r\n"));
