@@ -76,6 +76,8 @@ enum mutant {
     MUTANT_SEALED_SERVES = 80,     /* a sealed group is read while its neighbour takes it over */
     MUTANT_HEIR_UNFLUSHED =
         81, /* what was taken over is forgotten before the heir has it on disk */
+    /* transactions (src/redis/multi.c) */
+    MUTANT_WATCH_UNNOTED = 90, /* writes in transactions leave no trace for WATCH */
 };
 
 #ifdef SYNOD_MUTANTS

@@ -241,6 +241,7 @@ void client_end(struct client *c)
     io_conn_set_user(c->conn, NULL);
     resp_args_deinit(&c->args);
     buf_deinit(&c->held);
+    multi_free(c);
     mem_free(c->answers);
     mem_free(c->written);
     mem_free(c);

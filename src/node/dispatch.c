@@ -2,6 +2,7 @@
  * led here) or makes a request of it (request.c, whose top says how order is kept). */
 #include "node/request.h"
 #include "base/assert.h"
+#include "redis/multi.h"
 #include "redis/types.h"
 
 /* Not done here and now: the client's answer waits for a request. Later commands wait too unless it
@@ -61,8 +62,8 @@ static bool answer_stale(struct client *c, const struct command *cmd, const stru
     return true;
 }
 
-static void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                           struct group *g, int32_t slot)
+void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                    struct group *g, int32_t slot)
 {
     struct node *n = c->node;
     struct reply out = {&c->held, c->version};
@@ -119,8 +120,8 @@ static enum slot_found slot_named(const struct command *cmd, const struct cmd_ar
                                   int32_t *slot)
 {
     int64_t v;
-    bool cursor = cmd->spread == CMD_SPREAD_CURSOR;
-    if (!cursor && !(cmd->parent && cmd->first == 0)) return SLOT_NONE;
+    bool cursor = cmd->spread == CMD_SPREAD_CURSOR, transaction = cmd->fn == multi_exec;
+    if (!cursor && (transaction || !(cmd->parent && cmd->first == 0))) return SLOT_NONE;
     if (!bytes_to_i64(a->v[cursor ? 1 : 2], &v) || v < 0) return SLOT_BAD;
     if (cursor) v >>= 48;
     if (v >= SLOT_COUNT) return SLOT_BAD;
@@ -128,12 +129,20 @@ static enum slot_found slot_named(const struct command *cmd, const struct cmd_ar
     return SLOT_FOUND;
 }
 
+/* Its keys; of a transaction those of all its commands, and those that are watched. */
+static bool keys_of(const struct command *cmd, const struct cmd_args *a, struct keys_at *k)
+{
+    if (cmd->fn != multi_exec) return cmd->first && command_keys(cmd, a, keys_each, k);
+    multi_keys(a, keys_each, k);
+    return multi_watched_keys(a->v[2], keys_each, k);
+}
+
 int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a)
 {
     struct keys_at k = {n, -1, -1, false};
     if (cmd->flags & CMD_SYSTEM) return -1;
     if (slot_named(cmd, a, &k.slot) != SLOT_NONE) return k.slot;
-    return cmd->first && command_keys(cmd, a, keys_each, &k) ? k.slot : -1;
+    return keys_of(cmd, a, &k) ? k.slot : -1;
 }
 
 /* The group of a command's keys, and the slot of the first (-1: it has none); or answers the error
@@ -154,7 +163,7 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
         return NULL;
     case SLOT_NONE: break;
     }
-    if (!command_keys(cmd, a, keys_each, &k) || k.group == -1) {
+    if (!keys_of(cmd, a, &k) || k.group == -1) {
         reply_error(out, ERR_SYNTAX);
         return NULL;
     }
@@ -167,6 +176,18 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
     else
         return n->group[k.group];
     return NULL;
+}
+
+/* A transaction's command whose keys are led elsewhere, where clients are to be told so. */
+static bool queue_moved(struct client *c, const struct command *cmd, const struct cmd_args *a)
+{
+    struct node *n = c->node;
+    struct keys_at k = {n, -1, -1, false};
+    if (!n->config.redirect || !cmd->first || !keys_of(cmd, a, &k) || k.group < 0) return false;
+    struct group *g = n->group[k.group];
+    if (group_serves(g) || !answer_moved(c, g, (uint16_t)k.slot)) return false;
+    multi_break(c);
+    return true;
 }
 
 void request_dispatch(struct client *c)
@@ -183,11 +204,19 @@ void request_dispatch(struct client *c)
     c->last_command = "NULL";
     if (!cmd || (cmd->flags & CMD_INTERNAL)) {
         command_unknown(&a, &out);
+        multi_break(c);
     } else if (!n->group_count && !(cmd->flags & CMD_LOCAL)) {
-        reply_error(&out, "CLUSTERDOWN this node has not joined its cluster yet; see its log");
-    } else if (command_check_arity(cmd, &a, &out)) {
+        reply_error(&out, TEXT_NOT_JOINED);
+        multi_break(c);
+    } else if (multi_ends_badly(c, cmd, &a, &out)) {
+    } else if (!command_check_arity(cmd, &a, &out)) {
+        multi_break(c);
+    } else {
         c->last_command = cmd->name;
-        if (cmd->flags & CMD_LOCAL) {
+        if (c->multi && multi_queues(c, cmd)) {
+            if (queue_moved(c, cmd, &a)) return;
+            multi_queue(c, cmd, &a, &out);
+        } else if (cmd->flags & CMD_LOCAL) {
             local_command(c, cmd, &a, &out);
             if (c->answer_count != answers) return; /* it became a request */
         } else if (cmd->spread != CMD_SPREAD_NONE && cmd->spread != CMD_SPREAD_CURSOR) {

@@ -27,6 +27,7 @@ void group_era_end(struct group *g)
     g->reads_this_turn = false;
     g->successor = 0;
     g->era++;
+    watch_stop(&g->watch);
     reconcile_dropped(g);
     shard_lost(g->shard);
     g->node->advanced = true;

@@ -5,7 +5,7 @@
  *   dispatch.c what clients ask: command, group, evaluate or make a request
  *   request.c  requests on their way: evaluate, wait, forward     spread.c  over all groups
  *   local.c    commands a node answers by itself  info.c, cluster.c, status.c   the larger of these
- *   trace.c    TRACE: the path of one command
+ *   trace.c    TRACE: the path of one command      multi.c    MULTI, EXEC, WATCH
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
@@ -28,6 +28,7 @@
 #include "redis/resp.h"
 #include "ring/ring.h"
 #include "shard/shard.h"
+#include "shard/watch.h"
 #include "store/log.h"
 
 #define MS 1000000ull /* ns */
@@ -170,6 +171,7 @@ struct group {
     struct {
         uint16_t replica, node;
     } stranger[GROUP_STRANGERS]; /* replicas that spoke and are not in config: where they live */
+    struct watch watch;          /* leader: what WATCH asks */
     uint64_t load, load_before, load_rate; /* commands evaluated; a second ago; per second */
 };
 
@@ -254,6 +256,7 @@ struct request {
     uint32_t wait_replicas; /* WAIT: one more than must have wait_position on disk; 0: no WAIT */
     uint64_t wait_position;
     bool traced;               /* TRACE: the reply is wrapped (trace.c) */
+    bool watching;             /* WATCH: the reply is kept (multi.c) */
     struct timeline *timeline; /* at the leader */
     bool keyed;                /* `slot` says where it belongs, whatever becomes of its group */
     uint16_t slot;
@@ -305,6 +308,7 @@ struct client {
     uint8_t reply_mode;
     bool readonly, no_evict, no_touch;
     uint32_t lag_max_ms; /* READONLY: how stale a read may be */
+    struct multi *multi; /* MULTI and WATCH (multi.c); NULL: neither */
     uint64_t *written;   /* bit per group: written to since the last WAIT; NULL: none */
     uint32_t written_words;
     char name[64], lib_name[64], lib_version[32];
@@ -682,9 +686,29 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
 #define TEXT_NOT_DONE                                                                              \
     "TRYAGAIN the leadership of the group moved before this was done; nothing was changed, send "  \
     "it again"
+#define TEXT_NOT_JOINED "CLUSTERDOWN this node has not joined its cluster yet; see its log"
 #define TEXT_UNKNOWN                                                                               \
     "UNKNOWN the leader was lost before the outcome was known; the write may or may not have "     \
     "been done"
+
+/* multi.c */
+void multi_free(struct client *c);
+int64_t multi_count(const struct client *c); /* commands queued; -1: not in a transaction */
+bool multi_queues(const struct client *c, const struct command *cmd);
+void multi_queue(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                 struct reply *out);
+void multi_break(struct client *c); /* a command was refused: if in a transaction, it is too */
+/* EXEC with arguments: true, and answered as Redis does. */
+bool multi_ends_badly(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                      struct reply *out);
+void multi_begin(struct client *c, struct reply *out);
+void multi_end_exec(struct client *c, struct reply *out);
+void multi_discard(struct client *c, struct reply *out);
+void multi_watch_keys(struct client *c, const struct cmd_args *a, struct reply *out);
+void multi_unwatch(struct client *c, struct reply *out);
+void multi_watched(struct request *r); /* a WATCH has its reply */
+/* Leader: an evaluation of this command has written. */
+void multi_note(struct group *g, const struct command *cmd, const struct cmd_args *a);
 
 /* trace.c */
 struct timeline;

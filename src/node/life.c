@@ -194,5 +194,6 @@ void group_free(struct group *g)
     buf_deinit(&g->expire_fetch.hi);
     buf_deinit(&g->config_wanted);
     shard_free(g->shard);
+    watch_stop(&g->watch);
     mem_free(g);
 }

@@ -72,7 +72,33 @@ static void local_reset(struct local *l)
     c->reply_mode = CLIENT_REPLY_ON;
     c->name[0] = 0;
     c->readonly = c->no_evict = c->no_touch = false;
+    multi_free(c);
     reply_simple(l->out, "RESET");
+}
+
+static void local_multi(struct local *l)
+{
+    multi_begin(l->c, l->out);
+}
+
+static void local_exec(struct local *l)
+{
+    multi_end_exec(l->c, l->out);
+}
+
+static void local_discard(struct local *l)
+{
+    multi_discard(l->c, l->out);
+}
+
+static void local_watch(struct local *l)
+{
+    multi_watch_keys(l->c, l->a, l->out);
+}
+
+static void local_unwatch(struct local *l)
+{
+    multi_unwatch(l->c, l->out);
 }
 
 static void local_select(struct local *l)
@@ -158,11 +184,14 @@ static void client_line(struct client *c, struct buf *out)
     struct node *n = c->node;
     buf_printf(out,
                "id=%llu addr=%s laddr=%s fd=%llu name=%s age=%llu idle=%llu flags=%s db=0 sub=0 "
-               "psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 ",
+               "psub=0 ssub=0 multi=%lld qbuf=0 qbuf-free=0 ",
                (unsigned long long)c->id, c->conn->peer, n->listen, (unsigned long long)c->id,
                c->name, (unsigned long long)((n->now - c->created_at) / (1000 * MS)),
                (unsigned long long)((n->now - c->active_at) / (1000 * MS)),
-               c->readonly ? "r" : "N");
+               multi_count(c) >= 0 ? "x"
+               : c->readonly       ? "r"
+                                   : "N",
+               (long long)multi_count(c));
     buf_printf(out,
                "argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%zu oll=0 omem=%zu tot-mem=%zu events=r "
                "cmd=%s user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
@@ -769,11 +798,14 @@ static const struct {
     {NULL, "ping", local_ping},
     {NULL, "asking", local_ok},
     {NULL, "auth", local_auth},
+    {NULL, "discard", local_discard},
     {NULL, "echo", local_echo},
+    {NULL, "exec", local_exec},
     {NULL, "hello", local_hello},
     {NULL, "info", local_info},
     {NULL, "lastsave", local_lastsave},
     {NULL, "lolwut", local_lolwut},
+    {NULL, "multi", local_multi},
     {NULL, "quit", local_quit},
     {NULL, "readonly", local_readonly},
     {NULL, "readwrite", local_readwrite},
@@ -783,7 +815,9 @@ static const struct {
     {NULL, "shutdown", local_shutdown},
     {NULL, "time", local_time},
     {NULL, "trace", local_trace},
+    {NULL, "unwatch", local_unwatch},
     {NULL, "wait", local_wait},
+    {NULL, "watch", local_watch},
     {NULL, "command", local_command_family},
     {"client", "getname", local_client_getname},
     {"client", "id", local_client_id},

@@ -8,6 +8,7 @@
  * the leader); after a change of leader nothing of a client is sent again before all that is under
  * way came back. */
 #include "node/request.h"
+#include "redis/multi.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/types.h"
@@ -142,6 +143,7 @@ void request_done(struct request *r)
         r->done(r->done_ctx, buf_bytes(&r->reply));
         request_free(r);
     } else if (r->client) {
+        if (r->watching) multi_watched(r);
         n->advanced = true;
         client_hold_bytes(r->client, r, r->reply.size);
         if (r->client->barrier == r)
@@ -189,6 +191,7 @@ struct run {
     const struct command *command;
     const struct cmd_args *args;
     struct reply reply;
+    struct group *leads; /* NULL: not evaluated by the leader */
 };
 
 static void run_command(void *ctx, struct view *v)
@@ -196,6 +199,11 @@ static void run_command(void *ctx, struct view *v)
     struct run *r = ctx;
     v->reply = r->reply.out;
     v->reply_max = r->reply.out->size + REPLY_MAX;
+    if (r->leads) {
+        v->watch = &r->leads->watch;
+        v->group = r->leads->id;
+        v->leadership = r->leads->era_ballot;
+    }
     r->command->fn(v, r->args, &r->reply);
     if (r->reply.out->size > v->reply_max && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
 }
@@ -229,13 +237,15 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
                               uint8_t version, bool block, struct buf *out, struct hold *hold)
 {
     struct node *n = g->node;
-    struct run run = {cmd, a, {out, version}};
+    struct run run = {cmd, a, {out, version}, g};
     struct shard_task task = {run_command, &run, cmd->spread != CMD_SPREAD_NONE, block};
     size_t before = out->size;
     uint64_t saw;
 
+    if (cmd->fn == multi_watch) watch_start(&g->watch);
     enum shard_result result =
         shard_evaluate(g->shard, &n->view, &task, group_time_ms(g), prng_u64(&n->random), &saw);
+    if (result == SHARD_DONE && view_wrote(&n->view)) multi_note(g, cmd, a);
     if (result != SHARD_DONE) out->size = before; /* nothing happened */
     if (result == SHARD_MISS) {
         n->stats.misses++;
@@ -253,7 +263,7 @@ bool request_run_stale(struct group *g, const struct command *cmd, const struct 
                        uint8_t version, struct buf *out)
 {
     struct node *n = g->node;
-    struct run run = {cmd, a, {out, version}};
+    struct run run = {cmd, a, {out, version}, NULL};
     struct shard_task task = {.run = run_command, .ctx = &run};
     size_t before = out->size;
     enum shard_result result = shard_read(g->shard, &n->view, &task, prng_u64(&n->random));

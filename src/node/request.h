@@ -41,6 +41,9 @@ bool request_reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *
 /* dispatch.c: the group of a command's keys; or answers the error and returns NULL. */
 struct group *dispatch_group_of(struct client *c, const struct command *cmd,
                                 const struct cmd_args *a, int32_t *slot, struct reply *out);
+/* Evaluates it, forwards it, or makes a request of it. */
+void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                    struct group *g, int32_t slot);
 /* The slot of its first key, or that it names; -1: none. */
 int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a);
 /* Answers a WAIT: so many replicas have it. */

@@ -6,6 +6,7 @@
  * MAP is what nodes say to each other (CMD_INTERNAL): a node that joins, a leader that reports its
  * group's members, the driver that moves things (node/driver.c). The others are the operator's. */
 #include "base/mutant.h"
+#include "redis/multi.h"
 #include "redis/ring_rows.h"
 
 #include <string.h>
@@ -549,7 +550,17 @@ static void cmd_set(struct view *v, const struct cmd_args *a, struct reply *out)
             "O(N) where N is the number of nodes and groups", summary, syntax                      \
     }
 
+/* What nodes send each other of a client's transaction (redis/multi.h). */
+#define TRANSACTION(name, flags, fn, summary)                                                      \
+    {                                                                                              \
+        name, "synod", -3, CMD_INTERNAL | CMD_NOSCRIPT | (flags), 0, 0, 0, CMD_SPREAD_NONE, fn,    \
+            "cluster", "synod 0.1", "Depends on commands in the transaction", summary, ""          \
+    }
+
 const struct command ring_commands[] = {
+    TRANSACTION("exec", CMD_WRITE | CMD_DENYOOM, multi_exec, "A transaction"),
+    TRANSACTION("exec-free", CMD_WRITE, multi_exec, "A transaction that needs no room"),
+    TRANSACTION("exec-read", CMD_READONLY, multi_exec, "A transaction that only reads"),
     SYSTEM(
         "group", -4, 0, cmd_group,
         "Move a replica, split a group at a slot, merge it with the next, or hand its leadership "
@@ -560,5 +571,8 @@ const struct command ring_commands[] = {
            "<DRAIN id | UNDRAIN id | REMOVE id | CAPACITY id n>"),
     SYSTEM("set", 4, 0, cmd_set, "Change a setting of the cluster",
            "<replicas | grace-ms | moves-max | split-keys | split-ops | merge-keys> value"),
+    {"watch", "synod", -3, CMD_INTERNAL | CMD_NOSCRIPT | CMD_READONLY, 2, -1, 1, CMD_SPREAD_NONE,
+     multi_watch, "cluster", "synod 0.1", "O(1) for every key", "Is a key written to from here on?",
+     "key [key ...]"},
 };
 const size_t ring_command_count = sizeof ring_commands / sizeof *ring_commands;

@@ -42,6 +42,7 @@ void view_begin(struct view *v, const struct view_source *source, int64_t now_ms
     v->refused = VIEW_ALLOWED;
     v->effects_max = SIZE_MAX;
     v->reply = NULL;
+    v->watch = NULL;
     v->config = (struct bytes){0};
 }
 

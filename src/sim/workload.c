@@ -12,6 +12,7 @@
 
 #define CLIENTS_MAX  12
 #define PIPELINE_MAX 8
+#define REPLIES_MAX  5 /* of one thing asked: MULTI, three commands, EXEC */
 #define OBJECTS_MAX  HISTORY_OBJECTS_MAX
 #define RANGES       16 /* of slots: in each of them something must be written in the end */
 #define DEMANDS_MAX  (2 * OBJECTS_MAX + SIM_GROUPS_MAX + RANGES)
@@ -34,6 +35,8 @@ struct pending {
     size_t op; /* in the history, or NO_OP */
     struct demand *demand;
     const char *name;
+    uint32_t items; /* EXEC: so many replies are in this one; the op's is in the middle */
+    bool watches; /* the read after a WATCH; or an EXEC that may not be done, for somebody wrote */
 };
 
 struct client {
@@ -46,9 +49,11 @@ struct client {
                     asking what that leader still says */
     uint64_t next_at;  /* when to ask again, or to connect; the clients' clock */
     uint64_t asked_at; /* the oldest pending request */
-    struct pending pending[PIPELINE_MAX + 1];
+    struct pending pending[PIPELINE_MAX * REPLIES_MAX + 1];
     uint32_t count;
     int64_t seen[OBJECTS_MAX]; /* values, for compares */
+    uint32_t watched;          /* an object + 1: it was read since WATCH; 0: none */
+    bool unwatch;              /* the node may watch something that is not wanted any more */
 };
 
 struct workload {
@@ -56,7 +61,7 @@ struct workload {
     struct io *io;
     struct prng random;
     struct client client[CLIENTS_MAX];
-    uint32_t clients, objects, breadth_ppm, pipeline_ppm;
+    uint32_t clients, objects, breadth_ppm, pipeline_ppm, multi_ppm;
     struct object object[OBJECTS_MAX];
     uint64_t think_ns, timeout_ns;
     int64_t next_value;
@@ -122,7 +127,7 @@ static void put_word(struct buf *out, const char *word)
 
 static void client_expect(struct client *c, struct pending p)
 {
-    ASSERT(c->count <= PIPELINE_MAX);
+    ASSERT(c->count < sizeof c->pending / sizeof *c->pending);
     if (c->count == 0) c->asked_at = io_now(c->l->io);
     c->pending[c->count++] = p;
 }
@@ -200,20 +205,98 @@ static uint8_t draw_kind(struct client *c, uint32_t object)
     return dice < 91 ? HISTORY_CREATE : dice < 96 ? HISTORY_DELETE : HISTORY_TAKE;
 }
 
+/* A command that is queued, or MULTI. */
+static void ask_queued(struct client *c, const struct object *o, const char *name)
+{
+    struct buf *out = io_conn_out(c->conn);
+    if (o) {
+        put_object(out, o, name, 0);
+    } else {
+        put_head(out, 1);
+        put_word(out, name);
+    }
+    client_expect(c, (struct pending){NO_OP, NULL, name});
+}
+
+/* The op as a transaction, of a counter between two reads, which must show it and nothing else. */
+static struct pending put_transaction(struct client *c, const struct object *o,
+                                      struct history_op *op)
+{
+    struct buf *out = io_conn_out(c->conn);
+    bool between = o->counter && op->kind == HISTORY_ADD;
+    ask_queued(c, NULL, "MULTI");
+    if (between) ask_queued(c, o, o->field[0] ? "HGET" : "GET");
+    client_expect(c, (struct pending){NO_OP, NULL, put_op(c, out, o, op)});
+    if (between) ask_queued(c, o, o->field[0] ? "HGET" : "GET");
+    put_head(out, 1);
+    put_word(out, "EXEC");
+    SIM_COUNT(c->l->s, transactions);
+    return (struct pending){NO_OP, NULL, "EXEC", between ? 3 : 1};
+}
+
 static void client_ask_object(struct client *c, uint32_t object, uint8_t kind,
                               struct demand *demand)
 {
     struct sim *s = c->l->s;
+    const struct object *o = &c->l->object[object];
     struct history_op op = {.object = object, .client = c->id, .kind = kind};
-    const char *name = put_op(c, io_conn_out(c->conn), &c->l->object[object], &op);
-    size_t index = history_call(&s->history, op);
+    struct pending p = {NO_OP};
+    if (!demand && prng_chance(&c->l->random, c->l->multi_ppm))
+        p = put_transaction(c, o, &op);
+    else
+        p.name = put_op(c, io_conn_out(c->conn), o, &op);
+    p.op = history_call(&s->history, op);
+    p.demand = demand;
     s->result->cover.reads += kind == HISTORY_READ;
     s->result->cover.writes +=
         kind == HISTORY_WRITE || kind == HISTORY_PUT || kind == HISTORY_DELETE;
     s->result->cover.swaps +=
         kind >= HISTORY_CREATE && kind <= HISTORY_TAKE && kind != HISTORY_DELETE;
     s->result->cover.adds += kind == HISTORY_ADD;
-    client_expect(c, (struct pending){index, demand, name});
+    client_expect(c, p);
+}
+
+/* WATCH and a read: if that finds a value, the next thing asked is to replace it (ask_watched). */
+static void ask_watch(struct client *c, uint32_t object)
+{
+    struct buf *out = io_conn_out(c->conn);
+    const struct object *o = &c->l->object[object];
+    put_head(out, 2);
+    put_word(out, "WATCH");
+    put_word(out, o->key);
+    client_expect(c, (struct pending){NO_OP, NULL, "WATCH"});
+    struct history_op op = {.object = object, .client = c->id, .kind = HISTORY_READ};
+    const char *name = put_op(c, out, o, &op);
+    c->watched = object + 1;
+    client_expect(c, (struct pending){
+                         .op = history_call(&c->l->s->history, op), .name = name, .watches = true});
+}
+
+/* Done only if nobody wrote to it since: as a compare with what was read. */
+static void ask_watched(struct client *c)
+{
+    struct workload *l = c->l;
+    struct buf *out = io_conn_out(c->conn);
+    uint32_t object = c->watched - 1;
+    const struct object *o = &l->object[object];
+    struct history_op op = {.object = object,
+                            .client = c->id,
+                            .kind = HISTORY_COMPARE,
+                            .expect = c->seen[object],
+                            .arg = ++l->next_value};
+    c->watched = 0;
+    c->unwatch = true; /* if MULTI or EXEC is refused */
+    ask_queued(c, NULL, "MULTI");
+    put_object(out, o, "SET", 1);
+    put_arg(out, value_text(l, o, op.arg));
+    client_expect(c, (struct pending){NO_OP, NULL, "SET"});
+    put_head(out, 1);
+    put_word(out, "EXEC");
+    SIM_COUNT(l->s, watched);
+    client_expect(c, (struct pending){.op = history_call(&l->s->history, op),
+                                      .name = "EXEC",
+                                      .items = 1,
+                                      .watches = true});
 }
 
 /* A little of everything: '#' becomes a digit, '@' a filling. */
@@ -323,8 +406,8 @@ static struct demand *demand_open(struct workload *l)
 /* Errors that say: nothing was done. */
 static bool is_refusal(struct bytes text)
 {
-    static const char *const words[] = {"TRYAGAIN", "CLUSTERDOWN", "OOM",     "LOADING",
-                                        "BUSY",     "MASTERDOWN",  "READONLY"};
+    static const char *const words[] = {"TRYAGAIN", "CLUSTERDOWN", "OOM",      "LOADING",
+                                        "BUSY",     "MASTERDOWN",  "READONLY", "EXECABORT"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (text.size >= strlen(words[i]) && memcmp(text.data, words[i], strlen(words[i])) == 0)
             return true;
@@ -382,8 +465,48 @@ static bool op_answer(struct client *c, const struct history_op *op, struct repl
     }
 }
 
+/* The op's reply within that to EXEC; an empty one if it is not as it must be. */
+static struct bytes transaction_answer(const struct pending *p, int64_t added, struct bytes whole)
+{
+    struct bytes item[3], rest = whole;
+    struct reply_view v = reply_read(whole);
+    if (v.kind != REPLY_MANY || v.number != p->items) return (struct bytes){0};
+    const uint8_t *line = memchr(rest.data, '\n', rest.size);
+    rest = bytes_of(line + 1, (size_t)(rest.data + rest.size - line - 1));
+    for (uint32_t i = 0; i < p->items; i++) {
+        int64_t size = reply_size(rest);
+        ASSERT(size > 0);
+        item[i] = bytes_of(rest.data, (size_t)size);
+        rest = bytes_of(rest.data + size, rest.size - (size_t)size);
+    }
+    if (p->items == 1) return item[0];
+    struct reply_view before = reply_read(item[0]), op = reply_read(item[1]),
+                      after = reply_read(item[2]);
+    int64_t had = 0, has;
+    bool known = before.kind == REPLY_NIL || bytes_to_i64(before.text, &had);
+    if (!known || op.kind != REPLY_NUMBER || !bytes_to_i64(after.text, &has) || has != op.number ||
+        has != had + added)
+        return (struct bytes){0};
+    return item[1];
+}
+
 static void client_answered(struct client *c, const struct pending *p, struct bytes whole)
 {
+    if (p->items && p->watches && reply_read(whole).kind == REPLY_NIL) {
+        history_return(&c->l->s->history, p->op, HISTORY_REFUSED, false, 0);
+        SIM_COUNT(c->l->s, watch_aborts);
+        return;
+    }
+    if (p->items && reply_read(whole).kind != REPLY_ERROR) {
+        int64_t added = c->l->s->history.op[p->op].arg;
+        struct bytes answer = transaction_answer(p, added, whole);
+        if (!answer.size) {
+            client_wrong(c, p, whole);
+            return;
+        }
+        whole = answer;
+    }
+
     struct workload *l = c->l;
     struct sim *s = l->s;
     struct reply_view v = reply_read(whole);
@@ -400,6 +523,10 @@ static void client_answered(struct client *c, const struct pending *p, struct by
                   p->name, (int)v.text.size, (const char *)v.text.data);
     c->leaves |=
         refused && s->calm && v.text.size > 16 && memcmp(v.text.data, "CLUSTERDOWN this", 16) == 0;
+    if (c->watched && (v.kind == REPLY_ERROR || (p->watches && v.kind == REPLY_NIL))) {
+        c->watched = 0;
+        c->unwatch = true;
+    }
     if (refused || unknown) c->next_at = io_now(l->io) + draw(l, 5, 80) * MILLISECOND;
     if (v.kind == REPLY_ERROR && !refused && !unknown) {
         client_wrong(c, p, whole);
@@ -426,7 +553,8 @@ static void client_lost(struct client *c, uint64_t wait)
     for (uint32_t i = 0; i < c->count; i++) op_unknown(c, &c->pending[i]);
     c->count = 0;
     c->conn = NULL;
-    c->open = c->leaves = false;
+    c->open = c->leaves = c->unwatch = false;
+    c->watched = 0;
     c->next_at = io_now(c->l->io) + wait;
 }
 
@@ -508,6 +636,21 @@ static void client_ask(struct client *c)
         return;
     }
     if (l->quiet) return;
+    if (c->unwatch && !c->watched) {
+        ask_queued(c, NULL, "UNWATCH");
+        c->unwatch = false;
+    }
+    if (c->watched) {
+        ask_watched(c);
+        return;
+    }
+    if (!c->reader && prng_chance(&l->random, l->multi_ppm / 2)) {
+        uint32_t object = (uint32_t)draw(l, 0, l->objects - 1);
+        if (!l->object[object].counter && !l->object[object].field[0]) {
+            ask_watch(c, object);
+            return;
+        }
+    }
     uint32_t burst =
         prng_chance(&l->random, l->pipeline_ppm) ? (uint32_t)draw(l, 2, PIPELINE_MAX) : 1;
     if (burst > 1) SIM_COUNT(l->s, pipelined);
@@ -606,6 +749,7 @@ struct workload *workload_new(struct sim *s)
     static const uint64_t patience_ms[] = {50, 100, 200, 500, 3000};
     l->timeout_ns = patience_ms[draw(l, 0, 4)] * MILLISECOND + 10 * s->latency_ns + 5 * s->write_ns;
     l->breadth_ppm = (uint32_t)draw(l, 0, 400000);
+    l->multi_ppm = draw(l, 0, 1) ? (uint32_t)draw(l, 0, 300000) : 0;
     l->pipeline_ppm = draw(l, 0, 1) ? (uint32_t)draw(l, 0, 400000) : 0;
     for (uint32_t i = 0; i < l->clients; i++)
         l->client[i] =

@@ -37,6 +37,19 @@ runAll({
     r.disconnect();
   },
 
+  async 'ioredis does a transaction as a whole'() {
+    const [a, b] = [new Redis(ports[0], '127.0.0.1', options), new Redis(ports[1], '127.0.0.1', options)];
+    await a.del('{io:t}n', '{io:t}h');
+    assert.deepStrictEqual(await a.multi().incr('{io:t}n').hset('{io:t}h', 'f', 'v').hget('{io:t}h', 'f').exec(), [[null, 1], [null, 1], [null, 'v']]);
+    await a.watch('{io:t}n');
+    await b.incr('{io:t}n');
+    assert.strictEqual(await a.multi().incr('{io:t}n').exec(), null);
+    const mixed = await a.multi().get('{io:t}h').get('{io:t}n').exec();
+    assert(/WRONGTYPE/.test(mixed[0][0].message) && mixed[1][1] === '2');
+    await assert.rejects(a.multi().set('foo', 1).set('bar', 1).exec(), /CROSSSLOT/);
+    a.disconnect(), b.disconnect();
+  },
+
   async 'ioredis scans the whole cluster through one node'() {
     const r = new Redis(ports[0], '127.0.0.1', options), p = r.pipeline(), found = new Set();
     for (let i = 0; i < 500; i++) p.set(`io:scan:${i}`, i);

@@ -1,6 +1,6 @@
 // node-redis against a cluster of three, RESP2 and RESP3: node node-redis.js PORT PORT PORT
 'use strict';
-const { createClient, createCluster, RESP_TYPES } = require('redis');
+const { createClient, createCluster, RESP_TYPES, WatchError } = require('redis');
 const { assert, ports, runAll } = require('./common.js');
 
 async function open(port, RESP) {
@@ -45,6 +45,18 @@ for (const RESP of [2, 3]) {
     const got = await Promise.all(Array.from({ length: 1000 }, () => c.incr('nr:n')));
     assert.deepStrictEqual(got, Array.from({ length: 1000 }, (_, i) => i + 1));
     c.destroy();
+  };
+
+  tests[`node-redis does a transaction as a whole (RESP${RESP})`] = async () => {
+    const [a, b] = [await open(ports[0], RESP), await open(ports[1], RESP)];
+    await a.del(['{nr:t}n', '{nr:t}h']);
+    const done = await a.multi().incr('{nr:t}n').hSet('{nr:t}h', 'f', 'v').hGet('{nr:t}h', 'f').exec();
+    assert.deepStrictEqual(done, [1, 1, 'v']);
+    await a.watch('{nr:t}n');
+    await b.incr('{nr:t}n');
+    await assert.rejects(a.multi().incr('{nr:t}n').exec(), WatchError);
+    assert.strictEqual(await b.get('{nr:t}n'), '2');
+    a.destroy(), b.destroy();
   };
 
   tests[`node-redis scans the whole cluster through one node (RESP${RESP})`] = async () => {

@@ -109,13 +109,24 @@ def redis_py_works_plain_and_pipelined(env):
     expect(a.info()["redis_mode"] == "cluster" or "redis_version" in a.info())
     expect(a.client_setname("me") and a.client_getname() in ("me", b"me") and a.client_id() > 0)
     expect(a.object("encoding", "k") is not None and a.memory_usage("k") > 0)
-    try:
-        with a.pipeline(transaction=True) as p:
-            p.set("t", 1)
+    with a.pipeline(transaction=True) as p:
+        expect(p.set("{t}a", 1).incr("{t}a").hset("{t}h", "f", "v").hgetall("{t}h").execute() == [True, 2, 1, {b"f": b"v"}])
+    with a.pipeline() as p:  # somebody else was faster
+        p.watch("{t}a")
+        b.set("{t}a", 7)
+        p.multi()
+        p.incr("{t}a")
+        try:
             p.execute()
-        raise AssertionError("MULTI was accepted; this version does not have it")
-    except redis.ResponseError:
-        pass
+            raise AssertionError("what was watched has changed, and EXEC was done")
+        except redis.WatchError:
+            pass
+    expect(a.transaction(lambda p: (p.get("{t}a"), p.multi(), p.incr("{t}a")), "{t}a") == [8] and b.get("{t}a") == b"8")
+    try:
+        a.pipeline(transaction=True).set("foo", 1).set("bar", 1).execute()
+        raise AssertionError("keys of two groups were taken")
+    except redis.ResponseError as error:
+        expect("CROSSSLOT" in str(error), error)
 
 
 @scenario()
