@@ -94,7 +94,8 @@ struct agreement {
     struct chain chain[SIM_GROUPS_MAX];
 };
 
-#define SIM_GRACE_SHORT 10000 /* ms: a grace time that a run can wait for */
+#define SIM_GRACE_SHORT   10000       /* ms: a grace time that a run can wait for */
+#define SIM_SEGMENT_SHORT (64u << 10) /* bytes: who lags for long needs a snapshot */
 
 struct nemesis;
 struct workload;

@@ -627,6 +627,7 @@ static const struct fault_kind kinds[FAULTS] = {
     [FAULT_ONE_WAY] = {"one-way", FAMILY_NET, 350000, 3000, 2, strike_one_way},
     [FAULT_ISOLATE_LEADER] = {"isolate-leader", FAMILY_NET, 500000, 2000, 2, strike_isolate_leader},
     [FAULT_BETRAYAL] = {"betrayal", FAMILY_NET, 300000, 2500, 3, strike_betrayal},
+    [FAULT_STALE_LOG] = {"stale-log", FAMILY_NET, 800000, 1000, 3, strike_stale_log},
     [FAULT_SWIZZLE] = {"swizzle", FAMILY_NET, 200000, 5000, 2, strike_swizzle},
     [FAULT_CLIENT_CUT] = {"client-cut", FAMILY_NET, 250000, 4000, 1, strike_client_cut},
     [FAULT_SLOW_LINK] = {"slow-link", FAMILY_NET, 300000, 2500, 1, strike_slow_link},

@@ -17,6 +17,7 @@ enum fault {
     FAULT_ONE_WAY,
     FAULT_ISOLATE_LEADER,
     FAULT_BETRAYAL,
+    FAULT_STALE_LOG,
     FAULT_SWIZZLE,
     FAULT_CLIENT_CUT,
     FAULT_SLOW_LINK,
@@ -55,6 +56,16 @@ struct habit {
     uint64_t mean_ns; /* 0: this seed has it not */
 };
 
+/* strike_stale_log: one at a time. Hosts, but for the group. */
+struct stale {
+    bool under_way;
+    bool learns; /* the sleeper is a learner */
+    uint32_t group, leader, sleeper;
+    uint32_t meet;   /* a bit per host: who is together in the end */
+    uint64_t chosen; /* by the leader, when it was cut off */
+    uint64_t first;  /* in the log of who leads since */
+};
+
 struct nemesis {
     struct sim *s;
     struct prng random;
@@ -62,6 +73,7 @@ struct nemesis {
     struct habit habit[FAULTS];
     uint32_t cuts[WORLD_HOSTS_MAX][WORLD_HOSTS_MAX]; /* how many faults block this link */
     bool restart[SIM_NODES_MAX];                     /* a restart is under way */
+    struct stale stale;
 };
 
 static inline uint64_t draw(struct nemesis *n, uint64_t min, uint64_t max)
@@ -91,5 +103,6 @@ uint64_t nemesis_election_time(struct nemesis *n);
 /* composed.c */
 void strike_betrayal(struct nemesis *n);
 void strike_format(struct nemesis *n);
+void strike_stale_log(struct nemesis *n);
 
 #endif
