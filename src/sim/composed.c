@@ -217,7 +217,7 @@ static void stale_outruns(struct task *t)
     }
     islands(n, 1u << f->leader, nemesis_uncut);
     if (goes_on)
-        nemesis_after(n, LOOK, stale_jumps, 0, 0, 1000);
+        nemesis_after(n, LOOK, stale_jumps, 0, 0, 300);
     else
         stale_is_off(n);
 }
@@ -235,7 +235,7 @@ static void stale_speaks(struct task *t)
     }
     for (uint32_t i = 0; i < n->s->nodes; i++) nemesis_cut(n, i, f->leader);
     f->chosen = there ? v.chosen : 0;
-    struct task next = {.n = n, .c = alone ? 600 : 0};
+    struct task next = {.n = n, .c = alone ? 400 : 0};
     stale_outruns(&next);
 }
 
