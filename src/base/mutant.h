@@ -52,7 +52,8 @@ enum mutant {
     /* node (src/node) */
     MUTANT_LEASE_BEFORE_READ =
         40, /* the lease is checked with a clock read before the read was asked for */
-    MUTANT_LOST_DISK_REJOIN = 41,    /* a replica that lost its log votes again under its old id */
+    MUTANT_LOST_DISK_REJOIN = 41,    /* a replica that lost its log votes again under its old id:
+                                        a founder's disk is the one it came with last */
     MUTANT_REPLY_BEFORE_CHOSEN = 42, /* replies leave before what they saw is chosen */
     MUTANT_KEEP_PENDING = 43,        /* speculative writes survive the loss of leadership */
     /* log (src/store) */

@@ -762,6 +762,8 @@ bool node_group(struct node *n, uint32_t group, struct node_group_view *out)
                                     .serving = group_serves(g),
                                     .promised = paxos_promised(g->px),
                                     .chosen = paxos_chosen(g->px),
+                                    .accepted = paxos_next_position(g->px) - 1,
+                                    .log_first = log_first(n->log, group),
                                     .installing = g->shard == NULL,
                                     .replica = g->replica,
                                     .slot_lo = g->slot_lo,

@@ -98,6 +98,8 @@ struct node_group_view {
     bool leads, serving;
     paxos_ballot promised;
     uint64_t chosen, applied, flushed;
+    uint64_t accepted;  /* the last position */
+    uint64_t log_first; /* the first position that the log still has; 0: none */
     struct paxos_id last_valid;
     bool installing; /* a snapshot: applied, flushed and last_valid are 0 */
     uint16_t replica, slot_lo, slot_hi;

@@ -35,7 +35,8 @@ void peer_send(struct node *n, uint16_t to, struct bytes frame)
 static uint64_t disk_of(const struct node *n, uint16_t id)
 {
     if (id > NODE_NODES_MAX) return 0;
-    if (n->ring_node[id].disk) return n->ring_node[id].disk;
+    bool mapped = n->ring_node[id].disk && !MUTANT(MUTANT_LOST_DISK_REJOIN);
+    if (mapped) return n->ring_node[id].disk;
     return id <= n->identity.node_count ? n->identity.disks[id] : 0;
 }
 

@@ -293,7 +293,8 @@ void paxos_installed(struct paxos *px, uint64_t position, struct paxos_id last_v
     ASSERT(px->started && last_valid.position <= position);
     if (px->role == PAXOS_LEADER) return;
     px->installing = false;
-    if (position > px->chosen) jump(&t, position, last_valid);
+    /* Not behind: one that a crash cut short left the position here, not what it stands on. */
+    if (position >= px->chosen) jump(&t, position, last_valid);
     if (config_id.position > px->opt.config_id.position) config_switch(&t, config, config_id);
     px->fetch_at = 1; /* on the next tick, if anything is missing */
     paxos_check(px);

@@ -311,7 +311,7 @@ void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_b
  * A leader lacks nothing and ignores both: see paxos_installing. Only outside paxos_step.
  *
  * paxos_installed, also without _begin: the state is that at `position` (chosen): jump there,
- * releasing what is below; not if that is not ahead. `config` and its identity are those of the
+ * releasing what is below; not if that is behind. `config` and its identity are those of the
  * snapshot, taken if they are younger than the present ones. What is still missing is fetched on
  * the next tick.
  *

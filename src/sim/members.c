@@ -189,7 +189,8 @@ bool member_start(struct member *m)
     ASSERT(m->state == MEMBER_DOWN);
     m->lives++;
     m->stopping = m->cut = false;
-    for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++) m->seat[g].replica = m->seat[g].seen = 0;
+    for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++)
+        m->seat[g].replica = m->seat[g].seen = 0, m->seat[g].row_epoch = 0;
     m->last_words[0] = 0;
     m->shim = (struct shim){.base.ops = &shim_ops, .inner = engine_mem_open(m->disk), .s = s};
     m->config.engine = &m->shim.base;
@@ -371,9 +372,23 @@ static void look_back(struct sim *s, struct member *m, uint32_t g, const struct 
     if (!v->installing) seat->flushed = v->flushed;
 }
 
+/* What a node knows of the map never gives way to what it was before. */
+static void look_row(struct sim *s, struct member *m, uint32_t g)
+{
+    struct ring_row row;
+    uint64_t was = m->seat[g].row_epoch;
+    if (!node_ring_row(m->node, RING_ROW_GROUP, g, &row)) return;
+    m->seat[g].row_epoch = row.group.epoch;
+    if (row.group.epoch < was)
+        sim_fail(s, SIM_AGREEMENT,
+                 "node %u: its row of group %u went back from epoch %" PRIu64 " to %" PRIu64,
+                 m->host + 1, g, was, row.group.epoch);
+}
+
 static void look_group(struct sim *s, struct member *m, uint32_t g)
 {
     struct node_group_view v;
+    look_row(s, m, g);
     if (!node_group(m->node, g, &v)) return;
     if (v.replica != m->seat[g].replica)
         sim_fail(s, SIM_AGREEMENT, "node %u group %u has replica %u, and said it were %u",

@@ -33,13 +33,14 @@ struct shim {
     uint32_t full_ppm; /* an ingest finds the disk full */
 };
 
-/* The replica of a group on a member, if there is one: as it said, and as it was last seen. */
+/* A group on a member: its replica, if there is one, as it said and as it was last seen. */
 struct seat {
     uint16_t replica; /* 0: none in this life */
     uint16_t buried;  /* ids up to it were dropped from this disk: none may come back */
     uint64_t applied; /* what its state is */
     uint64_t chosen, promised, flushed; /* last seen, of the replica `seen`, in this life */
     uint16_t seen;
+    uint64_t row_epoch;       /* of the group's row in the member's map, last seen, in this life */
     uint64_t config_position; /* last seen, in whatever life */
     struct paxos_config config;
 };
@@ -93,7 +94,8 @@ struct agreement {
     struct chain chain[SIM_GROUPS_MAX];
 };
 
-#define SIM_GRACE_SHORT 10000 /* ms: a grace time that a run can wait for */
+#define SIM_GRACE_SHORT   10000       /* ms: a grace time that a run can wait for */
+#define SIM_SEGMENT_SHORT (64u << 10) /* bytes: who lags for long needs a snapshot */
 
 struct nemesis;
 struct workload;

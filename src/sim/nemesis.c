@@ -4,42 +4,7 @@
  * time find what all at once hide). A fault that lasts is a task with an end. The budget: at most a
  * minority of the members loses its data for good (one in a run), all else ends, so a majority is
  * well in the end and every failure is a bug. */
-#include "sim/members.h"
-
-enum fault {
-    FAULT_CRASH,
-    FAULT_CRASH_ALL,
-    FAULT_POWER,
-    FAULT_RECOVERY, /* crashes while starting */
-    FAULT_STOP,
-    FAULT_PAUSE,
-    FAULT_PAUSE_LONG,
-    FAULT_PARTITION,
-    FAULT_ONE_WAY,
-    FAULT_ISOLATE_LEADER,
-    FAULT_BETRAYAL,
-    FAULT_SWIZZLE,
-    FAULT_CLIENT_CUT,
-    FAULT_SLOW_LINK,
-    FAULT_FRAMES,
-    FAULT_RESET,
-    FAULT_WALL,
-    FAULT_RATE,
-    FAULT_STALL,
-    FAULT_DISK_STALL,
-    FAULT_DISK_SLOW,
-    FAULT_DISK_ERROR,
-    FAULT_DISK_FULL,
-    FAULT_INGEST_FULL,
-    FAULT_MISSES,
-    FAULT_DAMAGE,
-    FAULT_FORMAT,
-    FAULT_JOIN,
-    FAULT_WIPE,
-    FAULT_REPAIR,
-    FAULT_MISSED,
-    FAULTS,
-};
+#include "sim/nemesis.h"
 
 enum fault_family {
     FAMILY_CRASH = 1,
@@ -58,40 +23,6 @@ struct fault_kind {
     void (*strike)(struct nemesis *n);
 };
 
-/* What will be undone or done later. */
-struct task {
-    struct list in_nemesis;
-    struct nemesis *n;
-    void (*run)(struct task *t);
-    uint32_t a, b, c;
-    bool done;
-};
-
-struct habit {
-    struct nemesis *n;
-    enum fault fault;
-    uint64_t mean_ns; /* 0: this seed has it not */
-};
-
-struct nemesis {
-    struct sim *s;
-    struct prng random;
-    struct list tasks;
-    struct habit habit[FAULTS];
-    uint32_t cuts[WORLD_HOSTS_MAX][WORLD_HOSTS_MAX]; /* how many faults block this link */
-    bool restart[SIM_NODES_MAX];                     /* a restart is under way */
-};
-
-static uint64_t draw(struct nemesis *n, uint64_t min, uint64_t max)
-{
-    return min + prng_below(&n->random, max - min + 1);
-}
-
-static uint64_t draw_ms(struct nemesis *n, uint64_t min, uint64_t max)
-{
-    return draw(n, min * MILLISECOND, max * MILLISECOND);
-}
-
 /* ---- tasks ---- */
 
 static void task_due(void *ctx)
@@ -102,8 +33,8 @@ static void task_due(void *ctx)
     mem_free(t);
 }
 
-static void task_after(struct nemesis *n, uint64_t delay, void (*run)(struct task *t), uint32_t a,
-                       uint32_t b, uint32_t c)
+void nemesis_after(struct nemesis *n, uint64_t delay, void (*run)(struct task *t), uint32_t a,
+                   uint32_t b, uint32_t c)
 {
     struct task *t = mem_alloc(sizeof *t);
     *t = (struct task){.n = n, .run = run, .a = a, .b = b, .c = c};
@@ -129,7 +60,7 @@ static struct member *any_up(struct nemesis *n)
     return NULL;
 }
 
-static struct member *any_leader(struct nemesis *n)
+struct member *nemesis_leader(struct nemesis *n)
 {
     struct sim *s = n->s;
     uint32_t group = (uint32_t)draw(n, 0, s->groups - 1);
@@ -142,8 +73,6 @@ static struct member *any_leader(struct nemesis *n)
 }
 
 /* ---- crashes ---- */
-
-static void restart_soon(struct nemesis *n, struct member *m, uint64_t delay);
 
 static bool room_is_low(const struct member *m)
 {
@@ -170,7 +99,7 @@ static void restart(struct task *t)
     disk->cut_ppm = 0;
     if (!s->calm && n->habit[FAULT_RECOVERY].mean_ns && draw(n, 0, 3) == 0) {
         disk->cut_ppm = (uint32_t)draw(n, 1, 500000);
-        task_after(n, draw_ms(n, 0, 400), cut_ends_soon, m->host, 0, 0);
+        nemesis_after(n, draw_ms(n, 0, 400), cut_ends_soon, m->host, 0, 0);
     }
     if (member_start(m)) return;
     if (m->cut) {
@@ -183,15 +112,15 @@ static void restart(struct task *t)
         sim_fail(s, SIM_ENDED, "node %u does not start: %s", m->host + 1, m->last_words);
         return;
     }
-    restart_soon(n, m, draw_ms(n, 1, 300));
+    nemesis_restart(n, m, draw_ms(n, 1, 300));
 }
 
-static void restart_soon(struct nemesis *n, struct member *m, uint64_t delay)
+void nemesis_restart(struct nemesis *n, struct member *m, uint64_t delay)
 {
     if (n->restart[m->host]) return;
     n->restart[m->host] = true;
     if (n->s->calm && delay > 10 * MILLISECOND) delay = 10 * MILLISECOND;
-    task_after(n, delay, restart, m->host, 0, 0);
+    nemesis_after(n, delay, restart, m->host, 0, 0);
 }
 
 void nemesis_node_down(struct nemesis *n, struct member *m)
@@ -199,20 +128,20 @@ void nemesis_node_down(struct nemesis *n, struct member *m)
     if (m->damaged && !m->cut)
         m->state = MEMBER_LOST; /* it noticed later than at its start */
     else
-        restart_soon(n, m, duration(n));
+        nemesis_restart(n, m, duration(n));
 }
 
 static void kill(struct nemesis *n, struct member *m, enum world_death how)
 {
     if (!m || m->state != MEMBER_UP) return;
     member_kill(m, how);
-    restart_soon(n, m, duration(n));
+    nemesis_restart(n, m, duration(n));
 }
 
 static void strike_crash(struct nemesis *n)
 {
     SIM_COUNT(n->s, crash);
-    kill(n, draw(n, 0, 2) ? any_leader(n) : any_up(n), WORLD_EXIT);
+    kill(n, draw(n, 0, 2) ? nemesis_leader(n) : any_up(n), WORLD_EXIT);
 }
 
 static void strike_crash_all(struct nemesis *n)
@@ -245,7 +174,7 @@ static void strike_recovery(struct nemesis *n)
     /* its next life, and the one after it, are short */
     uint64_t at = draw_ms(n, 1, 400);
     for (uint32_t life = 1; life <= 3; life++) {
-        task_after(n, at, crash_now, m->host, m->lives + life, (uint32_t)draw(n, 0, 1));
+        nemesis_after(n, at, crash_now, m->host, m->lives + life, (uint32_t)draw(n, 0, 1));
         at += draw_ms(n, 0, 300);
     }
 }
@@ -264,7 +193,7 @@ static void stopped(struct task *t)
     } else if (done || t->c == 0 || n->s->calm) {
         kill(n, m, WORLD_EXIT);
     } else {
-        task_after(n, 5 * MILLISECOND, stopped, t->a, t->b, t->c - 1);
+        nemesis_after(n, 5 * MILLISECOND, stopped, t->a, t->b, t->c - 1);
     }
 }
 
@@ -274,14 +203,14 @@ static void strike_stop(struct nemesis *n)
     if (!m || m->stopping) return;
     SIM_COUNT(n->s, stop);
     m->stopping = true;
-    task_after(n, 0, stopped, m->host, m->lives, 600);
+    nemesis_after(n, 0, stopped, m->host, m->lives, 600);
 }
 
 /* ---- time ---- */
 
 static void strike_pause(struct nemesis *n)
 {
-    struct member *m = draw(n, 0, 1) ? any_leader(n) : any_up(n);
+    struct member *m = draw(n, 0, 1) ? nemesis_leader(n) : any_up(n);
     if (!m) return;
     SIM_COUNT(n->s, pause);
     world_pause(n->s->w, m->host, draw_ms(n, 1, 300));
@@ -308,7 +237,7 @@ static void strike_rate(struct nemesis *n)
     struct sim *s = n->s;
     int32_t most = s->drift_ppm;
     SIM_COUNT(s, rate_change);
-    struct member *leader = any_leader(n);
+    struct member *leader = nemesis_leader(n);
     if (leader && draw(n, 0, 1)) {
         for (uint32_t i = 0; i < s->nodes; i++) clock_rate(n, i, i == leader->host ? -most : most);
         return;
@@ -324,48 +253,47 @@ static void stall_ends(struct task *t)
 
 static void strike_stall(struct nemesis *n)
 {
-    struct member *m = draw(n, 0, 1) ? any_leader(n) : any_up(n);
+    struct member *m = draw(n, 0, 1) ? nemesis_leader(n) : any_up(n);
     if (!m) return;
     SIM_COUNT(n->s, stall);
     struct world_cpu *cpu = world_cpu(n->s->w, m->host);
     cpu->stall_ppm = (uint32_t)draw(n, 100, 20000);
     cpu->stall_ns = draw_ms(n, 1, 1500);
-    task_after(n, duration(n), stall_ends, m->host, 0, 0);
+    nemesis_after(n, duration(n), stall_ends, m->host, 0, 0);
 }
 
 /* ---- network ---- */
 
-static void cut(struct nemesis *n, uint32_t from, uint32_t to)
+void nemesis_cut(struct nemesis *n, uint32_t from, uint32_t to)
 {
     if (from == to) return;
     if (n->cuts[from][to]++ == 0) world_block(n->s->w, from, to, true);
 }
 
-static void cut_ends(struct task *t)
+void nemesis_uncut(struct nemesis *n, uint32_t from, uint32_t to)
 {
-    struct nemesis *n = t->n;
-    if (t->a == t->b) return;
-    ASSERT(n->cuts[t->a][t->b] > 0);
-    if (--n->cuts[t->a][t->b] == 0) world_block(n->s->w, t->a, t->b, false);
+    if (from == to) return;
+    ASSERT(n->cuts[from][to] > 0);
+    if (--n->cuts[from][to] == 0) world_block(n->s->w, from, to, false);
 }
 
-static void cut_for(struct nemesis *n, uint32_t from, uint32_t to, uint64_t time)
+static void cut_ends(struct task *t)
 {
-    cut(n, from, to);
-    task_after(n, time, cut_ends, from, to, 0);
+    nemesis_uncut(t->n, t->a, t->b);
+}
+
+void nemesis_cut_for(struct nemesis *n, uint32_t from, uint32_t to, uint64_t time)
+{
+    nemesis_cut(n, from, to);
+    nemesis_after(n, time, cut_ends, from, to, 0);
 }
 
 /* Long enough, mostly, for the others to elect somebody, and often short enough for the old
  * leader's lease to be of interest. */
-static uint64_t election_time(struct nemesis *n)
+uint64_t nemesis_election_time(struct nemesis *n)
 {
     uint64_t both = n->s->knobs.lease_ms + n->s->knobs.election_ms;
     return draw_ms(n, both / 2, 3 * both);
-}
-
-static void cut_later(struct task *t)
-{
-    if (!t->n->s->calm) cut_for(t->n, t->a, t->b, t->c * MICROSECOND);
 }
 
 /* Between two sets of nodes; one_way: 0 both ways, 1 from the first set, 2 to it. */
@@ -379,14 +307,14 @@ static void partition_for(struct nemesis *n, uint32_t first, uint32_t one_way, u
     for (uint32_t i = 0; i < n->s->nodes; i++)
         for (uint32_t j = 0; j < n->s->nodes; j++) {
             if (!(first >> i & 1) || (first >> j & 1)) continue;
-            if (one_way != 2) cut_for(n, i, j, time);
-            if (one_way != 1) cut_for(n, j, i, time);
+            if (one_way != 2) nemesis_cut_for(n, i, j, time);
+            if (one_way != 1) nemesis_cut_for(n, j, i, time);
         }
 }
 
 static void partition(struct nemesis *n, uint32_t first, uint32_t one_way)
 {
-    partition_for(n, first, one_way, draw(n, 0, 1) ? duration(n) : election_time(n));
+    partition_for(n, first, one_way, draw(n, 0, 1) ? duration(n) : nemesis_election_time(n));
 }
 
 static void strike_partition(struct nemesis *n)
@@ -396,8 +324,8 @@ static void strike_partition(struct nemesis *n)
         n->s->nodes >= 3) { /* one link cut: a bridge of three, or a hole in a ring */
         uint32_t i = (uint32_t)draw(n, 0, n->s->nodes - 1), j = (i + 1) % n->s->nodes;
         uint64_t time = duration(n);
-        cut_for(n, i, j, time);
-        cut_for(n, j, i, time);
+        nemesis_cut_for(n, i, j, time);
+        nemesis_cut_for(n, j, i, time);
         return;
     }
     partition(n, (uint32_t)draw(n, 1, (1u << n->s->nodes) - 2), 0);
@@ -410,7 +338,7 @@ static void strike_one_way(struct nemesis *n)
 }
 
 /* Is there a partition already? Then one more makes no new situation, only a longer outage. */
-static bool is_cut(const struct nemesis *n)
+bool nemesis_is_cut(const struct nemesis *n)
 {
     for (uint32_t i = 0; i < n->s->nodes; i++)
         for (uint32_t j = 0; j < n->s->nodes; j++)
@@ -420,10 +348,10 @@ static bool is_cut(const struct nemesis *n)
 
 static void strike_isolate_leader(struct nemesis *n)
 {
-    struct member *m = any_leader(n);
-    if (!m || is_cut(n)) return;
+    struct member *m = nemesis_leader(n);
+    if (!m || nemesis_is_cut(n)) return;
     SIM_COUNT(n->s, isolate_leader);
-    partition_for(n, 1u << m->host, (uint32_t)draw(n, 0, 2), election_time(n));
+    partition_for(n, 1u << m->host, (uint32_t)draw(n, 0, 2), nemesis_election_time(n));
 }
 
 /* Links go one by one and come back in another order. */
@@ -433,51 +361,19 @@ static void strike_swizzle(struct nemesis *n)
     uint64_t span = duration(n);
     for (uint32_t i = 0; i < n->s->nodes; i++)
         for (uint32_t j = 0; j < n->s->nodes; j++)
-            if (i != j && draw(n, 0, 1)) cut_for(n, i, j, draw(n, 1, span));
+            if (i != j && draw(n, 0, 1)) nemesis_cut_for(n, i, j, draw(n, 1, span));
 }
 
 /* Longer than any lease. Half of the time what the others would say on waking is held back too. */
 static void strike_pause_long(struct nemesis *n)
 {
-    struct member *m = draw(n, 0, 3) ? any_leader(n) : any_up(n);
+    struct member *m = draw(n, 0, 3) ? nemesis_leader(n) : any_up(n);
     if (!m) return;
     SIM_COUNT(n->s, pause_long);
-    uint64_t time = election_time(n);
+    uint64_t time = nemesis_election_time(n);
     world_pause(n->s->w, m->host, time);
-    if (n->s->nodes > 1 && !is_cut(n) && draw(n, 0, 1))
+    if (n->s->nodes > 1 && !nemesis_is_cut(n) && draw(n, 0, 1))
         partition_for(n, 1u << m->host, 0, time + draw_ms(n, 1, 500));
-}
-
-static void betray(struct task *t)
-{
-    struct nemesis *n = t->n;
-    struct member *m = &n->s->member[t->a];
-    if (n->s->calm || m->state != MEMBER_UP) return;
-    member_kill(m, WORLD_EXIT);
-    restart_soon(n, m, draw_ms(n, 0, 10));
-}
-
-/* The leader loses its followers but one, and that one forgets that it supports it. */
-static void strike_betrayal(struct nemesis *n)
-{
-    struct sim *s = n->s;
-    struct member *leader = any_leader(n);
-    if (!leader || is_cut(n)) return;
-    SIM_COUNT(s, betrayal);
-    uint32_t friend = (leader->host + 1 + (uint32_t)draw(n, 0, s->nodes - 2)) % s->nodes;
-    uint64_t time = election_time(n);
-    for (uint32_t i = 0; i < s->nodes; i++) {
-        if (i == friend || i == leader->host) continue;
-        cut_for(n, i, leader->host, time);
-        cut_for(n, leader->host, i, time);
-    }
-    uint64_t at = draw_ms(n, 1, s->knobs.election_ms * 2ull);
-    task_after(n, at, betray, friend, 0, 0);
-    if (draw(n, 0, 1)) { /* and is not there to remind it */
-        uint64_t rest = time > at ? time - at : 1;
-        task_after(n, at, cut_later, leader->host, friend, (uint32_t)(rest / MICROSECOND));
-        task_after(n, at, cut_later, friend, leader->host, (uint32_t)(rest / MICROSECOND));
-    }
 }
 
 static void strike_client_cut(struct nemesis *n)
@@ -485,8 +381,8 @@ static void strike_client_cut(struct nemesis *n)
     uint32_t node = (uint32_t)draw(n, 0, n->s->nodes - 1), clients = n->s->clients_host;
     uint64_t time = duration(n);
     SIM_COUNT(n->s, client_cut);
-    if (draw(n, 0, 2)) cut_for(n, node, clients, time);
-    if (draw(n, 0, 2)) cut_for(n, clients, node, time);
+    if (draw(n, 0, 2)) nemesis_cut_for(n, node, clients, time);
+    if (draw(n, 0, 2)) nemesis_cut_for(n, clients, node, time);
 }
 
 /* As it is where no fault is; clients are near. */
@@ -514,7 +410,7 @@ static void strike_slow_link(struct nemesis *n)
     l->latency_ns = draw_ms(n, 1, 100);
     l->jitter_ns = draw_ms(n, 1, 100);
     l->ns_per_kib = draw(n, 1000, 2 * MILLISECOND);
-    task_after(n, duration(n), link_ends, i, j, 0);
+    nemesis_after(n, duration(n), link_ends, i, j, 0);
 }
 
 static void frames_end(struct task *t)
@@ -538,7 +434,7 @@ static void strike_frames(struct nemesis *n)
             l->double_ppm = twice;
             l->delay_ppm = late;
             l->delay_ns = draw_ms(n, 1, draw(n, 0, 3) ? 20 : 1000);
-            task_after(n, time, frames_end, i, j, 0);
+            nemesis_after(n, time, frames_end, i, j, 0);
         }
 }
 
@@ -557,11 +453,11 @@ static void disk_resumes(struct task *t)
 
 static void strike_disk_stall(struct nemesis *n)
 {
-    struct member *m = draw(n, 0, 1) ? any_leader(n) : any_up(n);
+    struct member *m = draw(n, 0, 1) ? nemesis_leader(n) : any_up(n);
     if (!m) return;
     SIM_COUNT(n->s, disk_stall);
     world_disk(n->s->w, m->host)->stalled = true;
-    task_after(n, duration(n), disk_resumes, m->host, 0, 0);
+    nemesis_after(n, duration(n), disk_resumes, m->host, 0, 0);
 }
 
 static void disk_calm(struct sim *s, uint32_t host)
@@ -582,7 +478,7 @@ static void strike_disk_slow(struct nemesis *n)
     struct world_disk *d = world_disk(n->s->w, host);
     d->write_ns = draw_ms(n, 1, 20);
     d->write_jitter_ns = draw_ms(n, 1, 60);
-    task_after(n, duration(n), disk_fast, host, 0, 0);
+    nemesis_after(n, duration(n), disk_fast, host, 0, 0);
 }
 
 static void strike_disk_error(struct nemesis *n)
@@ -609,7 +505,7 @@ static void strike_disk_full(struct nemesis *n)
     uint64_t leave = draw(n, 0, 1) ? 0 : draw(n, 0, 2u << 20);
     if (d->taken || room < (int64_t)leave) return;
     d->taken = (uint64_t)room - leave + 1;
-    task_after(n, duration(n), disk_has_room, m->host, 0, 0);
+    nemesis_after(n, duration(n), disk_has_room, m->host, 0, 0);
 }
 
 static void ingest_ends(struct task *t)
@@ -622,7 +518,7 @@ static void strike_ingest_full(struct nemesis *n)
     struct member *m = any_up(n);
     if (!m) return;
     m->shim.full_ppm = (uint32_t)draw(n, 100000, 1000000);
-    task_after(n, duration(n), ingest_ends, m->host, 0, 0);
+    nemesis_after(n, duration(n), ingest_ends, m->host, 0, 0);
 }
 
 static void misses_end(struct task *t)
@@ -633,15 +529,15 @@ static void misses_end(struct task *t)
 
 static void strike_misses(struct nemesis *n)
 {
-    struct member *m = draw(n, 0, 2) ? any_leader(n) : any_up(n);
+    struct member *m = draw(n, 0, 2) ? nemesis_leader(n) : any_up(n);
     if (!m) return;
     SIM_COUNT(n->s, miss_storm);
     engine_mem_set_miss(m->shim.inner, (uint32_t)draw(n, 10000, 1000000), draw(n, 1, UINT32_MAX));
-    task_after(n, duration(n), misses_end, m->host, 0, 0);
+    nemesis_after(n, duration(n), misses_end, m->host, 0, 0);
 }
 
 /* Somebody whose data may be lost for good. */
-static struct member *victim(struct nemesis *n)
+struct member *nemesis_victim(struct nemesis *n)
 {
     struct member *m = any_up(n);
     return m && !m->damaged && members_may_lose(n->s, m) ? m : NULL;
@@ -650,7 +546,7 @@ static struct member *victim(struct nemesis *n)
 static void strike_damage(struct nemesis *n)
 {
     char what[100];
-    struct member *m = victim(n);
+    struct member *m = nemesis_victim(n);
     if (!m) return;
     member_kill(m, WORLD_POWER);
     if (world_damage(n->s->w, m->host, (enum world_damage)draw(n, 0, WORLD_DAMAGES - 1), what,
@@ -660,55 +556,7 @@ static void strike_damage(struct nemesis *n)
         m->damaged = true;
         world_say(n->s->w, m->host, "damage: %s", what);
     }
-    restart_soon(n, m, duration(n));
-}
-
-/* The disk is replaced by an empty one, and nobody is told. */
-static void format(struct nemesis *n, struct member *m)
-{
-    SIM_COUNT(n->s, format);
-    if (m->state == MEMBER_UP) member_kill(m, WORLD_POWER);
-    m->damaged = true;
-    world_say(n->s->w, m->host, "formatted");
-    member_format(m);
-}
-
-/* The end of strike_format: of those who know, one forgets and the others are away; those who
- * lagged are back. b: who lagged. */
-static void amnesia(struct task *t)
-{
-    struct nemesis *n = t->n;
-    struct member *forgets = &n->s->member[t->a];
-    if (n->s->calm || forgets->state != MEMBER_UP || forgets->config.join || forgets->damaged ||
-        !members_may_lose(n->s, forgets))
-        return;
-    format(n, forgets);
-    restart_soon(n, forgets, draw_ms(n, 1, 50));
-    for (uint32_t i = 0; i < n->s->nodes; i++) {
-        struct member *m = &n->s->member[i];
-        if (i == t->a || (t->b >> i & 1) || m->state != MEMBER_UP) continue;
-        member_kill(m, WORLD_POWER);
-        restart_soon(n, m, draw_ms(n, 1000, 4000));
-    }
-}
-
-/* A minority lags behind, then one of those who do not forgets everything while the rest is away:
- * with the minority it would be a majority, of which nobody knows what was chosen meanwhile. */
-static void strike_format(struct nemesis *n)
-{
-    struct sim *s = n->s;
-    struct member *m = victim(n);
-    uint32_t lag = 0, wanted = (s->nodes - 1) / 2;
-    if (!m || m->config.join || s->founders < 3) return;
-    while ((uint32_t)__builtin_popcount(lag) < wanted) {
-        uint32_t i = (uint32_t)draw(n, 0, s->nodes - 1);
-        if (i != m->host) lag |= 1u << i;
-    }
-    uint64_t time = draw_ms(n, 200, 1500);
-    for (uint32_t i = 0; i < s->nodes; i++)
-        for (uint32_t j = 0; j < s->nodes; j++)
-            if ((lag >> i & 1) != (lag >> j & 1)) cut_for(n, i, j, time);
-    task_after(n, time, amnesia, m->host, lag, 0);
+    nemesis_restart(n, m, duration(n));
 }
 
 /* ---- nodes that come and go ---- */
@@ -731,19 +579,19 @@ static void strike_join(struct nemesis *n)
     SIM_COUNT(n->s, joins);
     member_wipe(m);
     m->config.capacity = (uint32_t)draw(n, 0, 2) ? 100 : (uint32_t)draw(n, 30, 300);
-    restart_soon(n, m, draw_ms(n, 0, 100));
+    nemesis_restart(n, m, draw_ms(n, 0, 100));
 }
 
 /* Its disk is replaced, and whoever did that knows what to do: the node joins anew, while the
  * others may think it alive. */
 static void strike_wipe(struct nemesis *n)
 {
-    struct member *m = victim(n);
+    struct member *m = nemesis_victim(n);
     if (!m || n->s->founders + n->s->nodes == 2) return;
     SIM_COUNT(n->s, wipes);
     member_kill(m, draw(n, 0, 1) ? WORLD_POWER : WORLD_EXIT);
     member_wipe(m);
-    restart_soon(n, m, duration(n));
+    nemesis_restart(n, m, duration(n));
 }
 
 static void strike_repair(struct nemesis *n)
@@ -752,7 +600,7 @@ static void strike_repair(struct nemesis *n)
     if (!m) return;
     SIM_COUNT(n->s, repairs);
     member_wipe(m);
-    restart_soon(n, m, draw_ms(n, 0, 1000));
+    nemesis_restart(n, m, draw_ms(n, 0, 1000));
 }
 
 /* Away for about as long as the others wait for it. */
@@ -762,7 +610,7 @@ static void strike_missed(struct nemesis *n)
     if (!m) return;
     SIM_COUNT(n->s, missed);
     member_kill(m, draw(n, 0, 1) ? WORLD_POWER : WORLD_EXIT);
-    restart_soon(n, m, draw_ms(n, 2000, 3500 + n->s->knobs.grace_ms + 3000));
+    nemesis_restart(n, m, draw_ms(n, 2000, 3500 + n->s->knobs.grace_ms + 3000));
 }
 
 /* ---- the swarm ---- */
@@ -779,6 +627,7 @@ static const struct fault_kind kinds[FAULTS] = {
     [FAULT_ONE_WAY] = {"one-way", FAMILY_NET, 350000, 3000, 2, strike_one_way},
     [FAULT_ISOLATE_LEADER] = {"isolate-leader", FAMILY_NET, 500000, 2000, 2, strike_isolate_leader},
     [FAULT_BETRAYAL] = {"betrayal", FAMILY_NET, 300000, 2500, 3, strike_betrayal},
+    [FAULT_STALE_LOG] = {"stale-log", FAMILY_NET, 800000, 1000, 3, strike_stale_log},
     [FAULT_SWIZZLE] = {"swizzle", FAMILY_NET, 200000, 5000, 2, strike_swizzle},
     [FAULT_CLIENT_CUT] = {"client-cut", FAMILY_NET, 250000, 4000, 1, strike_client_cut},
     [FAULT_SLOW_LINK] = {"slow-link", FAMILY_NET, 300000, 2500, 1, strike_slow_link},
@@ -794,7 +643,7 @@ static const struct fault_kind kinds[FAULTS] = {
     [FAULT_INGEST_FULL] = {"ingest-full", FAMILY_DISK, 200000, 4000, 1, strike_ingest_full},
     [FAULT_MISSES] = {"misses", FAMILY_DISK, 400000, 1500, 1, strike_misses},
     [FAULT_DAMAGE] = {"damage", FAMILY_DISK, 150000, 4000, 3, strike_damage},
-    [FAULT_FORMAT] = {"format", FAMILY_DISK, 100000, 4000, 3, strike_format},
+    [FAULT_FORMAT] = {"format", FAMILY_DISK, 250000, 4000, 3, strike_format},
     [FAULT_JOIN] = {"join", FAMILY_RING, 800000, 3000, 1, strike_join},
     [FAULT_WIPE] = {"wipe", FAMILY_RING, 400000, 6000, 1, strike_wipe},
     [FAULT_REPAIR] = {"repair", FAMILY_RING, 700000, 2000, 1, strike_repair},
@@ -900,9 +749,9 @@ static void joins_heal(struct task *t)
         if (m->state != MEMBER_UP || !m->config.join || node_id(m->node) || !asks_in_vain(m))
             continue;
         member_kill(m, WORLD_EXIT);
-        restart_soon(n, m, 0);
+        nemesis_restart(n, m, 0);
     }
-    task_after(n, 2 * SECOND, joins_heal, 0, 0, 0);
+    nemesis_after(n, 2 * SECOND, joins_heal, 0, 0, 0);
 }
 
 void nemesis_heal(struct nemesis *n, uint32_t keep_down)
@@ -924,7 +773,7 @@ void nemesis_heal(struct nemesis *n, uint32_t keep_down)
         if (at == last) break;
     }
     links_heal(s, keep_down);
-    task_after(n, 10 * MILLISECOND, joins_heal, 0, 0, 0);
+    nemesis_after(n, 10 * MILLISECOND, joins_heal, 0, 0, 0);
 }
 
 void nemesis_free(struct nemesis *n)

@@ -75,8 +75,9 @@ static void draw_knobs(struct sim *s)
     c->snapshot_chunk = (size_t)PICK(s, 0, 300, 2000, 30000);
     c->snapshot_rate = PICK(s, 0, 0, 50000, 200000); /* slow enough for things to come between */
     c->read_mode = draw(s, 0, 9) < 6 ? NODE_READ_LEASE : NODE_READ_QUORUM;
-    c->log_segment_bytes = PICK(s, 256u << 10, 512u << 10, 1u << 20, 4u << 20);
-    c->log_quota_bytes = c->log_segment_bytes * PICK(s, 4, 6, 16);
+    c->log_segment_bytes =
+        PICK(s, SIM_SEGMENT_SHORT, SIM_SEGMENT_SHORT, 256u << 10, 1u << 20, 4u << 20);
+    c->log_quota_bytes = c->log_segment_bytes * PICK(s, 4, 4, 6, 16);
     c->memory_bytes = (size_t)PICK(s, 16u << 10, 64u << 10, 256u << 10, 4u << 20);
     c->cache_bytes = (size_t)PICK(s, 4u << 10, 64u << 10, 4u << 20);
     /* Leases that outlast elections by far are what makes grants matter; badly wrong clocks (and

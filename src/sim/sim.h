@@ -59,6 +59,8 @@ struct sim_options {
     X(crash)                                                                                       \
     X(crash_all)                                                                                   \
     X(crash_in_recovery)                                                                           \
+    X(stale_log) /* begun */                                                                       \
+    X(jumps)     /* of these, as far as the snapshot */                                            \
     X(power_loss) X(stop) X(pause) X(pause_long) X(partition) X(one_way) X(isolate_leader)         \
         X(betrayal) X(swizzle) X(client_cut) X(slow_link) X(frame_storm) X(reset) X(wall_jump)     \
             X(rate_change) X(stall) X(disk_stall) X(disk_slow) X(disk_error) X(disk_full)          \

@@ -726,6 +726,25 @@ TEST(an_installation_that_a_crash_cut_short_is_resumed)
     node_end(&n);
 }
 
+/* The record of an installation under way knows its position alone. A snapshot of just that
+ * position is new enough, and says what the entries above it stand on. */
+TEST(a_resumed_installation_may_end_where_it_began)
+{
+    struct node n = {.id = 3, .config = 'a'};
+    node_init(&n);
+    struct paxos_sink sink = node_sink(&n);
+    paxos_restore_applied(&n.px, 5, ID(0, 0));
+    paxos_restore_installing(&n.px);
+    node_start(&n);
+    paxos_installed(&n.px, 5, ID(5, B(1, 2)), paxos_config(&n.px), ID(0, 0), &sink);
+    node_recv(&n, ACCEPT(.from = 2, .ballot = B(2, 2), .position = 5,
+                         ENTRIES(E(6, B(2, 2), 'A', 5, B(1, 2)))));
+    node_forget_trace(&n);
+    node_recv(&n, COMMIT(.from = 2, .ballot = B(2, 2), .chosen = 6));
+    EXPECT_TRACE(&n, "chosen [6 b=2.2 A on 5] valid take\n");
+    node_end(&n);
+}
+
 /* After a restart configurations come from the log, above what the state had applied. */
 TEST(recovery_switches_where_the_log_says_that_it_is_chosen)
 {
