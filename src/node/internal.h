@@ -207,7 +207,7 @@ enum request_state {
 
 struct request {
     struct list link; /* group->waiting, peer->forwarded, or alone */
-    struct list all;  /* node->requests */
+    struct list all;  /* node->requests, or node->spare_requests */
     struct node *node;
     uint8_t state;
     uint8_t version; /* RESP */
@@ -221,12 +221,10 @@ struct request {
     uint32_t group;
     const struct command *command;
     struct cmd_args args; /* into bytes */
-    uint8_t *bytes;
     uint64_t deadline;
     uint32_t misses;
     struct hold hold; /* once evaluated here */
-    struct buf reply;
-    size_t counted; /* in the client's async_bytes */
+    size_t counted;   /* in the client's async_bytes */
 
     /* who asked: one of these */
     struct client *client; /* a client of mine; `seq` is its answer */
@@ -254,6 +252,8 @@ struct request {
     /* Of the node itself (ring.c): called with the reply (size 0: not done, or unknown). */
     void (*done)(void *ctx, struct bytes reply);
     void *done_ctx;
+
+    struct buf bytes, reply; /* last: a spare request keeps their memory */
 };
 
 /* ---- clients ---- */
@@ -388,8 +388,10 @@ struct node {
     uint64_t client_id, request_id;
     struct map requests_by_id; /* forwarded ones: id -> request */
     struct list requests;      /* all */
-    struct list learns;        /* reads of the log for peers that lag (group.c) */
-    struct list remote;        /* evaluated for peers, hold not yet ready */
+    struct list spare_requests;
+    uint32_t spare_count;
+    struct list learns; /* reads of the log for peers that lag (group.c) */
+    struct list remote; /* evaluated for peers, hold not yet ready */
     struct buf scratch, scratch2;
 
     uint64_t now;       /* of this turn, or of the handler under way */

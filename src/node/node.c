@@ -424,6 +424,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->clients);
     list_init(&n->waiting);
     list_init(&n->requests);
+    list_init(&n->spare_requests);
     list_init(&n->remote);
     list_init(&n->learns);
     list_init(&n->askers);

@@ -19,13 +19,22 @@
 #define FETCH_KEYS 1024u
 #define REPLY_MAX                                                                                  \
     (64u << 20) /* bytes of one command's reply in one group: it travels in one frame */
-#define WAIT_GRACE (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
+#define WAIT_GRACE  (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
+#define SPARES_MAX  1024u       /* requests that ended serve again: forwarding allocates nothing, */
+#define SPARE_BYTES 1024u       /* as long as arguments and reply are no larger than this */
 
 /* ---- making and ending ---- */
 
 struct request *request_new(struct node *n)
 {
-    struct request *r = mem_zalloc(sizeof *r);
+    struct list *spare = list_pop(&n->spare_requests);
+    struct request *r = spare ? LIST_OF(spare, struct request, all) : mem_zalloc(sizeof *r);
+    if (spare) {
+        n->spare_count--;
+        memset(r, 0, offsetof(struct request, bytes));
+        buf_clear(&r->bytes);
+        buf_clear(&r->reply);
+    }
     r->node = n;
     r->id = ++n->request_id;
     r->hold = HOLD_NONE;
@@ -40,9 +49,8 @@ void request_take(struct request *r, const struct command *cmd, const struct cmd
 {
     size_t size = a->count * sizeof *a->v;
     for (uint32_t i = 0; i < a->count; i++) size += a->v[i].size;
-    r->bytes = mem_alloc(size);
-    struct bytes *v = (struct bytes *)(void *)r->bytes;
-    uint8_t *at = r->bytes + a->count * sizeof *v;
+    struct bytes *v = (struct bytes *)(void *)buf_reserve(&r->bytes, size);
+    uint8_t *at = r->bytes.data + a->count * sizeof *v;
     for (uint32_t i = 0; i < a->count; i++) {
         v[i] = bytes_of(at, a->v[i].size);
         if (a->v[i].size) memcpy(at, a->v[i].data, a->v[i].size);
@@ -63,6 +71,13 @@ static void unmap(struct request *r)
     r->mapped = false;
 }
 
+static void request_end(struct request *r)
+{
+    buf_deinit(&r->bytes);
+    buf_deinit(&r->reply);
+    mem_free(r);
+}
+
 void request_free(struct request *r)
 {
     trace_end(r->timeline);
@@ -71,9 +86,14 @@ void request_free(struct request *r)
     unmap(r);
     buf_deinit(&r->fetch.lo);
     buf_deinit(&r->fetch.hi);
-    buf_deinit(&r->reply);
-    mem_free(r->bytes);
-    mem_free(r);
+    struct node *n = r->node;
+    bool large = r->bytes.capacity > SPARE_BYTES || r->reply.capacity > SPARE_BYTES;
+    if (large || n->spare_count >= SPARES_MAX) {
+        request_end(r);
+    } else {
+        list_push_front(&n->spare_requests, &r->all);
+        n->spare_count++;
+    }
 }
 
 /* A group's waiting list may hold requests of the same asker behind this one; a parent's children
@@ -81,7 +101,8 @@ void request_free(struct request *r)
 static void nudge(struct request *r)
 {
     struct node *n = r->node;
-    if (r->group < n->group_count) group_retry(n->group[r->group]);
+    if (r->group < n->group_count && !list_empty(&n->group[r->group]->waiting))
+        group_retry(n->group[r->group]);
     for (uint32_t g = 0; r->children && g < n->group_count; g++)
         if (!list_empty(&n->group[g]->waiting)) group_retry(n->group[g]);
 }
@@ -752,4 +773,6 @@ void request_free_all(struct node *n)
 {
     while (!list_empty(&n->requests)) request_free(LIST_OF(n->requests.next, struct request, all));
     map_deinit(&n->requests_by_id);
+    struct list *spare;
+    while ((spare = list_pop(&n->spare_requests))) request_end(LIST_OF(spare, struct request, all));
 }
