@@ -191,6 +191,8 @@ struct peer {
     struct wire_report report; /* as it last said, at report_at */
     uint64_t report_at;
     struct list forwarded; /* requests sent on `out`, in order */
+    struct buf commands;   /* rows for `out` */
+    struct buf replies;    /* rows for `in`; both leave at the end of the turn */
 };
 
 /* ---- requests ---- */
@@ -618,6 +620,10 @@ void peers_free(struct node *n);
 void peer_send(struct node *n, uint16_t to, struct bytes frame);
 struct buf *peer_out(struct node *n,
                      uint16_t to); /* NULL: not connected, or too much waits already */
+/* Rows of this turn's frames. To be called only where peer_out gives something, and with `in`. */
+void peer_put_command(struct peer *p, const struct wire_command *c);
+void peer_put_reply(struct peer *p, uint64_t id, enum wire_status status, struct bytes reply);
+void peers_flush(struct node *n); /* at the end of the turn */
 extern const struct io_handler peer_in_handler;
 
 /* client.c */

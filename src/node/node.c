@@ -740,6 +740,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
     if (n->dead) return UINT64_MAX;
     log_turn(n->log);
     release(n);
+    peers_flush(n);
     space_cache_turn(n->cache);
     scratch_trim(n);
     trace_use(NULL);

@@ -156,8 +156,7 @@ void request_done(struct request *r)
         request_free(r);
     } else if (r->origin) {
         if (r->origin_conn)
-            wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, WIRE_DONE,
-                           buf_bytes(&r->reply));
+            peer_put_reply(n->peers[r->origin], r->origin_id, WIRE_DONE, buf_bytes(&r->reply));
         request_free(r);
     } else if (r->done) {
         r->done(r->done_ctx, buf_bytes(&r->reply));
@@ -187,8 +186,7 @@ static void request_status(struct request *r, enum wire_status status)
 {
     if (r->origin) {
         if (r->origin_conn)
-            wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, (uint8_t)status,
-                           (struct bytes){0});
+            peer_put_reply(r->node->peers[r->origin], r->origin_id, status, (struct bytes){0});
         nudge(r);
         request_free(r);
         return;
@@ -431,8 +429,7 @@ bool request_forward(struct request *r, struct group *g)
     struct bytes v[3];
     char text[24];
     uint16_t leader = group_leader_node(g);
-    struct buf *out = leader && leader != n->identity.node ? peer_out(n, leader) : NULL;
-    if (!out) return false;
+    if (!leader || leader == n->identity.node || !peer_out(n, leader)) return false;
 
     struct wire_command w = {.id = r->id,
                              .client = r->client ? r->client->id : 0,
@@ -444,7 +441,7 @@ bool request_forward(struct request *r, struct group *g)
         wait_arguments(r, v, text);
         w.args = (struct cmd_args){v, 3};
     }
-    wire_put_command(out, &w);
+    peer_put_command(n->peers[leader], &w);
     list_remove(&r->link);
     list_push(&n->peers[leader]->forwarded, &r->link);
     map_put(&n->requests_by_id, r->id, r);
@@ -615,7 +612,7 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
                  timeout >= 0;
     if (!g || !cmd || (!cmd->fn && !waits) || !command_check_arity(cmd, &w->args, &none) ||
         !group_serves(g)) {
-        wire_put_reply(io_conn_out(conn), w->id, WIRE_NOT_DONE, (struct bytes){0});
+        peer_put_reply(p, w->id, WIRE_NOT_DONE, (struct bytes){0});
         return;
     }
     struct request *r = request_new(n);

@@ -14,7 +14,7 @@
 #include "paxos/paxos.h"
 #include "redis/command.h"
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_HEAD    16
 #define WIRE_FRAME_MAX                                                                             \
     (96u << 20) /* a window of entries in a promise, or a request with the largest value */
@@ -23,11 +23,11 @@ enum wire_type {
     WIRE_HELLO = 1,
     WIRE_REFUSE, /* text: why the other end may not take part; it ends */
     WIRE_HEARTBEAT,
-    WIRE_ANSWER,  /* to a heartbeat */
-    WIRE_STATE,   /* per group: how far the sender is */
-    WIRE_PAXOS,   /* group:4, message */
-    WIRE_COMMAND, /* a client's command for a group that the receiver leads */
-    WIRE_REPLY,
+    WIRE_ANSWER,     /* to a heartbeat */
+    WIRE_STATE,      /* per group: how far the sender is */
+    WIRE_PAXOS,      /* group:4, message */
+    WIRE_COMMAND,    /* rows: clients' commands for groups that the receiver leads */
+    WIRE_REPLY,      /* rows: to commands */
     WIRE_JOIN,       /* instead of a HELLO, by a node that is of no cluster yet: let me in */
     WIRE_JOINED,     /* its answer: the node id, the cluster, the map */
     WIRE_RING_ASK,   /* rows of the cluster map above an epoch, please */
@@ -153,10 +153,11 @@ void wire_put_create(struct buf *out, const struct wire_create *c);
 bool wire_get_create(struct bytes payload, struct wire_create *c);
 void wire_put_snap(struct buf *out, uint8_t type, const struct wire_snap *s);
 bool wire_get_snap(struct bytes payload, struct wire_snap *s);
-void wire_put_command(struct buf *out, const struct wire_command *c);
-/* args: slices of the payload, in `storage` (grown; the caller's). */
-bool wire_get_command(struct bytes payload, struct wire_command *c, struct buf *storage);
-void wire_put_reply(struct buf *out, uint64_t id, uint8_t status, struct bytes reply);
-bool wire_get_reply(struct bytes payload, struct wire_reply *r);
+/* Append one row; many go in one frame. */
+void wire_put_command(struct buf *rows, const struct wire_command *c);
+void wire_put_reply(struct buf *rows, const struct wire_reply *r);
+/* Take one row. args: slices of the payload, in `storage` (grown; the caller's). */
+bool wire_get_command(struct reader *r, struct wire_command *c, struct buf *storage);
+bool wire_get_reply(struct reader *r, struct wire_reply *reply);
 
 #endif
