@@ -16,6 +16,12 @@ void buf_clear(struct buf *b)
     b->size = 0;
 }
 
+struct buf buf_copy(struct bytes s)
+{
+    if (s.size == 0) return (struct buf){0};
+    return (struct buf){mem_dup(s.data, s.size), s.size, s.size};
+}
+
 uint8_t *buf_grow(struct buf *b, size_t size)
 {
     size_t need = b->size + size, capacity = b->capacity ? b->capacity : 64;

@@ -16,7 +16,8 @@ struct buf {
 };
 
 void buf_deinit(struct buf *b);
-void buf_clear(struct buf *b); /* empties, keeps the memory */
+void buf_clear(struct buf *b);       /* empties, keeps the memory */
+struct buf buf_copy(struct bytes s); /* a new one of just this size */
 /* Room for `size` more bytes; returns where they go. Does not move `size`. */
 uint8_t *buf_grow(struct buf *b, size_t size);
 static inline uint8_t *buf_reserve(struct buf *b, size_t size)

@@ -273,7 +273,7 @@ bool wire_get_snap(struct bytes payload, struct wire_snap *s)
     s->sequence = reader_u64(&r);
     s->status = reader_u8(&r);
     s->bytes = reader_take(&r, reader_left(&r));
-    return !r.bad && s->status <= WIRE_SNAP_REFUSED;
+    return !r.bad && s->status <= WIRE_SNAP_BEGUN;
 }
 
 void wire_put_command(struct buf *rows, const struct wire_command *c)

@@ -113,11 +113,16 @@ struct wire_snap {
     uint32_t group;
     uint16_t replica;   /* the receiver's */
     uint64_t id;        /* of this snapshot; drawn by its sender */
-    uint64_t sequence;  /* of a chunk, from 1; of an ack: all up to it were taken */
+    uint64_t sequence;  /* of a chunk, from 1; of an ack: see wire_snap_status */
     uint8_t status;     /* of an ack: enum wire_snap_status */
     struct bytes bytes; /* BEGIN: the header; CHUNK: the chunk */
 };
-enum wire_snap_status { WIRE_SNAP_GOES_ON, WIRE_SNAP_DONE, WIRE_SNAP_REFUSED };
+enum wire_snap_status {
+    WIRE_SNAP_GOES_ON, /* all up to the sequence came, and there is room for some more */
+    WIRE_SNAP_DONE,
+    WIRE_SNAP_REFUSED,
+    WIRE_SNAP_BEGUN, /* to a BEGIN: all up to the sequence is here, `bytes` is the last key of it */
+};
 
 /* Size of the first whole frame at the start of `in`; 0: incomplete; SIZE_MAX: not a frame of ours.
  */
