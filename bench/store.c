@@ -294,7 +294,7 @@ static uint64_t transfer_run(struct transfer *t, struct snapshot_out *o)
         snapshot_out_next(o, transfer_chunk, t);
         transfer_work(t, &t->out_ns, &t->out_cpu_ns);
         bytes += t->chunk.size;
-        snapshot_in_chunk(in, t->chunk, transfer_answer, t);
+        snapshot_in_chunk(in, buf_copy(t->chunk), transfer_answer, t);
         transfer_work(t, &t->in_ns, &t->in_cpu_ns);
     }
     snapshot_in_finish(in, transfer_answer, t);

@@ -46,8 +46,9 @@ static void payload_any(struct bytes payload, struct buf *storage)
     struct bytes values[64];
 
     (void)wire_get_hello(payload, &hello);
-    (void)wire_get_command(payload, &command, storage);
-    (void)wire_get_reply(payload, &reply);
+    struct reader commands = r, replies = r;
+    while (reader_left(&commands) && wire_get_command(&commands, &command, storage)) continue;
+    while (reader_left(&replies) && wire_get_reply(&replies, &reply)) continue;
     (void)wire_get_heartbeat(payload, &hb);
     (void)wire_get_answer(payload, &answer);
     wire_get_report(&r, &report);

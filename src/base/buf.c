@@ -16,15 +16,19 @@ void buf_clear(struct buf *b)
     b->size = 0;
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t size)
+struct buf buf_copy(struct bytes s)
 {
-    if (__builtin_expect(b->capacity - b->size < size, 0)) {
-        size_t need = b->size + size, capacity = b->capacity ? b->capacity : 64;
-        ASSERT(need >= size && need <= SIZE_MAX / 2);
-        while (capacity < need) capacity *= 2;
-        b->data = mem_realloc(b->data, capacity);
-        b->capacity = capacity;
-    }
+    if (s.size == 0) return (struct buf){0};
+    return (struct buf){mem_dup(s.data, s.size), s.size, s.size};
+}
+
+uint8_t *buf_grow(struct buf *b, size_t size)
+{
+    size_t need = b->size + size, capacity = b->capacity ? b->capacity : 64;
+    ASSERT(need >= size && need <= SIZE_MAX / 2);
+    while (capacity < need) capacity *= 2;
+    b->data = mem_realloc(b->data, capacity);
+    b->capacity = capacity;
     return b->data + b->size;
 }
 
@@ -137,6 +141,7 @@ uint64_t reader_u64(struct reader *r)
 uint64_t reader_varint(struct reader *r)
 {
     uint64_t v = 0;
+    if (!r->bad && r->at < r->end && *r->at < 0x80) return *r->at++; /* most are small */
     for (unsigned shift = 0; shift < 64; shift += 7) {
         struct bytes s = reader_take(r, 1);
         if (r->bad) return 0;

@@ -16,9 +16,15 @@ struct buf {
 };
 
 void buf_deinit(struct buf *b);
-void buf_clear(struct buf *b); /* empties, keeps the memory */
+void buf_clear(struct buf *b);       /* empties, keeps the memory */
+struct buf buf_copy(struct bytes s); /* a new one of just this size */
 /* Room for `size` more bytes; returns where they go. Does not move `size`. */
-uint8_t *buf_reserve(struct buf *b, size_t size);
+uint8_t *buf_grow(struct buf *b, size_t size);
+static inline uint8_t *buf_reserve(struct buf *b, size_t size)
+{
+    if (__builtin_expect(b->capacity - b->size < size, 0)) return buf_grow(b, size);
+    return b->data + b->size;
+}
 void buf_append(struct buf *b, const void *data, size_t size);
 /* Removes the first `size` bytes (memmove). */
 void buf_drop_front(struct buf *b, size_t size);

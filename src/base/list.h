@@ -27,6 +27,10 @@ static inline void list_push(struct list *head, struct list *link) /* at the bac
     head->prev->next = link;
     head->prev = link;
 }
+static inline void list_push_front(struct list *head, struct list *link)
+{
+    list_push(head->next, link); /* before the first */
+}
 static inline void
 list_remove(struct list *link) /* leaves the link pointing at itself: removing again is harmless */
 {

@@ -1,7 +1,7 @@
 /* Client connections. Requests are taken off the input one after another; each gets an answer in a
  * ring, in order, and answers leave in order as soon as what they saw is chosen. Replies of
  * commands that were evaluated here wait in one buffer; others in their request. */
-#include "node/internal.h"
+#include "node/request.h"
 #include "base/assert.h"
 #include "base/mem.h"
 
@@ -55,15 +55,10 @@ void client_answer(struct client *c, struct hold hold, size_t held_before)
 struct request *client_request(struct client *c)
 {
     struct node *n = c->node;
-    struct request *r = mem_zalloc(sizeof *r);
-    r->node = n;
-    r->id = ++n->request_id;
+    struct request *r = request_new(n);
     r->client = c;
     r->seq = c->answer_seq + c->answer_count;
     r->version = c->version;
-    r->hold = HOLD_NONE;
-    list_init(&r->link);
-    list_push(&n->requests, &r->all);
     c->async++;
     *answer_add(c) = (struct answer){.hold = HOLD_NONE,
                                      .silent = reply_silent(c),

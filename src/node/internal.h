@@ -200,6 +200,8 @@ struct peer {
     struct wire_report report; /* as it last said, at report_at */
     uint64_t report_at;
     struct list forwarded; /* requests sent on `out`, in order */
+    struct buf commands;   /* rows for `out` */
+    struct buf replies;    /* rows for `in`; both leave at the end of the turn */
 };
 
 /* ---- requests ---- */
@@ -216,7 +218,7 @@ enum request_state {
 
 struct request {
     struct list link; /* group->waiting, peer->forwarded, or alone */
-    struct list all;  /* node->requests */
+    struct list all;  /* node->requests, or node->spare_requests */
     struct node *node;
     uint8_t state;
     uint8_t version; /* RESP */
@@ -230,12 +232,10 @@ struct request {
     uint32_t group;
     const struct command *command;
     struct cmd_args args; /* into bytes */
-    uint8_t *bytes;
     uint64_t deadline;
     uint32_t misses;
     struct hold hold; /* once evaluated here */
-    struct buf reply;
-    size_t counted; /* in the client's async_bytes */
+    size_t counted;   /* in the client's async_bytes */
 
     /* who asked: one of these */
     struct client *client; /* a client of mine; `seq` is its answer */
@@ -265,6 +265,8 @@ struct request {
     /* Of the node itself (ring.c): called with the reply (size 0: not done, or unknown). */
     void (*done)(void *ctx, struct bytes reply);
     void *done_ctx;
+
+    struct buf bytes, reply; /* last: a spare request keeps their memory */
 };
 
 /* ---- clients ---- */
@@ -400,8 +402,10 @@ struct node {
     uint64_t client_id, request_id;
     struct map requests_by_id; /* forwarded ones: id -> request */
     struct list requests;      /* all */
-    struct list learns;        /* reads of the log for peers that lag (group.c) */
-    struct list remote;        /* evaluated for peers, hold not yet ready */
+    struct list spare_requests;
+    uint32_t spare_count;
+    struct list learns; /* reads of the log for peers that lag (group.c) */
+    struct list remote; /* evaluated for peers, hold not yet ready */
     struct buf scratch, scratch2;
 
     uint64_t now;       /* of this turn, or of the handler under way */
@@ -648,6 +652,10 @@ void peers_free(struct node *n);
 void peer_send(struct node *n, uint16_t to, struct bytes frame);
 struct buf *peer_out(struct node *n,
                      uint16_t to); /* NULL: not connected, or too much waits already */
+/* Rows of this turn's frames. To be called only where peer_out gives something, and with `in`. */
+void peer_put_command(struct peer *p, const struct wire_command *c);
+void peer_put_reply(struct peer *p, uint64_t id, enum wire_status status, struct bytes reply);
+void peers_flush(struct node *n); /* at the end of the turn */
 extern const struct io_handler peer_in_handler;
 
 /* client.c */

@@ -424,6 +424,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->clients);
     list_init(&n->waiting);
     list_init(&n->requests);
+    list_init(&n->spare_requests);
     list_init(&n->remote);
     list_init(&n->learns);
     list_init(&n->askers);
@@ -740,6 +741,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
     if (n->dead) return UINT64_MAX;
     log_turn(n->log);
     release(n);
+    peers_flush(n);
     space_cache_turn(n->cache);
     scratch_trim(n);
     trace_use(NULL);

@@ -14,7 +14,8 @@
 #define BACKOFF_MAX      (500 * MS)
 #define PEER_SILENCE     (1600 * MS)
 #define STATE_FULL       8
-#define REMOVED          "REMOVED " /* begins a refusal that is for good */
+#define REMOVED          "REMOVED "  /* begins a refusal that is for good */
+#define BATCH_BYTES      (32u << 10) /* rows that are worth a frame before the turn ends */
 
 /* ---- sending ---- */
 
@@ -29,6 +30,40 @@ void peer_send(struct node *n, uint16_t to, struct bytes frame)
 {
     struct buf *out = peer_out(n, to);
     if (out) buf_append_bytes(out, frame);
+}
+
+/* Clients' commands and the replies to them are many and small: a frame takes all of a turn. */
+static void batch_send(struct io_conn *c, uint8_t type, struct buf *rows)
+{
+    if (rows->size == 0) return;
+    struct buf *out = io_conn_out(c);
+    size_t begun = wire_begin(out, type);
+    buf_append_bytes(out, buf_bytes(rows));
+    wire_end(out, begun);
+    buf_clear(rows);
+    if (rows->capacity > 2 * BATCH_BYTES) buf_deinit(rows);
+}
+
+void peer_put_command(struct peer *p, const struct wire_command *c)
+{
+    wire_put_command(&p->commands, c);
+    if (p->commands.size >= BATCH_BYTES) batch_send(p->out, WIRE_COMMAND, &p->commands);
+}
+
+void peer_put_reply(struct peer *p, uint64_t id, enum wire_status status, struct bytes reply)
+{
+    wire_put_reply(&p->replies, &(struct wire_reply){id, (uint8_t)status, reply});
+    if (p->replies.size >= BATCH_BYTES) batch_send(p->in, WIRE_REPLY, &p->replies);
+}
+
+void peers_flush(struct node *n)
+{
+    for (int i = 1; i <= n->node_max; i++) {
+        struct peer *p = n->peers[i];
+        if (!p) continue;
+        batch_send(p->out, WIRE_COMMAND, &p->commands);
+        batch_send(p->in, WIRE_REPLY, &p->replies);
+    }
 }
 
 /* The disk that node `id` is known by; 0: none yet. */
@@ -252,13 +287,33 @@ static void on_refuse(struct node *n, struct peer *p, struct bytes payload)
         node_fatal(n, "node %u refused this one: %s", p->id, text);
 }
 
+static bool on_commands(struct node *n, struct peer *p, struct io_conn *c, struct bytes payload)
+{
+    struct reader r = reader_of(payload);
+    struct wire_command command;
+    while (reader_left(&r) && c == p->in && !n->dead) {
+        if (!wire_get_command(&r, &command, &n->scratch)) return false;
+        request_remote(p, c, &command);
+    }
+    return c == p->in;
+}
+
+static bool on_replies(struct peer *p, struct io_conn *c, struct bytes payload)
+{
+    struct reader r = reader_of(payload);
+    struct wire_reply reply;
+    while (reader_left(&r) && c == p->out) {
+        if (!wire_get_reply(&r, &reply)) return false;
+        request_replied(p, &reply);
+    }
+    return c == p->out;
+}
+
 /* False: the connection must be closed. */
 static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t type,
                      struct bytes payload)
 {
     struct lease_answer answer;
-    struct wire_command command;
-    struct wire_reply reply;
 
     switch (type) {
     case WIRE_HEARTBEAT: on_heartbeat(n, p, payload); return true;
@@ -275,12 +330,10 @@ static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t 
     case WIRE_SNAP_CHUNK: transfer_on_chunk(p, payload); return true;
     case WIRE_SNAP_ACK: transfer_on_ack(p, payload); return true;
     case WIRE_COMMAND:
-        if (c != p->in || !wire_get_command(payload, &command, &n->scratch)) break;
-        request_remote(p, c, &command);
+        if (!on_commands(n, p, c, payload)) break;
         return true;
     case WIRE_REPLY:
-        if (c != p->out || !wire_get_reply(payload, &reply)) break;
-        request_replied(p, &reply);
+        if (!on_replies(p, c, payload)) break;
         return true;
     case WIRE_REFUSE: on_refuse(n, p, payload); return false;
     default: break;
@@ -326,12 +379,20 @@ static size_t take_frames(struct node *n, struct io_conn *c, struct bytes in, st
 
 /* ---- connections that others dialled ---- */
 
+/* Who asked on it must not be answered on another one: there the numbers may mean other commands.
+ */
+static void in_lost(struct peer *p)
+{
+    request_conn_lost(p->node, p->in);
+    buf_clear(&p->replies);
+}
+
 static struct peer *in_hello(struct node *n, struct io_conn *c, const struct wire_hello *h)
 {
     struct peer *p = hello_check(n, c, h);
     if (!p) return NULL;
     if (p->in && p->in != c) {
-        request_conn_lost(n, p->in);
+        in_lost(p);
         io_conn_set_user(p->in, NULL);
         io_conn_close(p->in, false);
     }
@@ -355,9 +416,10 @@ static void in_closed(void *ctx, struct io_conn *c, int error)
     struct peer *p = c->user;
     (void)error;
     node_begin(n);
-    request_conn_lost(n, c);
     join_conn_lost(n, c);
-    if (p && p->in == c) p->in = NULL;
+    if (!p || p->in != c) return;
+    in_lost(p);
+    p->in = NULL;
 }
 
 static size_t in_data(void *ctx, struct io_conn *c, struct bytes in)
@@ -394,6 +456,7 @@ static void out_down(struct peer *p)
     struct node *n = p->node;
     p->out = NULL;
     p->out_ready = false;
+    buf_clear(&p->commands);
     p->backoff = p->backoff ? p->backoff * 2 : BACKOFF_FIRST;
     if (p->backoff > BACKOFF_MAX) p->backoff = BACKOFF_MAX;
     p->dial_at = n->now + p->backoff / 2 + io_random(n->io) % (p->backoff / 2);
@@ -568,14 +631,20 @@ void peers_turn(struct node *n)
 
 /* ---- life ---- */
 
+static void peer_end(struct peer *p)
+{
+    p->node->peers[p->id] = NULL;
+    buf_deinit(&p->commands);
+    buf_deinit(&p->replies);
+    mem_free(p);
+}
+
 static void peer_free(struct peer *p)
 {
-    struct node *n = p->node;
     in_hang_up(p);
     if (p->out) io_conn_close(p->out, false);
     request_peer_lost(p);
-    n->peers[p->id] = NULL;
-    mem_free(p);
+    peer_end(p);
 }
 
 static struct peer *peer_new(struct node *n, uint16_t id)
@@ -637,7 +706,6 @@ void peers_free(struct node *n)
         if (!p) continue;
         if (p->out) io_conn_close(p->out, false);
         if (p->in) io_conn_close(p->in, false);
-        mem_free(p);
-        n->peers[i] = NULL;
+        peer_end(p);
     }
 }

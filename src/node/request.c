@@ -20,13 +20,22 @@
 #define FETCH_KEYS 1024u
 #define REPLY_MAX                                                                                  \
     (64u << 20) /* bytes of one command's reply in one group: it travels in one frame */
-#define WAIT_GRACE (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
+#define WAIT_GRACE  (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
+#define SPARES_MAX  1024u       /* requests that ended serve again: forwarding allocates nothing, */
+#define SPARE_BYTES 1024u       /* as long as arguments and reply are no larger than this */
 
 /* ---- making and ending ---- */
 
 struct request *request_new(struct node *n)
 {
-    struct request *r = mem_zalloc(sizeof *r);
+    struct list *spare = list_pop(&n->spare_requests);
+    struct request *r = spare ? LIST_OF(spare, struct request, all) : mem_zalloc(sizeof *r);
+    if (spare) {
+        n->spare_count--;
+        memset(r, 0, offsetof(struct request, bytes));
+        buf_clear(&r->bytes);
+        buf_clear(&r->reply);
+    }
     r->node = n;
     r->id = ++n->request_id;
     r->hold = HOLD_NONE;
@@ -41,9 +50,8 @@ void request_take(struct request *r, const struct command *cmd, const struct cmd
 {
     size_t size = a->count * sizeof *a->v;
     for (uint32_t i = 0; i < a->count; i++) size += a->v[i].size;
-    r->bytes = mem_alloc(size);
-    struct bytes *v = (struct bytes *)(void *)r->bytes;
-    uint8_t *at = r->bytes + a->count * sizeof *v;
+    struct bytes *v = (struct bytes *)(void *)buf_reserve(&r->bytes, size);
+    uint8_t *at = r->bytes.data + a->count * sizeof *v;
     for (uint32_t i = 0; i < a->count; i++) {
         v[i] = bytes_of(at, a->v[i].size);
         if (a->v[i].size) memcpy(at, a->v[i].data, a->v[i].size);
@@ -64,6 +72,13 @@ static void unmap(struct request *r)
     r->mapped = false;
 }
 
+static void request_end(struct request *r)
+{
+    buf_deinit(&r->bytes);
+    buf_deinit(&r->reply);
+    mem_free(r);
+}
+
 void request_free(struct request *r)
 {
     trace_end(r->timeline);
@@ -72,9 +87,14 @@ void request_free(struct request *r)
     unmap(r);
     buf_deinit(&r->fetch.lo);
     buf_deinit(&r->fetch.hi);
-    buf_deinit(&r->reply);
-    mem_free(r->bytes);
-    mem_free(r);
+    struct node *n = r->node;
+    bool large = r->bytes.capacity > SPARE_BYTES || r->reply.capacity > SPARE_BYTES;
+    if (large || n->spare_count >= SPARES_MAX) {
+        request_end(r);
+    } else {
+        list_push_front(&n->spare_requests, &r->all);
+        n->spare_count++;
+    }
 }
 
 /* A group's waiting list may hold requests of the same asker behind this one; a parent's children
@@ -82,7 +102,8 @@ void request_free(struct request *r)
 static void nudge(struct request *r)
 {
     struct node *n = r->node;
-    if (r->group < n->group_count) group_retry(n->group[r->group]);
+    if (r->group < n->group_count && !list_empty(&n->group[r->group]->waiting))
+        group_retry(n->group[r->group]);
     for (uint32_t g = 0; r->children && g < n->group_count; g++)
         if (!list_empty(&n->group[g]->waiting)) group_retry(n->group[g]);
 }
@@ -136,8 +157,7 @@ void request_done(struct request *r)
         request_free(r);
     } else if (r->origin) {
         if (r->origin_conn)
-            wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, WIRE_DONE,
-                           buf_bytes(&r->reply));
+            peer_put_reply(n->peers[r->origin], r->origin_id, WIRE_DONE, buf_bytes(&r->reply));
         request_free(r);
     } else if (r->done) {
         r->done(r->done_ctx, buf_bytes(&r->reply));
@@ -168,8 +188,7 @@ static void request_status(struct request *r, enum wire_status status)
 {
     if (r->origin) {
         if (r->origin_conn)
-            wire_put_reply(io_conn_out(r->origin_conn), r->origin_id, (uint8_t)status,
-                           (struct bytes){0});
+            peer_put_reply(r->node->peers[r->origin], r->origin_id, status, (struct bytes){0});
         nudge(r);
         request_free(r);
         return;
@@ -420,8 +439,7 @@ bool request_forward(struct request *r, struct group *g)
     struct bytes v[3];
     char text[24];
     uint16_t leader = group_leader_node(g);
-    struct buf *out = leader && leader != n->identity.node ? peer_out(n, leader) : NULL;
-    if (!out) return false;
+    if (!leader || leader == n->identity.node || !peer_out(n, leader)) return false;
 
     struct wire_command w = {.id = r->id,
                              .client = r->client ? r->client->id : 0,
@@ -435,7 +453,7 @@ bool request_forward(struct request *r, struct group *g)
         wait_arguments(r, v, text);
         w.args = (struct cmd_args){v, 3};
     }
-    wire_put_command(out, &w);
+    peer_put_command(n->peers[leader], &w);
     list_remove(&r->link);
     list_push(&n->peers[leader]->forwarded, &r->link);
     map_put(&n->requests_by_id, r->id, r);
@@ -621,7 +639,7 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
                  timeout >= 0;
     if (!g || !cmd || (!cmd->fn && !waits) || !command_check_arity(cmd, &w->args, &none) ||
         !group_serves(g)) {
-        wire_put_reply(io_conn_out(conn), w->id, WIRE_NOT_DONE, (struct bytes){0});
+        peer_put_reply(p, w->id, WIRE_NOT_DONE, (struct bytes){0});
         return;
     }
     struct request *r = request_new(n);
@@ -780,4 +798,6 @@ void request_free_all(struct node *n)
 {
     while (!list_empty(&n->requests)) request_free(LIST_OF(n->requests.next, struct request, all));
     map_deinit(&n->requests_by_id);
+    struct list *spare;
+    while ((spare = list_pop(&n->spare_requests))) request_end(LIST_OF(spare, struct request, all));
 }

@@ -1,9 +1,11 @@
 /* Snapshots on their way: from a group's leader to a member that needs what the log has no more.
  * The leader announces one (SNAP_BEGIN, with the header) until it is answered, then sends chunks, a
- * few ahead of what is acknowledged; each acknowledgement says how far the target is. A connection
- * that breaks costs the chunks under way: the leader announces the same snapshot again, and the
- * answer names the last key that is there. The target's marker, wipe and ingests are the shard's
- * (shard/snapshot.h); its acceptor goes on voting meanwhile. */
+ * few ahead of what is acknowledged. The target acknowledges a chunk as it comes, as long as few
+ * wait there to be taken: so it has some to go on with whatever the way takes, they come while
+ * others are ingested, and neither its memory nor the connection, on which all else travels too,
+ * fills up. A connection that breaks costs the chunks that were not taken: the leader announces the
+ * same snapshot again, and the answer names the last key that is there. The target's marker, wipe
+ * and ingests are the shard's (shard/snapshot.h); its acceptor goes on voting meanwhile. */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -13,9 +15,10 @@
 
 #include <errno.h>
 
-#define WINDOW      4          /* chunks under way to one target */
-#define SENDING_MAX 2          /* snapshots that a node sends at once, and takes at once */
-#define BEGIN_EVERY (500 * MS) /* an announcement without an answer is repeated */
+#define WINDOW      4           /* chunks under way to one target */
+#define QUEUE_BYTES (16u << 20) /* that wait at the target, before it asks for no more */
+#define SENDING_MAX 2           /* snapshots that a node sends at once, and takes at once */
+#define BEGIN_EVERY (500 * MS)  /* an announcement without an answer is repeated */
 #define PROGRESS_MAX                                                                               \
     (30000 * MS) /* without any, a snapshot is given up: its log entries are held back */
 #define RETRY_AFTER (1000 * MS)
@@ -204,14 +207,16 @@ void transfer_on_ack(struct peer *p, struct bytes payload)
     struct sending *s = gp->sending;
     if (!s || s->id != w.id || w.sequence > s->sent) return;
     if (w.status == WIRE_SNAP_DONE && s->position > gp->chosen) gp->chosen = s->position;
-    if (w.status != WIRE_SNAP_GOES_ON) {
+    if (w.status == WIRE_SNAP_DONE || w.status == WIRE_SNAP_REFUSED) {
         gp->send_at = n->now + RETRY_AFTER;
         transfer_stop(g, gp);
         group_set_floor(g);
         return;
     }
     s->progress_at = n->now;
-    if (!s->answered) {
+    bool begun = w.status == WIRE_SNAP_BEGUN;
+    if (begun == s->answered) return; /* said twice, or of the connection that broke */
+    if (begun) {
         if (s->reading || !snapshot_out_seek(s->out, w.bytes)) return; /* announced again shortly */
         s->answered = true;
         s->answered_at = n->now;
@@ -239,6 +244,7 @@ struct installing {
     uint64_t heard_at;
     struct list queue; /* chunks that wait for the one under way */
     uint32_t queued;
+    size_t queued_bytes;
     bool begun, busy;
 };
 
@@ -265,6 +271,7 @@ static void queue_empty(struct installing *i)
         mem_free(c);
     }
     i->queued = 0;
+    i->queued_bytes = 0;
 }
 
 static void install_end(struct group *g)
@@ -328,6 +335,14 @@ static void install_finished(void *ctx, int error)
         install_whole(i);
 }
 
+/* How much of it came, or was taken, if much waits. */
+static void say_goes_on(struct installing *i)
+{
+    bool room = i->queued_bytes < QUEUE_BYTES;
+    say_ack(i->group, i->from, i->id, i->sequence + (room ? i->queued + i->busy : 0),
+            WIRE_SNAP_GOES_ON, (struct bytes){0});
+}
+
 static void install_next(struct installing *i);
 
 static void chunk_taken(void *ctx, int error)
@@ -340,7 +355,7 @@ static void chunk_taken(void *ctx, int error)
         return;
     }
     i->sequence++;
-    say_ack(i->group, i->from, i->id, i->sequence, WIRE_SNAP_GOES_ON, (struct bytes){0});
+    say_goes_on(i);
     install_next(i);
 }
 
@@ -354,9 +369,9 @@ static void install_next(struct installing *i)
     } else if ((l = list_pop(&i->queue))) {
         struct chunk *c = LIST_OF(l, struct chunk, link);
         i->queued--;
+        i->queued_bytes -= c->bytes.size;
         i->busy = true;
-        snapshot_in_chunk(i->in, buf_bytes(&c->bytes), chunk_taken, i);
-        buf_deinit(&c->bytes);
+        snapshot_in_chunk(i->in, c->bytes, chunk_taken, i);
         mem_free(c);
     }
 }
@@ -371,7 +386,7 @@ static void install_begun(void *ctx, int error)
         return;
     }
     i->begun = true;
-    say_ack(i->group, i->from, i->id, 0, WIRE_SNAP_GOES_ON, (struct bytes){0});
+    say_ack(i->group, i->from, i->id, 0, WIRE_SNAP_BEGUN, (struct bytes){0});
 }
 
 /* The shard goes first, once nothing uses it. */
@@ -411,7 +426,7 @@ static bool answer_known(struct group *g, uint16_t from, uint64_t id)
         i->heard_at = g->node->now;
         queue_empty(i);
         if (i->begun && !i->busy)
-            say_ack(g, from, id, i->sequence, WIRE_SNAP_GOES_ON, snapshot_in_after(i->in));
+            say_ack(g, from, id, i->sequence, WIRE_SNAP_BEGUN, snapshot_in_after(i->in));
         return true;
     }
     if (i->busy) return true;
@@ -456,13 +471,15 @@ void transfer_on_chunk(struct peer *p, struct bytes payload)
     struct installing *i = g ? g->installing : NULL;
     if (!i || i->id != w.id || i->from != p->id || !i->begun) return;
     i->heard_at = n->now;
-    if (w.sequence != i->sequence + i->queued + i->busy + 1 || i->queued >= WINDOW)
-        return; /* a gap: it will ask */
+    if (w.sequence != i->sequence + i->queued + i->busy + 1) return; /* a gap: it will ask */
+    if (i->queued_bytes > QUEUE_BYTES + WINDOW * (size_t)SNAPSHOT_CHUNK_MAX) return; /* unasked */
     struct chunk *c = mem_zalloc(sizeof *c);
-    buf_append_bytes(&c->bytes, w.bytes);
+    c->bytes = buf_copy(w.bytes);
     list_push(&i->queue, &c->link);
     i->queued++;
+    i->queued_bytes += c->bytes.size;
     install_next(i);
+    if (i->queued_bytes < QUEUE_BYTES) say_goes_on(i);
 }
 
 /* ---- both ---- */

@@ -273,59 +273,53 @@ bool wire_get_snap(struct bytes payload, struct wire_snap *s)
     s->sequence = reader_u64(&r);
     s->status = reader_u8(&r);
     s->bytes = reader_take(&r, reader_left(&r));
-    return !r.bad && s->status <= WIRE_SNAP_REFUSED;
+    return !r.bad && s->status <= WIRE_SNAP_BEGUN;
 }
 
-void wire_put_command(struct buf *out, const struct wire_command *c)
+void wire_put_command(struct buf *rows, const struct wire_command *c)
 {
-    size_t begun = wire_begin(out, WIRE_COMMAND);
-    buf_varint(out, c->id);
-    buf_varint(out, c->client);
-    buf_varint(out, c->group);
-    buf_u8(out, (uint8_t)(c->version | (c->traced ? 0x80 : 0) | (c->slot_hi ? 0x40 : 0)));
-    if (c->slot_hi) buf_u16(out, c->slot_lo), buf_u16(out, c->slot_hi);
-    buf_varint(out, c->args.count);
-    for (uint32_t i = 0; i < c->args.count; i++) buf_blob(out, c->args.v[i]);
-    wire_end(out, begun);
+    buf_varint(rows, c->id);
+    buf_varint(rows, c->client);
+    buf_varint(rows, c->group);
+    buf_u8(rows, (uint8_t)(c->version | (c->traced ? 0x80 : 0) | (c->slot_hi ? 0x40 : 0)));
+    if (c->slot_hi) buf_u16(rows, c->slot_lo), buf_u16(rows, c->slot_hi);
+    buf_varint(rows, c->args.count);
+    for (uint32_t i = 0; i < c->args.count; i++) buf_blob(rows, c->args.v[i]);
 }
 
-bool wire_get_command(struct bytes payload, struct wire_command *c, struct buf *storage)
+bool wire_get_command(struct reader *r, struct wire_command *c, struct buf *storage)
 {
-    struct reader r = reader_of(payload);
-    c->id = reader_varint(&r);
-    c->client = reader_varint(&r);
-    c->group = (uint32_t)reader_varint(&r);
-    c->version = reader_u8(&r);
+    c->id = reader_varint(r);
+    c->client = reader_varint(r);
+    c->group = (uint32_t)reader_varint(r);
+    c->version = reader_u8(r);
     c->traced = (c->version & 0x80) != 0;
     bool ranged = (c->version & 0x40) != 0;
     c->version &= 0x3f;
-    c->slot_lo = ranged ? reader_u16(&r) : 0;
-    c->slot_hi = ranged ? reader_u16(&r) : 0;
+    c->slot_lo = ranged ? reader_u16(r) : 0;
+    c->slot_hi = ranged ? reader_u16(r) : 0;
     if (c->slot_hi > SLOT_COUNT || (ranged && c->slot_lo >= c->slot_hi)) return false;
-    uint64_t count = reader_varint(&r);
-    if (r.bad || count == 0 || count > RESP_ARGS_MAX || count > reader_left(&r)) return false;
+    uint64_t count = reader_varint(r);
+    if (r->bad || count == 0 || count > RESP_ARGS_MAX || count > reader_left(r)) return false;
 
     buf_clear(storage);
     struct bytes *v = (struct bytes *)(void *)buf_reserve(storage, (size_t)count * sizeof *v);
-    for (uint64_t i = 0; i < count; i++) v[i] = reader_blob(&r);
+    for (uint64_t i = 0; i < count; i++) v[i] = reader_blob(r);
     c->args = (struct cmd_args){v, (uint32_t)count};
-    return !r.bad && (c->version == 2 || c->version == 3);
+    return !r->bad && (c->version == 2 || c->version == 3);
 }
 
-void wire_put_reply(struct buf *out, uint64_t id, uint8_t status, struct bytes reply)
+void wire_put_reply(struct buf *rows, const struct wire_reply *r)
 {
-    size_t begun = wire_begin(out, WIRE_REPLY);
-    buf_varint(out, id);
-    buf_u8(out, status);
-    buf_append_bytes(out, reply);
-    wire_end(out, begun);
+    buf_varint(rows, r->id);
+    buf_u8(rows, r->status);
+    buf_blob(rows, r->reply);
 }
 
-bool wire_get_reply(struct bytes payload, struct wire_reply *out)
+bool wire_get_reply(struct reader *r, struct wire_reply *reply)
 {
-    struct reader r = reader_of(payload);
-    out->id = reader_varint(&r);
-    out->status = reader_u8(&r);
-    out->reply = reader_take(&r, reader_left(&r));
-    return !r.bad && out->status <= WIRE_UNKNOWN;
+    reply->id = reader_varint(r);
+    reply->status = reader_u8(r);
+    reply->reply = reader_blob(r);
+    return !r->bad && reply->status <= WIRE_UNKNOWN;
 }

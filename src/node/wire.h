@@ -23,11 +23,11 @@ enum wire_type {
     WIRE_HELLO = 1,
     WIRE_REFUSE, /* text: why the other end may not take part; it ends */
     WIRE_HEARTBEAT,
-    WIRE_ANSWER,  /* to a heartbeat */
-    WIRE_STATE,   /* per group: how far the sender is */
-    WIRE_PAXOS,   /* group:4, message */
-    WIRE_COMMAND, /* a client's command for a group that the receiver leads */
-    WIRE_REPLY,
+    WIRE_ANSWER,     /* to a heartbeat */
+    WIRE_STATE,      /* per group: how far the sender is */
+    WIRE_PAXOS,      /* group:4, message */
+    WIRE_COMMAND,    /* rows: clients' commands for groups that the receiver leads */
+    WIRE_REPLY,      /* rows: to commands */
     WIRE_JOIN,       /* instead of a HELLO, by a node that is of no cluster yet: let me in */
     WIRE_JOINED,     /* its answer: the node id, the cluster, the map */
     WIRE_RING_ASK,   /* rows of the cluster map above an epoch, please */
@@ -115,11 +115,16 @@ struct wire_snap {
     uint32_t group;
     uint16_t replica;   /* the receiver's */
     uint64_t id;        /* of this snapshot; drawn by its sender */
-    uint64_t sequence;  /* of a chunk, from 1; of an ack: all up to it were taken */
+    uint64_t sequence;  /* of a chunk, from 1; of an ack: see wire_snap_status */
     uint8_t status;     /* of an ack: enum wire_snap_status */
     struct bytes bytes; /* BEGIN: the header; CHUNK: the chunk */
 };
-enum wire_snap_status { WIRE_SNAP_GOES_ON, WIRE_SNAP_DONE, WIRE_SNAP_REFUSED };
+enum wire_snap_status {
+    WIRE_SNAP_GOES_ON, /* all up to the sequence came, and there is room for some more */
+    WIRE_SNAP_DONE,
+    WIRE_SNAP_REFUSED,
+    WIRE_SNAP_BEGUN, /* to a BEGIN: all up to the sequence is here, `bytes` is the last key of it */
+};
 
 /* Size of the first whole frame at the start of `in`; 0: incomplete; SIZE_MAX: not a frame of ours.
  */
@@ -155,10 +160,11 @@ void wire_put_create(struct buf *out, const struct wire_create *c);
 bool wire_get_create(struct bytes payload, struct wire_create *c);
 void wire_put_snap(struct buf *out, uint8_t type, const struct wire_snap *s);
 bool wire_get_snap(struct bytes payload, struct wire_snap *s);
-void wire_put_command(struct buf *out, const struct wire_command *c);
-/* args: slices of the payload, in `storage` (grown; the caller's). */
-bool wire_get_command(struct bytes payload, struct wire_command *c, struct buf *storage);
-void wire_put_reply(struct buf *out, uint64_t id, uint8_t status, struct bytes reply);
-bool wire_get_reply(struct bytes payload, struct wire_reply *r);
+/* Append one row; many go in one frame. */
+void wire_put_command(struct buf *rows, const struct wire_command *c);
+void wire_put_reply(struct buf *rows, const struct wire_reply *r);
+/* Take one row. args: slices of the payload, in `storage` (grown; the caller's). */
+bool wire_get_command(struct reader *r, struct wire_command *c, struct buf *storage);
+bool wire_get_reply(struct reader *r, struct wire_reply *reply);
 
 #endif

@@ -226,6 +226,11 @@ void snapshot_out_next(struct snapshot_out *o,
 
 /* ---- target ---- */
 
+struct gathered {
+    struct buf chunk;
+    struct bytes pairs; /* in it */
+};
+
 struct snapshot_in {
     struct io *io;
     struct engine *engine;
@@ -239,7 +244,9 @@ struct snapshot_in {
     struct bytes counts;        /* in header */
     struct buf lo, hi, key;     /* key: of the record */
     struct buf after;
-    struct buf gathered; /* pairs, checked, not ingested yet */
+    struct gathered *gathered; /* checked, not ingested yet */
+    uint32_t gathered_count, gathered_capacity;
+    size_t gathered_bytes;
     bool begun, whole, live;
     /* the call under way */
     struct io_work work;
@@ -251,15 +258,23 @@ struct snapshot_in {
     void *ctx;
 };
 
+static void gathered_clear(struct snapshot_in *in)
+{
+    for (uint32_t i = 0; i < in->gathered_count; i++) buf_deinit(&in->gathered[i].chunk);
+    in->gathered_count = 0;
+    in->gathered_bytes = 0;
+}
+
 void snapshot_in_abandon(struct snapshot_in *in)
 {
     if (!in) return;
+    gathered_clear(in);
+    mem_free(in->gathered);
     buf_deinit(&in->header);
     buf_deinit(&in->lo);
     buf_deinit(&in->hi);
     buf_deinit(&in->key);
     buf_deinit(&in->after);
-    buf_deinit(&in->gathered);
     buf_deinit(&in->chunk);
     buf_deinit(&in->old_lo);
     buf_deinit(&in->old_hi);
@@ -314,13 +329,15 @@ static void in_start(struct snapshot_in *in, void (*run)(void *ctx),
 /* The gathered pairs in order, then the record. */
 struct pairs {
     struct reader in;
-    struct bytes key, record; /* record empty: none */
+    const struct gathered *next, *end; /* what follows `in` */
+    struct bytes key, record;          /* record empty: none */
 };
 
 static bool pairs_next(void *ctx, struct bytes *key, struct bytes *value, bool *deleted)
 {
     struct pairs *p = ctx;
     *deleted = false;
+    if (reader_left(&p->in) == 0 && p->next < p->end) p->in = reader_of(p->next++->pairs);
     if (reader_left(&p->in) > 0) {
         *key = reader_blob(&p->in);
         *value = reader_blob(&p->in);
@@ -428,12 +445,26 @@ static bool chunk_sound(const struct snapshot_in *in, struct reader r, struct by
 
 static int ingest_gathered(struct snapshot_in *in, struct bytes record)
 {
-    struct pairs pairs = {
-        .in = reader_of(buf_bytes(&in->gathered)), .key = buf_bytes(&in->key), .record = record};
+    struct pairs pairs = {.next = in->gathered,
+                          .end = in->gathered + in->gathered_count,
+                          .key = buf_bytes(&in->key),
+                          .record = record};
     struct engine_source source = {.next = pairs_next, .ctx = &pairs};
     int error = engine_ingest(in->engine, &source);
-    if (!error) buf_clear(&in->gathered);
+    if (!error) gathered_clear(in);
     return error;
+}
+
+/* Keeps the chunk, with the pairs in it; there are some. */
+static void gather(struct snapshot_in *in, struct bytes pairs)
+{
+    if (in->gathered_count == in->gathered_capacity) {
+        in->gathered_capacity = in->gathered_capacity ? 2 * in->gathered_capacity : 16;
+        in->gathered = mem_realloc(in->gathered, in->gathered_capacity * sizeof *in->gathered);
+    }
+    in->gathered[in->gathered_count++] = (struct gathered){in->chunk, pairs};
+    in->gathered_bytes += pairs.size;
+    in->chunk = (struct buf){0};
 }
 
 static int chunk_take(struct snapshot_in *in)
@@ -446,14 +477,14 @@ static int chunk_take(struct snapshot_in *in)
     if (r.bad || version != CHUNK_VERSION || flags > CHUNK_LAST) return -EBADMSG;
     if (in->whole || !bytes_equal(after, buf_bytes(&in->after)) || !chunk_sound(in, r, &last))
         return -EPROTO;
-    if (in->gathered.size && in->gathered.size + reader_left(&r) > in->gather_bytes) {
+    if (in->gathered_bytes && in->gathered_bytes + reader_left(&r) > in->gather_bytes) {
         int error = ingest_gathered(in, (struct bytes){0});
         if (error) return error;
     }
     if (reader_left(&r) > 0) { /* else `last` is `after` itself */
-        buf_append(&in->gathered, r.at, reader_left(&r));
         buf_clear(&in->after);
         buf_append_bytes(&in->after, last);
+        gather(in, bytes_of(r.at, reader_left(&r)));
     }
     in->whole = flags == CHUNK_LAST;
     return 0;
@@ -462,15 +493,16 @@ static int chunk_take(struct snapshot_in *in)
 static void chunk_run(void *ctx)
 {
     struct snapshot_in *in = ctx;
-    in->error = in->chunk.size ? chunk_take(in) : -EPROTO;
+    bool sized = in->chunk.size > 0 && in->chunk.size <= SNAPSHOT_CHUNK_MAX;
+    in->error = sized ? chunk_take(in) : -EPROTO;
 }
 
-void snapshot_in_chunk(struct snapshot_in *in, struct bytes chunk,
+void snapshot_in_chunk(struct snapshot_in *in, struct buf take_chunk,
                        void (*done)(void *ctx, int error), void *ctx)
 {
     ASSERT(in->begun);
-    buf_clear(&in->chunk);
-    if (chunk.size <= SNAPSHOT_CHUNK_MAX) buf_append_bytes(&in->chunk, chunk);
+    buf_deinit(&in->chunk);
+    in->chunk = take_chunk;
     in_start(in, chunk_run, done, ctx);
 }
 

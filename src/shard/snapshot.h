@@ -22,9 +22,9 @@
 
 #include "shard/shard.h"
 
-#define SNAPSHOT_CHUNK     (1u << 20)  /* bytes of a chunk, before the last pair is added */
-#define SNAPSHOT_CHUNK_MAX (64u << 20) /* what a target takes: a pair may be large */
-#define SNAPSHOT_GATHER    (32u << 20) /* a target ingests so much at once */
+#define SNAPSHOT_CHUNK     (960u << 10) /* bytes of a chunk, before the last pair is added */
+#define SNAPSHOT_CHUNK_MAX (64u << 20)  /* what a target takes: a pair may be large */
+#define SNAPSHOT_GATHER    (16u << 20)  /* a target ingests so much at once */
 
 /* ---- source ---- */
 
@@ -85,10 +85,11 @@ bool snapshot_header_read(uint32_t group, struct bytes header, struct shard_reco
 struct snapshot_in *snapshot_in_new(const struct snapshot_in_options *options);
 void snapshot_in_free(struct snapshot_in *in);    /* as snapshot_out_free */
 void snapshot_in_abandon(struct snapshot_in *in); /* as snapshot_out_abandon */
-/* Takes a chunk, which is copied. 0, or: -EBADMSG (damaged, or of another snapshot), -EPROTO (does
- * not follow what is here, or keys out of order or range), -ENOSPC and the like. The chunk is not
- * taken then, everything before it is: another may be tried, from snapshot_in_after on. */
-void snapshot_in_chunk(struct snapshot_in *in, struct bytes chunk,
+/* Takes a chunk, whose memory becomes its own. 0, or: -EBADMSG (damaged, or of another snapshot),
+ * -EPROTO (does not follow what is here, or keys out of order or range), -ENOSPC and the like. The
+ * chunk is not taken then, everything before it is: another may be tried, from snapshot_in_after
+ * on. */
+void snapshot_in_chunk(struct snapshot_in *in, struct buf take_chunk,
                        void (*done)(void *ctx, int error), void *ctx);
 /* The last key that is here: where to go on after a connection was lost. Borrowed until the next
  * call; not while one is under way. */

@@ -38,35 +38,55 @@ TEST(a_hello_arrives_as_it_was_said)
     buf_deinit(&b);
 }
 
-TEST(a_command_and_its_reply_arrive_as_they_were_sent)
+TEST(commands_and_their_replies_arrive_as_they_were_sent_many_in_a_frame)
 {
     struct buf b = {0}, storage = {0};
     struct bytes argv[] = {BYTES("SET"), BYTES("k"), BYTES("")};
     struct wire_command got;
     struct wire_reply reply;
 
-    wire_put_command(
-        &b, &(struct wire_command){
-                .id = 7, .client = 8, .group = 9, .version = 3, .traced = true, .args = {argv, 3}});
-    assert_true(wire_get_command(open_one(&b, WIRE_COMMAND), &got, &storage));
-    assert_true(got.id == 7 && got.client == 8 && got.group == 9 && got.version == 3 &&
-                got.traced && got.args.count == 3);
-    EXPECT_BYTES(got.args.v[0], "SET");
-    EXPECT_BYTES(got.args.v[2], "");
-    assert_true(got.slot_lo == 0 && got.slot_hi == 0);
+    size_t begun = wire_begin(&b, WIRE_COMMAND);
+    for (uint64_t id = 7; id < 300; id++)
+        wire_put_command(&b, &(struct wire_command){.id = id,
+                                                    .client = 8,
+                                                    .group = 9,
+                                                    .version = 3,
+                                                    .traced = true,
+                                                    .args = {argv, 3}});
+    wire_end(&b, begun);
+    struct reader r = reader_of(open_one(&b, WIRE_COMMAND));
+    for (uint64_t id = 7; id < 300; id++) {
+        assert_true(wire_get_command(&r, &got, &storage));
+        assert_true(got.id == id && got.client == 8 && got.group == 9 && got.version == 3 &&
+                    got.traced && got.args.count == 3);
+        EXPECT_BYTES(got.args.v[0], "SET");
+        EXPECT_BYTES(got.args.v[2], "");
+        assert_true(got.slot_lo == 0 && got.slot_hi == 0);
+    }
+    assert_int_equal(reader_left(&r), 0);
 
     buf_clear(&b);
+    begun = wire_begin(&b, WIRE_COMMAND);
     wire_put_command(
         &b, &(struct wire_command){
                 .id = 7, .version = 2, .slot_lo = 300, .slot_hi = SLOT_COUNT, .args = {argv, 1}});
-    assert_true(wire_get_command(open_one(&b, WIRE_COMMAND), &got, &storage));
+    wire_end(&b, begun);
+    r = reader_of(open_one(&b, WIRE_COMMAND));
+    assert_true(wire_get_command(&r, &got, &storage));
     assert_true(got.slot_lo == 300 && got.slot_hi == SLOT_COUNT && got.version == 2);
 
     buf_clear(&b);
-    wire_put_reply(&b, 7, WIRE_UNKNOWN, BYTES("+OK\r\n"));
-    assert_true(wire_get_reply(open_one(&b, WIRE_REPLY), &reply));
-    assert_true(reply.id == 7 && reply.status == WIRE_UNKNOWN);
+    begun = wire_begin(&b, WIRE_REPLY);
+    wire_put_reply(&b, &(struct wire_reply){7, WIRE_UNKNOWN, {0}});
+    wire_put_reply(&b, &(struct wire_reply){1000, WIRE_DONE, BYTES("+OK\r\n")});
+    wire_end(&b, begun);
+    r = reader_of(open_one(&b, WIRE_REPLY));
+    assert_true(wire_get_reply(&r, &reply));
+    assert_true(reply.id == 7 && reply.status == WIRE_UNKNOWN && reply.reply.size == 0);
+    assert_true(wire_get_reply(&r, &reply));
+    assert_true(reply.id == 1000 && reply.status == WIRE_DONE);
     EXPECT_BYTES(reply.reply, "+OK\r\n");
+    assert_int_equal(reader_left(&r), 0);
     buf_deinit(&b);
     buf_deinit(&storage);
 }
@@ -75,7 +95,9 @@ TEST(a_frame_cut_anywhere_is_incomplete_and_a_flipped_bit_is_seen)
 {
     struct buf b = {0};
     struct bytes argv[] = {BYTES("GET"), BYTES("key")};
+    size_t begun = wire_begin(&b, WIRE_COMMAND);
     wire_put_command(&b, &(struct wire_command){.id = 1, .version = 2, .args = {argv, 2}});
+    wire_end(&b, begun);
 
     for (size_t cut = 0; cut < b.size; cut++)
         assert_int_equal(wire_frame_size(bytes_of(b.data, cut)), 0);
@@ -108,10 +130,11 @@ TEST(random_payloads_never_decode_into_anything_out_of_bounds)
         struct lease_heartbeat hb;
         struct lease_answer answer;
         (void)wire_get_hello(payload, &hello);
-        (void)wire_get_reply(payload, &reply);
+        struct reader replies = reader_of(payload), commands = replies;
+        while (reader_left(&replies) && wire_get_reply(&replies, &reply)) continue;
         (void)wire_get_heartbeat(payload, &hb);
         (void)wire_get_answer(payload, &answer);
-        if (wire_get_command(payload, &command, &storage)) {
+        while (reader_left(&commands) && wire_get_command(&commands, &command, &storage)) {
             assert_true(command.args.count > 0 && command.args.count <= size);
             for (uint32_t a = 0; a < command.args.count; a++)
                 assert_true(command.args.v[a].size == 0 ||
@@ -129,7 +152,9 @@ TEST(only_frames_that_stand_alone_may_be_lost_or_repeated)
     wire_put_heartbeat(&b, &(struct lease_heartbeat){1, 2, 3});
     assert_true(wire_frame_may_disturb(buf_bytes(&b)));
     buf_clear(&b);
-    wire_put_reply(&b, 1, WIRE_DONE, BYTES(""));
+    size_t begun = wire_begin(&b, WIRE_REPLY);
+    wire_put_reply(&b, &(struct wire_reply){1, WIRE_DONE, {0}});
+    wire_end(&b, begun);
     assert_false(wire_frame_may_disturb(buf_bytes(&b)));
     buf_deinit(&b);
 }

@@ -274,7 +274,7 @@ static inline struct snapshot_in *site_install(struct site *to, uint32_t group, 
 
 static inline int site_take(struct site *to, struct snapshot_in *in, struct bytes chunk)
 {
-    snapshot_in_chunk(in, chunk, site_answer, to);
+    snapshot_in_chunk(in, buf_copy(chunk), site_answer, to);
     pool_finish(&to->pool);
     return to->error;
 }

@@ -388,7 +388,7 @@ static void transfer(struct model *m, struct site *from, struct snapshot_out *o,
     bool going = job(m, to, cut_ppm);
     while (going && !to->error && !snapshot_in_whole(in)) {
         site_next_chunk(from, o, &m->chunk);
-        snapshot_in_chunk(in, buf_bytes(&m->chunk), site_answer, to);
+        snapshot_in_chunk(in, buf_copy(buf_bytes(&m->chunk)), site_answer, to);
         going = job(m, to, cut_ppm);
     }
     if (going && !to->error) {

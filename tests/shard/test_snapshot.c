@@ -507,7 +507,7 @@ TEST(freeing_while_the_pool_works_waits_for_it_and_calls_nobody)
     assert_true(snapshot_out_seek(o, (struct bytes){0}));
     for (int ran = 0; ran < 2; ran++) {
         uint32_t answers = r.to.answers;
-        snapshot_in_chunk(in, buf_bytes(&r.chunk), site_answer, &r.to);
+        snapshot_in_chunk(in, buf_copy(buf_bytes(&r.chunk)), site_answer, &r.to);
         if (ran) pool_run(&r.to.pool);
         snapshot_in_free(in);
         pool_finish(&r.to.pool);
@@ -564,7 +564,7 @@ static bool crash_after(struct rig *r, struct snapshot_out *o, uint32_t steps, b
             over = true;
         } else {
             site_next_chunk(&r->from, o, &r->chunk);
-            snapshot_in_chunk(in, buf_bytes(&r->chunk), site_answer, &r->to);
+            snapshot_in_chunk(in, buf_copy(buf_bytes(&r->chunk)), site_answer, &r->to);
         }
         if (last && ran) pool_run(&r->to.pool);
         if (!last) pool_finish(&r->to.pool);
