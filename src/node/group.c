@@ -11,9 +11,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define LEARN_BYTES (1u << 20)
-#define ENTRIES_MAX 1024
-#define SOON        (30 * MS)
+#define LEARN_BYTES    (1u << 20)
+#define ENTRIES_MAX    1024
+#define SOON           (30 * MS)
+#define REST_EXPIRY_MS 10000 /* no key of a group at rest expires sooner */
 
 /* ---- values ---- */
 
@@ -657,6 +658,17 @@ void group_slow(struct group *g)
         mem_free(g->past[i]);
         g->past[i] = NULL;
     }
+}
+
+/* Of an idle one: is all that could yet concern it told, by an event of its own (group_busy), or as
+ * a change among the nodes (peers_changed)? Keys that expire are awaited. */
+bool group_rests(struct group *g)
+{
+    const struct node *n = g->node;
+    if (!g->px) return true;
+    if (!paxos_rests(g->px, n->now)) return false;
+    if (!g->leading) return true;
+    return reconcile_rests(g) && !shard_expires(g->shard, group_time_ms(g) + REST_EXPIRY_MS);
 }
 
 /* Will it have to be looked at soon, whatever happens? An idle one is looked at in turn. */

@@ -136,9 +136,11 @@ struct group {
     bool retry_waiting; /* look at `waiting` again in this turn */
     bool awake;         /* in node->awake: group_turn has something to do */
     struct group *awake_next;
-    bool busy; /* in node->busy: group_slow looks at it with every slow turn */
+    bool busy;    /* in node->busy: group_slow looks at it with every slow turn */
+    bool resting; /* only an event, or a change among the nodes, gives group_slow anything to do */
     struct group *busy_next;
     struct wire_state said; /* what peers were last told of it */
+    bool news;              /* that may be old */
     bool dirty;             /* has an open batch */
     struct past_era *past[GROUP_PAST_ERAS];
 
@@ -337,6 +339,12 @@ struct node_stats {
     uint64_t net_in, net_out;
 };
 
+/* What concerns a group at rest and is no event of its own, of one other node. */
+struct node_seen {
+    bool silent, connected, supports;
+    uint64_t mark;
+};
+
 struct slow_entry {
     uint64_t id;
     int64_t at_ms, micros; /* from its arrival until its answer could leave */
@@ -366,8 +374,11 @@ struct node {
     struct group *awake;  /* those with something to do at the end of this turn */
     struct group
         *busy; /* those that were touched since the last slow turn, or wait for something */
-    uint32_t slow_next;   /* the idle ones are looked at in turn, from this one on */
-    uint32_t state_round; /* of telling peers how far groups are */
+    uint32_t slow_next; /* the idle ones are looked at in turn, from this one on; */
+    uint32_t slow_all;  /* so many of them even if they rest */
+    uint64_t rested_at; /* when those at rest were last looked at all the same */
+    struct node_seen seen[NODE_NODES_MAX + 1]; /* [id], at the last slow turn */
+    uint32_t state_round;                      /* of telling peers how far groups are */
     uint32_t group_count, group_capacity;
     uint32_t *slot_group; /* slot -> group */
 
@@ -475,6 +486,8 @@ void group_synced(struct group *g, uint64_t lsn);
 static inline void group_busy(struct group *g)
 {
     if (g->busy) return;
+    g->resting = false;
+    g->news = true;
     g->busy = true;
     g->busy_next = g->node->busy;
     g->node->busy = g;
@@ -497,6 +510,7 @@ static inline void group_retry(struct group *g)
 void group_turn(struct group *g);         /* proposes the open batch, asks for reads */
 void group_slow(struct group *g);         /* ticks, expiry, steps toward what the map wants */
 bool group_idle(const struct group *g);   /* nothing of it waits for the next slow turn */
+bool group_rests(struct group *g);        /* nor for any later one, and it is idle */
 bool group_can_write(struct group *g);    /* an evaluation that writes may be started */
 bool group_serves(const struct group *g); /* leads; evaluates commands, if group_begins too */
 /* A command may be evaluated now. Not while the leadership is handed over: it could be lost with
@@ -609,6 +623,8 @@ bool transfer_progress(struct group *g, uint16_t node, struct transfer_progress 
 
 /* reconcile.c, merge.c, driver.c, join.c */
 void reconcile(struct group *g);
+bool reconcile_rests(struct group *g);   /* it has nothing to do before the map, a report or a
+                                            configuration changes */
 void reconcile_dropped(struct group *g); /* the leadership ended */
 bool reconcile_lives(const struct group *g, uint16_t node);
 /* Sends SYNOD MAP what number... to the keeper, about this group. */
@@ -640,6 +656,7 @@ void join_free_askers(struct node *n);
 void peers_start(struct node *n);
 void peer_update(struct node *n, uint16_t id); /* its row is new or changed */
 void peers_turn(struct node *n);
+bool peers_changed(struct node *n); /* since the last call: silence, connections, support */
 void peers_free(struct node *n);
 void peer_send(struct node *n, uint16_t to, struct bytes frame);
 struct buf *peer_out(struct node *n,

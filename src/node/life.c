@@ -144,6 +144,7 @@ void group_start(struct group *g)
     struct node *n = g->node;
     group_ring_fit(g, NULL);
     g->tick_at = 0;
+    group_busy(g);
     paxos_start(g->px, io_now(n->io), io_random(n->io), 0, &(struct paxos_sink){group_emit, g});
     g->chosen_durable = paxos_chosen(g->px);
     group_configured(g);

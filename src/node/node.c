@@ -13,7 +13,8 @@
 
 #define SLOW_EVERY        (10 * MS) /* ticks, deadlines, flushing */
 #define FLUSH_LOOK_EVERY  (50 * MS)
-#define SLOW_SLICE        256 /* idle groups looked at in a slow turn */
+#define SLOW_SLICE        256         /* idle groups looked at in a slow turn */
+#define REST_MAX          (4000 * MS) /* those at rest are looked at all the same */
 #define ENGINE_LOOK_EVERY (1000 * MS)
 #define MERGE_SHARE       4            /* of the engine's bytes is kept free for merging them, */
 #define MERGE_MAX         (1ull << 30) /* but no more than nearly every merge takes */
@@ -640,13 +641,28 @@ static void rates(struct node *n)
     n->ops_at = n->now;
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = n->group[i];
-        g->load_rate = (g->load - g->load_before) * 1000 * MS / passed;
+        uint64_t rate = (g->load - g->load_before) * 1000 * MS / passed;
+        if (rate == g->load_rate && !rate) continue;
+        g->load_rate = rate;
         g->load_before = g->load;
+        g->news = true;
     }
 }
 
-/* Groups that are busy are looked at each time, the others a slice at a time: thousands of idle
- * ones cost no more than some hundred. */
+static void group_look(struct group *g)
+{
+    if (g->resting) g->tick_at = 0; /* nobody brought it nearer meanwhile */
+    g->resting = false;
+    group_slow(g);
+    if (!group_idle(g))
+        group_busy(g);
+    else
+        g->resting = group_rests(g);
+}
+
+/* Groups that are busy are looked at each time, the others a slice at a time, and those at rest
+ * only once in a while, or when something happened to a node: ten thousand idle groups cost no more
+ * than some hundred. */
 static void groups_slow(struct node *n)
 {
     struct group *g = n->busy, *next;
@@ -654,14 +670,16 @@ static void groups_slow(struct node *n)
     for (; g && !n->dead; g = next) {
         next = g->busy_next;
         g->busy = false;
-        group_slow(g);
-        if (!group_idle(g)) group_busy(g);
+        group_look(g);
+    }
+    if (peers_changed(n) || n->now - n->rested_at >= REST_MAX) {
+        n->rested_at = n->now;
+        n->slow_all = n->group_count;
     }
     for (uint32_t i = 0; i < SLOW_SLICE && i < n->group_count && !n->dead; i++) {
         g = n->group[n->slow_next++ % n->group_count];
-        if (g->busy) continue;
-        group_slow(g);
-        if (!group_idle(g)) group_busy(g);
+        if (!g->busy && (!g->resting || n->slow_all)) group_look(g);
+        if (n->slow_all) n->slow_all--;
     }
 }
 

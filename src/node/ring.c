@@ -55,6 +55,7 @@ static void take_group(struct node *n, const struct ring_group *row)
         g->config = row->config;
     }
     g->reconcile_at = 0;
+    group_busy(g);
     if (moved) ring_route(n);
 }
 

@@ -545,6 +545,17 @@ uint64_t paxos_deadline(const struct paxos *px)
     return px->remind_at && px->remind_at < at ? px->remind_at : at;
 }
 
+bool paxos_rests(const struct paxos *px, uint64_t now)
+{
+    if (px->last > px->floor || px->remind_at || catchup_deadline(px) != UINT64_MAX) return false;
+    if (px->role == PAXOS_LEADER)
+        return px->serving && !px->transfer_to && !px->round_open && read_support_end(px) > now;
+    /* Silence is told only of a node that was heard of before. */
+    uint16_t node = px->leader ? paxos_node_of(px, px->leader) : 0;
+    return px->role == PAXOS_FOLLOWER && node && px->opt.leases->peer[node].heard_at &&
+           election_deadline(px) > now;
+}
+
 const struct paxos_stats *paxos_stats(const struct paxos *px)
 {
     return &px->stats;

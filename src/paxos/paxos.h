@@ -355,6 +355,10 @@ uint64_t paxos_lease_end(const struct paxos *px);
 uint64_t paxos_match(const struct paxos *px, uint16_t replica);
 /* Earliest time at which a TICK could matter; UINT64_MAX: only messages matter. */
 uint64_t paxos_deadline(const struct paxos *px);
+/* Nothing is under way, and a TICK could matter only after a node fell silent or came back, or its
+ * support ended or changed its mark (lease.h). Whoever watches the nodes need not tick until then.
+ */
+bool paxos_rests(const struct paxos *px, uint64_t now);
 /* Counters for status and tests. */
 struct paxos_stats {
     uint64_t hostile;   /* messages ignored because no honest member sends them */
