@@ -385,8 +385,17 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
 
 /* ---- paxos' effects ---- */
 
+void group_campaigns(struct group *g, bool does)
+{
+    if (g->campaigning && !does) g->node->campaigning--;
+    if (!g->campaigning && does) g->node->campaigning++;
+    g->campaigning = does;
+}
+
 static void fx_role(struct group *g)
 {
+    enum paxos_role role = paxos_role(g->px);
+    group_campaigns(g, role == PAXOS_PRECANDIDATE || role == PAXOS_CANDIDATE);
     g->node->leader_epoch++;
     if (g->leading && paxos_role(g->px) != PAXOS_LEADER) group_era_end(g);
     uint16_t leader = node_of_replica(g, paxos_leader(g->px));
@@ -620,13 +629,28 @@ static void expire(struct group *g)
     group_wake(g);
 }
 
+/* Where thousands of groups lose their leader at once, all their campaigns together would take
+ * longer than a candidate waits, again and again. So only some campaign at a time, and a few more
+ * in each turn, for those may be of groups that nobody can lead. */
+static bool may_campaign(struct group *g)
+{
+    struct node *n = g->node;
+    if (paxos_role(g->px) != PAXOS_FOLLOWER || paxos_leader(g->px)) return true; /* it will not */
+    if (n->campaigning >= n->config.campaigns_max &&
+        n->campaigns_begun >= (n->config.campaigns_max + 7) / 8)
+        return false;
+    n->campaigns_begun++;
+    return true;
+}
+
 /* A heartbeat may move the deadline on, and only an event brings it nearer (group_step looks
  * again). */
 static void tick(struct group *g)
 {
     if (g->node->now < g->tick_at) return;
     g->tick_at = paxos_deadline(g->px);
-    if (g->node->now >= g->tick_at) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TICK});
+    if (g->node->now >= g->tick_at && may_campaign(g))
+        group_step(g, &(struct paxos_event){.type = PAXOS_EV_TICK});
 }
 
 /* Others wait for it: for what a split bore, for the record of a seal or a merge; or a merge waits,

@@ -141,6 +141,7 @@ struct group {
     struct group *busy_next;
     struct wire_state said; /* what peers were last told of it */
     bool news;              /* that may be old */
+    bool campaigning;       /* counted in the node's */
     bool dirty;             /* has an open batch */
     struct past_era *past[GROUP_PAST_ERAS];
 
@@ -378,6 +379,7 @@ struct node {
     uint32_t slow_all;  /* so many of them even if they rest */
     uint64_t rested_at; /* when those at rest were last looked at all the same */
     struct node_seen seen[NODE_NODES_MAX + 1]; /* [id], at the last slow turn */
+    uint32_t campaigning, campaigns_begun;     /* groups that do; in this slow turn */
     uint32_t state_round;                      /* of telling peers how far groups are */
     uint32_t group_count, group_capacity;
     uint32_t *slot_group; /* slot -> group */
@@ -457,6 +459,7 @@ void group_emit(void *ctx, const struct paxos_effect *fx); /* ctx: the group; pa
 void group_ring_grow(struct group *g, uint32_t wanted);
 void group_ring_fit(struct group *g, const struct paxos_event *ev); /* room for the event */
 void group_era_begin(struct group *g);
+void group_campaigns(struct group *g, bool does); /* counted */
 /* NULL: there is none of that id. */
 static inline struct group *group_named(const struct node *n, uint32_t id)
 {

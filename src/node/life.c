@@ -162,6 +162,7 @@ void group_stop(struct group *g)
 {
     struct node *n = g->node;
     if (g->leading) group_era_end(g);
+    group_campaigns(g, false);
     if (g->px) paxos_deinit(g->px, &(struct paxos_sink){drop_effect, NULL});
     mem_free(g->px);
     mem_free(g->ring);

@@ -79,6 +79,7 @@ static void config_defaults(struct node_config *c)
     default_u32(&c->drift_ppm, 5000);
     default_u32(&c->heartbeat_ms, 50);
     default_u32(&c->election_ms, 300);
+    default_u32(&c->campaigns_max, 128);
     default_u32(&c->clients_max, 10000);
     default_u32(&c->capacity, 100);
     default_u32(&c->grace_ms, 300000);
@@ -667,6 +668,7 @@ static void groups_slow(struct node *n)
 {
     struct group *g = n->busy, *next;
     n->busy = NULL;
+    n->campaigns_begun = 0;
     for (; g && !n->dead; g = next) {
         next = g->busy_next;
         g->busy = false;
