@@ -40,7 +40,6 @@ struct plan {
     uint64_t tolerance, goal;             /* deviations, in units of LEVEL_ONE */
     size_t work;                          /* steps that balancing may yet take */
     size_t leaders_changed, leaders_most; /* of known leaders; R7 */
-    uint64_t lead_largest;                /* of any group */
 
     struct levels levels;
     struct levels_zone *zone;

@@ -135,21 +135,18 @@ static bool next_way(const struct plan *pl, struct walk *w, uint32_t *i)
     return false;
 }
 
-/* No single change helps more than one that harms nobody and shifts the most that any can, if that
- * is not too much. Of many equal groups the first will do: to look at all of them for each step
- * takes seconds where thousands of leaders are to move. */
-static bool is_unbeaten(const struct plan *pl, uint16_t place, const struct change *best)
-{
-    const struct levels *l = &pl->levels;
-    uint64_t most = pl->lead_largest, load = l->load[place], target = l->target[place];
-    if (best->outcome.verdict != PLAN_GOOD || pl->group[best->group].lead != most) return false;
-    return load > target ? load - target >= most : target - load >= most;
-}
+/* Ways looked at in one step, once one that is good was found: to look at all of ten thousand
+ * groups in each step takes seconds where thousands of leaders are to move. */
+#define SINGLES_LOOK 512
+/* Chains looked at in one step, good or not. */
+#define CHAINS_LOOK (1u << 17)
 
 static void find_single(struct plan *pl, uint16_t place, struct change *best)
 {
     struct walk w = walk_of(pl, place, plan_is_over(pl, place));
-    for (uint32_t i = 0; !is_unbeaten(pl, place, best) && next_way(pl, &w, &i);) {
+    uint32_t looked = 0;
+    for (uint32_t i = 0; next_way(pl, &w, &i);) {
+        if (looked++ >= SINGLES_LOOK && best->outcome.verdict == PLAN_GOOD) return;
         struct change c = {.group = seat_group(w.seat), .index = w.index, .second = NO_GROUP};
         c.outcome = plan_judge(pl, place, w.other, pl->group[c.group].lead);
         offer(pl, &c, best);
@@ -181,6 +178,7 @@ static void find_chain(struct plan *pl, uint16_t place, struct change *best)
 {
     bool gives = plan_is_over(pl, place);
     struct walk w = walk_of(pl, place, gives);
+    uint32_t looked = 0;
     if (pl->leaders_changed >= pl->leaders_most) {
         pl->sum->leaders_held = true;
         return;
@@ -189,6 +187,7 @@ static void find_chain(struct plan *pl, uint16_t place, struct change *best)
         struct change c = {.group = seat_group(w.seat), .index = w.index};
         struct walk v = walk_of(pl, w.other, gives);
         for (uint32_t j = 0; next_way(pl, &v, &j);) {
+            if (looked++ >= CHAINS_LOOK) return;
             c.second = seat_group(v.seat);
             c.second_index = v.index;
             if (c.second == c.group || v.other == place) continue;
@@ -265,9 +264,6 @@ void plan_leaders(struct plan *pl)
     pl->sum->leader_imbalance_before = plan_imbalance(pl);
     lead_the_leaderless(pl);
     pl->leaders_most = (pl->group_count + 3) / 4;
-    pl->lead_largest = 0;
-    for (uint32_t g = 0; g < pl->group_count; g++)
-        if (pl->group[g].lead > pl->lead_largest) pl->lead_largest = pl->group[g].lead;
     plan_mend_all(pl, mend_leaders, &stuck);
     pl->sum->leader_imbalance_after = plan_imbalance(pl);
 }
