@@ -285,6 +285,7 @@ static void apply(struct group *g, const struct paxos_entry *e, bool valid)
     if (g->slot_hi > slot_hi) ring_route(n); /* of a split the newborn is routed to */
     n->advanced = true;
     n->stats.entries++;
+    n->applied_bytes += e->size;
     if (g->shard->batch.size) group_wake(g); /* there is room in the window again */
     if (!list_empty(&g->waiting)) group_retry(g);
 }

@@ -419,11 +419,11 @@ struct node {
     struct prng random;
     uint64_t leader_epoch; /* rises whenever any group's leader changes, as far as known here */
     uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at, flush_at;
-    uint64_t flush_entries; /* stats.entries when memory was last looked at */
-    bool log_full;          /* refuse writes that need room */
-    bool log_stuck;         /* nothing can be written at all: accept nothing */
-    bool memory_over;       /* more than is to be kept: a flush is due, or under way */
-    bool memory_full;       /* flushing does not keep up: writes wait */
+    uint64_t applied_bytes, flush_bytes; /* of entries' values; when memory was last looked at */
+    bool log_full;                       /* refuse writes that need room */
+    bool log_stuck;                      /* nothing can be written at all: accept nothing */
+    bool memory_over;                    /* more than is to be kept: a flush is due, or under way */
+    bool memory_full;                    /* flushing does not keep up: writes wait */
     uint64_t engine_bytes, engine_bytes_at; /* on the disk, as of a second ago at most */
     uint64_t reclaim_at;                    /* when to flush and merge next on a full disk */
     struct io_work reclaim;

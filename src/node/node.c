@@ -20,8 +20,9 @@
 #define MERGE_MAX         (1ull << 30) /* but no more than nearly every merge takes */
 #define RECLAIM_EVERY     (200 * MS)   /* on a full disk */
 #define SCRATCH_KEEP      (4u << 20)
-#define MEMORY_FULL       8           /* times memory_bytes: then writes wait for flushing */
-#define SPREAD_EVERY      (250 * MS)  /* at most one leadership is given back in that time */
+#define MEMORY_FULL       8          /* times memory_bytes: then writes wait for flushing */
+#define SPREAD_EVERY      (250 * MS) /* at most so many leaderships are given back in that time */
+#define SPREAD_AT_ONCE    8
 #define SPREAD_PATIENCE   (1000 * MS) /* after a node came up, or a leadership began */
 #define BEAT_EVERY        (1000 * MS) /* a write to an idle log, to know that the device lives */
 
@@ -583,10 +584,10 @@ static void flush_some(struct node *n)
     struct group *largest = NULL;
     uint32_t oldest;
     bool flushing = false;
-    if (n->stats.entries == n->flush_entries && !n->memory_over && !n->log_full &&
+    if (n->applied_bytes == n->flush_bytes && !n->memory_over && !n->log_full &&
         !log_pressure(n->log, &oldest))
         return; /* nothing came, and nothing is left to do */
-    n->flush_entries = n->stats.entries;
+    n->flush_bytes = n->applied_bytes;
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = n->group[i];
         if (!g->shard || g->dying) continue;
@@ -613,13 +614,14 @@ static void flush_some(struct node *n)
     if (!begun && n->log_full && n->now >= n->reclaim_at) reclaim_some(n, largest);
 }
 
-/* Leaderships go to where they belong (group_home), one at a time, once that member is up and has
+/* Leaderships go to where they belong (group_home), a few at a time, once that member is up and has
  * everything: else whoever survived a failure would lead all groups for ever. */
 static void spread_leaders(struct node *n)
 {
     if (n->now < n->spread_at || n->stopping) return;
     n->spread_at = n->now + SPREAD_EVERY + io_random(n->io) % SPREAD_EVERY;
-    for (uint32_t i = 0; i < n->group_count; i++) {
+    uint32_t given = 0;
+    for (uint32_t i = 0; i < n->group_count && given < SPREAD_AT_ONCE; i++) {
         struct group *g = n->group[i];
         if (!g->leading) continue;
         uint16_t home = group_home(g), to = group_replica_on(g, home);
@@ -629,7 +631,7 @@ static void spread_leaders(struct node *n)
             continue;
         if (paxos_match(g->px, to) + 64 < paxos_chosen(g->px)) continue;
         group_hand_over(g, to);
-        return;
+        given++;
     }
 }
 
