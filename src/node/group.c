@@ -437,6 +437,20 @@ void group_ring_grow(struct group *g, uint32_t wanted)
     g->ring_capacity = capacity;
 }
 
+void group_settle(struct group *g)
+{
+    if (!g->later_count) {
+        mem_free(g->later);
+        g->later = NULL;
+        g->later_capacity = g->later_head = 0;
+    }
+    if (g->px && paxos_ring_least(g->px) < g->ring_capacity) {
+        g->ring_capacity = paxos_ring_least(g->px);
+        g->ring = mem_zalloc(g->ring_capacity * paxos_slot_size());
+        mem_free(paxos_ring_replace(g->px, g->ring, g->ring_capacity));
+    }
+}
+
 void group_ring_fit(struct group *g, const struct paxos_event *ev)
 {
     group_ring_grow(g, paxos_ring_wanted(g->px, ev));

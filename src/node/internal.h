@@ -514,6 +514,7 @@ void group_turn(struct group *g);         /* proposes the open batch, asks for r
 void group_slow(struct group *g);         /* ticks, expiry, steps toward what the map wants */
 bool group_idle(const struct group *g);   /* nothing of it waits for the next slow turn */
 bool group_rests(struct group *g);        /* nor for any later one, and it is idle */
+void group_settle(struct group *g);       /* it rests: gives back what only a busy one needs */
 bool group_can_write(struct group *g);    /* an evaluation that writes may be started */
 bool group_serves(const struct group *g); /* leads; evaluates commands, if group_begins too */
 /* A command may be evaluated now. Not while the leadership is handed over: it could be lost with

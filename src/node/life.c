@@ -8,8 +8,6 @@
 
 #include <stdio.h>
 
-#define RING_START 4 /* an idle group costs little */
-
 struct group *group_at(struct node *n, uint32_t id)
 {
     ASSERT(id < NODE_GROUPS_MAX);
@@ -80,7 +78,7 @@ bool group_open(struct group *g, const struct shard_record *r, char *error, size
                                     .window_bytes = 8u << 20,
                                     .retain_bytes = 4u << 20};
     g->px = mem_zalloc(paxos_size());
-    g->ring_capacity = RING_START;
+    g->ring_capacity = 1;
     g->ring = mem_zalloc(g->ring_capacity * paxos_slot_size());
     paxos_init(g->px, &options, g->ring, g->ring_capacity);
     paxos_restore_applied(g->px, r->applied, r->last_valid);

@@ -654,13 +654,15 @@ static void rates(struct node *n)
 
 static void group_look(struct group *g)
 {
-    if (g->resting) g->tick_at = 0; /* nobody brought it nearer meanwhile */
+    bool rested = g->resting;
+    if (rested) g->tick_at = 0; /* nobody brought it nearer meanwhile */
     g->resting = false;
     group_slow(g);
     if (!group_idle(g))
         group_busy(g);
     else
         g->resting = group_rests(g);
+    if (g->resting && !rested) group_settle(g);
 }
 
 /* Groups that are busy are looked at each time, the others a slice at a time, and those at rest
