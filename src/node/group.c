@@ -710,11 +710,21 @@ bool group_rests(struct group *g)
     return reconcile_rests(g) && !shard_expires(g->shard, group_time_ms(g) + REST_EXPIRY_MS);
 }
 
+/* May time yet decide the fate of a position of a lost era (era.c)? */
+static bool fate_open(const struct group *g)
+{
+    for (int i = 0; i < GROUP_PAST_ERAS; i++) {
+        const struct past_era *p = g->past[i];
+        if (p && p->first < p->end && g->node->now - p->lost_at <= 2 * GROUP_FATE_WAIT) return true;
+    }
+    return false;
+}
+
 /* Will it have to be looked at soon, whatever happens? An idle one is looked at in turn. */
 bool group_idle(const struct group *g)
 {
     const struct node *n = g->node;
-    if (!list_empty(&g->waiting) || g->dying || g->past[0] || g->transferring || g->installing)
+    if (!list_empty(&g->waiting) || g->dying || fate_open(g) || g->transferring || g->installing)
         return false;
     if (!g->px) return true;
     bool due = g->tick_at < n->now + SOON || !g->shard || g->shard->batch.size || g->draining;
