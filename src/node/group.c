@@ -439,6 +439,7 @@ void group_ring_grow(struct group *g, uint32_t wanted)
 
 void group_settle(struct group *g)
 {
+    group_set_floor(g); /* a configuration, or the end of a transfer, may have raised it */
     if (!g->later_count) {
         mem_free(g->later);
         g->later = NULL;

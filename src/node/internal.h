@@ -381,6 +381,7 @@ struct node {
     struct node_seen seen[NODE_NODES_MAX + 1]; /* [id], at the last slow turn */
     uint32_t campaigning, campaigns_begun;     /* groups that do; in this slow turn */
     uint32_t state_round;                      /* of telling peers how far groups are */
+    uint64_t said_keys, said_leads;            /* what the groups add up to, as last told */
     uint32_t group_count, group_capacity;
     uint32_t *slot_group; /* slot -> group */
 
@@ -732,8 +733,8 @@ void local_command(struct client *c, const struct command *cmd, const struct cmd
 void info_command(struct client *c, const struct cmd_args *a, struct reply *out);
 void cluster_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
                      struct reply *out);
-uint64_t info_memory_bytes(struct node *n); /* resident; 0: not known */
-void status_report(struct node *n, struct wire_report *r);
+uint64_t info_memory_bytes(struct node *n);                /* resident; 0: not known */
+void status_report(struct node *n, struct wire_report *r); /* without what the groups add up to */
 void status_json(struct node *n, struct buf *out);
 void status_digest(struct node *n, uint32_t group, struct buf *out);
 

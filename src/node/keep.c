@@ -40,12 +40,13 @@ void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s
         gp->chosen = gp->flushed = 0;
         group_busy(g);
     }
+    bool more = s->chosen > gp->chosen || !gp->heard;
     if (s->chosen > gp->chosen) gp->chosen = s->chosen;
     if (s->flushed > gp->flushed) gp->flushed = s->flushed;
     gp->applied = s->applied;
     gp->leads = s->leads;
     gp->heard = g->node->now;
-    group_set_floor(g);
+    if (more || !g->resting) group_set_floor(g);
 }
 
 /* The leader's word on how far it is was made no earlier than it saw the heartbeat of mine that it

@@ -494,10 +494,13 @@ static bool states_look(struct node *n, struct buf *all, struct buf *changed)
         struct wire_state s;
         if (!g->news && !full && !all) continue;
         if (!g->px && !g->said.replica) continue;
-        state_of(g, &s);
+        s = g->said;
+        if (g->news) state_of(g, &s);
         g->news = g->busy || g->hint_next; /* more to come, or on its way to the disk */
         if (full || memcmp(&s, &g->said, sizeof s) != 0) wire_put_state(changed, &s);
         if (all) wire_put_state(all, &s);
+        n->said_keys += s.keys - g->said.keys;
+        n->said_leads += (uint64_t)s.leads - g->said.leads;
         g->said = s;
     }
     return full;
@@ -511,6 +514,8 @@ static void send_states(struct node *n)
     bool fresh = false;
     for (int i = 1; i <= n->node_max; i++) fresh |= n->peers[i] && is_fresh(n->peers[i]);
     bool full = states_look(n, fresh ? &all : NULL, &changed);
+    report.keys = n->said_keys;
+    report.leads = n->said_leads;
     for (int i = 1; i <= n->node_max; i++) {
         struct peer *p = n->peers[i];
         struct buf *out = p ? peer_out(n, p->id) : NULL;
