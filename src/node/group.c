@@ -445,11 +445,11 @@ void group_settle(struct group *g)
         g->later = NULL;
         g->later_capacity = g->later_head = 0;
     }
-    if (g->px && paxos_ring_least(g->px) < g->ring_capacity) {
-        g->ring_capacity = paxos_ring_least(g->px);
-        g->ring = mem_zalloc(g->ring_capacity * paxos_slot_size());
-        mem_free(paxos_ring_replace(g->px, g->ring, g->ring_capacity));
-    }
+    uint32_t least = g->px ? paxos_ring_least(g->px) : g->ring_capacity;
+    if (least >= g->ring_capacity) return;
+    g->ring_capacity = least;
+    g->ring = mem_zalloc(least * paxos_slot_size());
+    mem_free(paxos_ring_replace(g->px, g->ring, least));
 }
 
 void group_ring_fit(struct group *g, const struct paxos_event *ev)
