@@ -706,6 +706,9 @@ bool group_rests(struct group *g)
 {
     const struct node *n = g->node;
     if (!g->px) return true;
+    /* A merge waits for what becomes of other groups here. */
+    if (g->shard->sealed || ring_group_changes(&g->row) || ring_is_merged_away(&g->row))
+        return false;
     if (!paxos_rests(g->px, n->now)) return false;
     if (!g->leading) return true;
     return reconcile_rests(g) && !shard_expires(g->shard, group_time_ms(g) + REST_EXPIRY_MS);
