@@ -11,9 +11,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define LEARN_BYTES (1u << 20)
-#define ENTRIES_MAX 1024
-#define SOON        (30 * MS)
+#define LEARN_BYTES    (1u << 20)
+#define ENTRIES_MAX    1024
+#define SOON           (30 * MS)
+#define REST_EXPIRY_MS 10000 /* no key of a group at rest expires sooner */
 
 /* ---- values ---- */
 
@@ -284,6 +285,7 @@ static void apply(struct group *g, const struct paxos_entry *e, bool valid)
     if (g->slot_hi > slot_hi) ring_route(n); /* of a split the newborn is routed to */
     n->advanced = true;
     n->stats.entries++;
+    n->applied_bytes += e->size;
     if (g->shard->batch.size) group_wake(g); /* there is room in the window again */
     if (!list_empty(&g->waiting)) group_retry(g);
 }
@@ -384,8 +386,17 @@ static void fx_serve_fetch(struct group *g, const struct paxos_effect *fx)
 
 /* ---- paxos' effects ---- */
 
+void group_campaigns(struct group *g, bool does)
+{
+    if (g->campaigning && !does) g->node->campaigning--;
+    if (!g->campaigning && does) g->node->campaigning++;
+    g->campaigning = does;
+}
+
 static void fx_role(struct group *g)
 {
+    enum paxos_role role = paxos_role(g->px);
+    group_campaigns(g, role == PAXOS_PRECANDIDATE || role == PAXOS_CANDIDATE);
     g->node->leader_epoch++;
     if (g->leading && paxos_role(g->px) != PAXOS_LEADER) group_era_end(g);
     uint16_t leader = node_of_replica(g, paxos_leader(g->px));
@@ -424,6 +435,21 @@ void group_ring_grow(struct group *g, uint32_t wanted)
     mem_free(paxos_ring_replace(g->px, bigger, capacity));
     g->ring = bigger;
     g->ring_capacity = capacity;
+}
+
+void group_settle(struct group *g)
+{
+    group_set_floor(g); /* a configuration, or the end of a transfer, may have raised it */
+    if (!g->later_count) {
+        mem_free(g->later);
+        g->later = NULL;
+        g->later_capacity = g->later_head = 0;
+    }
+    uint32_t least = g->px ? paxos_ring_least(g->px) : g->ring_capacity;
+    if (least >= g->ring_capacity) return;
+    g->ring_capacity = least;
+    g->ring = mem_zalloc(least * paxos_slot_size());
+    mem_free(paxos_ring_replace(g->px, g->ring, least));
 }
 
 void group_ring_fit(struct group *g, const struct paxos_event *ev)
@@ -619,13 +645,28 @@ static void expire(struct group *g)
     group_wake(g);
 }
 
+/* Where thousands of groups lose their leader at once, all their campaigns together would take
+ * longer than a candidate waits, again and again. So only some campaign at a time, and a few more
+ * in each turn, for those may be of groups that nobody can lead. */
+static bool may_campaign(struct group *g)
+{
+    struct node *n = g->node;
+    if (paxos_role(g->px) != PAXOS_FOLLOWER || paxos_leader(g->px)) return true; /* it will not */
+    if (n->campaigning >= n->config.campaigns_max &&
+        n->campaigns_begun >= (n->config.campaigns_max + 7) / 8)
+        return false;
+    n->campaigns_begun++;
+    return true;
+}
+
 /* A heartbeat may move the deadline on, and only an event brings it nearer (group_step looks
  * again). */
 static void tick(struct group *g)
 {
     if (g->node->now < g->tick_at) return;
     g->tick_at = paxos_deadline(g->px);
-    if (g->node->now >= g->tick_at) group_step(g, &(struct paxos_event){.type = PAXOS_EV_TICK});
+    if (g->node->now >= g->tick_at && may_campaign(g))
+        group_step(g, &(struct paxos_event){.type = PAXOS_EV_TICK});
 }
 
 /* Others wait for it: for what a split bore, for the record of a seal or a merge; or a merge waits,
@@ -659,11 +700,35 @@ void group_slow(struct group *g)
     }
 }
 
+/* Of an idle one: is all that could yet concern it told, by an event of its own (group_busy), or as
+ * a change among the nodes (peers_changed)? Keys that expire are awaited. */
+bool group_rests(struct group *g)
+{
+    const struct node *n = g->node;
+    if (!g->px) return true;
+    /* A merge waits for what becomes of other groups here. */
+    if (g->shard->sealed || ring_group_changes(&g->row) || ring_is_merged_away(&g->row))
+        return false;
+    if (!paxos_rests(g->px, n->now)) return false;
+    if (!g->leading) return true;
+    return reconcile_rests(g) && !shard_expires(g->shard, group_time_ms(g) + REST_EXPIRY_MS);
+}
+
+/* May time yet decide the fate of a position of a lost era (era.c)? */
+static bool fate_open(const struct group *g)
+{
+    for (int i = 0; i < GROUP_PAST_ERAS; i++) {
+        const struct past_era *p = g->past[i];
+        if (p && p->first < p->end && g->node->now - p->lost_at <= 2 * GROUP_FATE_WAIT) return true;
+    }
+    return false;
+}
+
 /* Will it have to be looked at soon, whatever happens? An idle one is looked at in turn. */
 bool group_idle(const struct group *g)
 {
     const struct node *n = g->node;
-    if (!list_empty(&g->waiting) || g->dying || g->past[0] || g->transferring || g->installing)
+    if (!list_empty(&g->waiting) || g->dying || fate_open(g) || g->transferring || g->installing)
         return false;
     if (!g->px) return true;
     bool due = g->tick_at < n->now + SOON || !g->shard || g->shard->batch.size || g->draining;

@@ -137,9 +137,12 @@ struct group {
     bool retry_waiting; /* look at `waiting` again in this turn */
     bool awake;         /* in node->awake: group_turn has something to do */
     struct group *awake_next;
-    bool busy; /* in node->busy: group_slow looks at it with every slow turn */
+    bool busy;    /* in node->busy: group_slow looks at it with every slow turn */
+    bool resting; /* only an event, or a change among the nodes, gives group_slow anything to do */
     struct group *busy_next;
     struct wire_state said; /* what peers were last told of it */
+    bool news;              /* that may be old */
+    bool campaigning;       /* counted in the node's */
     bool dirty;             /* has an open batch */
     struct past_era *past[GROUP_PAST_ERAS];
 
@@ -343,6 +346,12 @@ struct node_stats {
     uint64_t net_in, net_out;
 };
 
+/* What concerns a group at rest and is no event of its own, of one other node. */
+struct node_seen {
+    bool silent, connected, supports;
+    uint64_t mark;
+};
+
 struct slow_entry {
     uint64_t id;
     int64_t at_ms, micros; /* from its arrival until its answer could leave */
@@ -372,8 +381,13 @@ struct node {
     struct group *awake;  /* those with something to do at the end of this turn */
     struct group
         *busy; /* those that were touched since the last slow turn, or wait for something */
-    uint32_t slow_next;   /* the idle ones are looked at in turn, from this one on */
-    uint32_t state_round; /* of telling peers how far groups are */
+    uint32_t slow_next; /* the idle ones are looked at in turn, from this one on; */
+    uint32_t slow_all;  /* so many of them even if they rest */
+    uint64_t rested_at; /* when those at rest were last looked at all the same */
+    struct node_seen seen[NODE_NODES_MAX + 1]; /* [id], at the last slow turn */
+    uint32_t campaigning, campaigns_begun;     /* groups that do; in this slow turn */
+    uint32_t state_round;                      /* of telling peers how far groups are */
+    uint64_t said_keys, said_leads;            /* what the groups add up to, as last told */
     uint32_t group_count, group_capacity;
     uint32_t *slot_group; /* slot -> group */
 
@@ -414,11 +428,11 @@ struct node {
     struct prng random;
     uint64_t leader_epoch; /* rises whenever any group's leader changes, as far as known here */
     uint64_t heartbeat_at, state_at, slow_at, beat_at, spread_at, flush_at;
-    uint64_t flush_entries; /* stats.entries when memory was last looked at */
-    bool log_full;          /* refuse writes that need room */
-    bool log_stuck;         /* nothing can be written at all: accept nothing */
-    bool memory_over;       /* more than is to be kept: a flush is due, or under way */
-    bool memory_full;       /* flushing does not keep up: writes wait */
+    uint64_t applied_bytes, flush_bytes; /* of entries' values; when memory was last looked at */
+    bool log_full;                       /* refuse writes that need room */
+    bool log_stuck;                      /* nothing can be written at all: accept nothing */
+    bool memory_over;                    /* more than is to be kept: a flush is due, or under way */
+    bool memory_full;                    /* flushing does not keep up: writes wait */
     uint64_t engine_bytes, engine_bytes_at; /* on the disk, as of a second ago at most */
     uint64_t reclaim_at;                    /* when to flush and merge next on a full disk */
     struct io_work reclaim;
@@ -454,6 +468,7 @@ void group_emit(void *ctx, const struct paxos_effect *fx); /* ctx: the group; pa
 void group_ring_grow(struct group *g, uint32_t wanted);
 void group_ring_fit(struct group *g, const struct paxos_event *ev); /* room for the event */
 void group_era_begin(struct group *g);
+void group_campaigns(struct group *g, bool does); /* counted */
 /* NULL: there is none of that id. */
 static inline struct group *group_named(const struct node *n, uint32_t id)
 {
@@ -483,6 +498,8 @@ void group_synced(struct group *g, uint64_t lsn);
 static inline void group_busy(struct group *g)
 {
     if (g->busy) return;
+    g->resting = false;
+    g->news = true;
     g->busy = true;
     g->busy_next = g->node->busy;
     g->node->busy = g;
@@ -505,6 +522,8 @@ static inline void group_retry(struct group *g)
 void group_turn(struct group *g);         /* proposes the open batch, asks for reads */
 void group_slow(struct group *g);         /* ticks, expiry, steps toward what the map wants */
 bool group_idle(const struct group *g);   /* nothing of it waits for the next slow turn */
+bool group_rests(struct group *g);        /* nor for any later one, and it is idle */
+void group_settle(struct group *g);       /* it rests: gives back what only a busy one needs */
 bool group_can_write(struct group *g);    /* an evaluation that writes may be started */
 bool group_serves(const struct group *g); /* leads; evaluates commands, if group_begins too */
 /* A command may be evaluated now. Not while the leadership is handed over: it could be lost with
@@ -617,6 +636,8 @@ bool transfer_progress(struct group *g, uint16_t node, struct transfer_progress 
 
 /* reconcile.c, merge.c, driver.c, join.c */
 void reconcile(struct group *g);
+bool reconcile_rests(struct group *g);   /* it has nothing to do before the map, a report or a
+                                            configuration changes */
 void reconcile_dropped(struct group *g); /* the leadership ended */
 bool reconcile_lives(const struct group *g, uint16_t node);
 /* Sends SYNOD MAP what number... to the keeper, about this group. */
@@ -648,6 +669,7 @@ void join_free_askers(struct node *n);
 void peers_start(struct node *n);
 void peer_update(struct node *n, uint16_t id); /* its row is new or changed */
 void peers_turn(struct node *n);
+bool peers_changed(struct node *n); /* since the last call: silence, connections, support */
 void peers_free(struct node *n);
 void peer_send(struct node *n, uint16_t to, struct bytes frame);
 struct buf *peer_out(struct node *n,
@@ -743,8 +765,8 @@ void local_command(struct client *c, const struct command *cmd, const struct cmd
 void info_command(struct client *c, const struct cmd_args *a, struct reply *out);
 void cluster_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
                      struct reply *out);
-uint64_t info_memory_bytes(struct node *n); /* resident; 0: not known */
-void status_report(struct node *n, struct wire_report *r);
+uint64_t info_memory_bytes(struct node *n);                /* resident; 0: not known */
+void status_report(struct node *n, struct wire_report *r); /* without what the groups add up to */
 void status_json(struct node *n, struct buf *out);
 void status_digest(struct node *n, uint32_t group, struct buf *out);
 

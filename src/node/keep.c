@@ -38,13 +38,15 @@ void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s
     if (s->replica != gp->replica) { /* another life: what the last one had does not count */
         gp->replica = s->replica;
         gp->chosen = gp->flushed = 0;
+        group_busy(g);
     }
+    bool more = s->chosen > gp->chosen || !gp->heard;
     if (s->chosen > gp->chosen) gp->chosen = s->chosen;
     if (s->flushed > gp->flushed) gp->flushed = s->flushed;
     gp->applied = s->applied;
     gp->leads = s->leads;
     gp->heard = g->node->now;
-    group_set_floor(g);
+    if (more || !g->resting) group_set_floor(g);
 }
 
 /* The leader's word on how far it is was made no earlier than it saw the heartbeat of mine that it
@@ -76,6 +78,7 @@ void group_set_floor(struct group *g)
         if (gp && !gp->sending && gp->chosen + 1 < floor) floor = gp->chosen + 1;
     }
     log_set_floor(n->log, g->id, floor);
+    g->news = true;
 }
 
 /* The engine may not know more than this node's own log: what was applied because others have it on

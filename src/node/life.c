@@ -8,8 +8,6 @@
 
 #include <stdio.h>
 
-#define RING_START 4 /* an idle group costs little */
-
 struct group *group_at(struct node *n, uint32_t id)
 {
     ASSERT(id < NODE_GROUPS_MAX);
@@ -80,7 +78,7 @@ bool group_open(struct group *g, const struct shard_record *r, char *error, size
                                     .window_bytes = 8u << 20,
                                     .retain_bytes = 4u << 20};
     g->px = mem_zalloc(paxos_size());
-    g->ring_capacity = RING_START;
+    g->ring_capacity = 1;
     g->ring = mem_zalloc(g->ring_capacity * paxos_slot_size());
     paxos_init(g->px, &options, g->ring, g->ring_capacity);
     paxos_restore_applied(g->px, r->applied, r->last_valid);
@@ -144,6 +142,7 @@ void group_start(struct group *g)
     struct node *n = g->node;
     group_ring_fit(g, NULL);
     g->tick_at = 0;
+    group_busy(g);
     paxos_start(g->px, io_now(n->io), io_random(n->io), 0, &(struct paxos_sink){group_emit, g});
     g->chosen_durable = paxos_chosen(g->px);
     group_configured(g);
@@ -161,6 +160,7 @@ void group_stop(struct group *g)
 {
     struct node *n = g->node;
     if (g->leading) group_era_end(g);
+    group_campaigns(g, false);
     if (g->px) paxos_deinit(g->px, &(struct paxos_sink){drop_effect, NULL});
     mem_free(g->px);
     mem_free(g->ring);

@@ -13,14 +13,16 @@
 
 #define SLOW_EVERY        (10 * MS) /* ticks, deadlines, flushing */
 #define FLUSH_LOOK_EVERY  (50 * MS)
-#define SLOW_SLICE        256 /* idle groups looked at in a slow turn */
+#define SLOW_SLICE        256         /* idle groups looked at in a slow turn */
+#define REST_MAX          (4000 * MS) /* those at rest are looked at all the same */
 #define ENGINE_LOOK_EVERY (1000 * MS)
 #define MERGE_SHARE       4            /* of the engine's bytes is kept free for merging them, */
 #define MERGE_MAX         (1ull << 30) /* but no more than nearly every merge takes */
 #define RECLAIM_EVERY     (200 * MS)   /* on a full disk */
 #define SCRATCH_KEEP      (4u << 20)
-#define MEMORY_FULL       8           /* times memory_bytes: then writes wait for flushing */
-#define SPREAD_EVERY      (250 * MS)  /* at most one leadership is given back in that time */
+#define MEMORY_FULL       8          /* times memory_bytes: then writes wait for flushing */
+#define SPREAD_EVERY      (250 * MS) /* at most so many leaderships are given back in that time */
+#define SPREAD_AT_ONCE    8
 #define SPREAD_PATIENCE   (1000 * MS) /* after a node came up, or a leadership began */
 #define BEAT_EVERY        (1000 * MS) /* a write to an idle log, to know that the device lives */
 
@@ -78,6 +80,7 @@ static void config_defaults(struct node_config *c)
     default_u32(&c->drift_ppm, 5000);
     default_u32(&c->heartbeat_ms, 50);
     default_u32(&c->election_ms, 300);
+    default_u32(&c->campaigns_max, 128);
     default_u32(&c->clients_max, 10000);
     default_u32(&c->capacity, 100);
     default_u32(&c->grace_ms, 300000);
@@ -582,10 +585,10 @@ static void flush_some(struct node *n)
     struct group *largest = NULL;
     uint32_t oldest;
     bool flushing = false;
-    if (n->stats.entries == n->flush_entries && !n->memory_over && !n->log_full &&
+    if (n->applied_bytes == n->flush_bytes && !n->memory_over && !n->log_full &&
         !log_pressure(n->log, &oldest))
         return; /* nothing came, and nothing is left to do */
-    n->flush_entries = n->stats.entries;
+    n->flush_bytes = n->applied_bytes;
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = n->group[i];
         if (!g->shard || g->dying) continue;
@@ -612,13 +615,14 @@ static void flush_some(struct node *n)
     if (!begun && n->log_full && n->now >= n->reclaim_at) reclaim_some(n, largest);
 }
 
-/* Leaderships go to where they belong (group_home), one at a time, once that member is up and has
+/* Leaderships go to where they belong (group_home), a few at a time, once that member is up and has
  * everything: else whoever survived a failure would lead all groups for ever. */
 static void spread_leaders(struct node *n)
 {
     if (n->now < n->spread_at || n->stopping) return;
     n->spread_at = n->now + SPREAD_EVERY + io_random(n->io) % SPREAD_EVERY;
-    for (uint32_t i = 0; i < n->group_count; i++) {
+    uint32_t given = 0;
+    for (uint32_t i = 0; i < n->group_count && given < SPREAD_AT_ONCE; i++) {
         struct group *g = n->group[i];
         if (!g->leading) continue;
         uint16_t home = group_home(g), to = group_replica_on(g, home);
@@ -628,7 +632,7 @@ static void spread_leaders(struct node *n)
             continue;
         if (paxos_match(g->px, to) + 64 < paxos_chosen(g->px)) continue;
         group_hand_over(g, to);
-        return;
+        given++;
     }
 }
 
@@ -641,28 +645,48 @@ static void rates(struct node *n)
     n->ops_at = n->now;
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = n->group[i];
-        g->load_rate = (g->load - g->load_before) * 1000 * MS / passed;
+        uint64_t rate = (g->load - g->load_before) * 1000 * MS / passed;
+        if (rate == g->load_rate && !rate) continue;
+        g->load_rate = rate;
         g->load_before = g->load;
+        g->news = true;
     }
 }
 
-/* Groups that are busy are looked at each time, the others a slice at a time: thousands of idle
- * ones cost no more than some hundred. */
+static void group_look(struct group *g)
+{
+    bool rested = g->resting;
+    if (rested) g->tick_at = 0; /* nobody brought it nearer meanwhile */
+    g->resting = false;
+    group_slow(g);
+    if (!group_idle(g))
+        group_busy(g);
+    else
+        g->resting = group_rests(g);
+    if (g->resting && !rested) group_settle(g);
+}
+
+/* Groups that are busy are looked at each time, the others a slice at a time, and those at rest
+ * only once in a while, or when something happened to a node: ten thousand idle groups cost no more
+ * than some hundred. */
 static void groups_slow(struct node *n)
 {
     struct group *g = n->busy, *next;
     n->busy = NULL;
+    n->campaigns_begun = 0;
     for (; g && !n->dead; g = next) {
         next = g->busy_next;
         g->busy = false;
-        group_slow(g);
-        if (!group_idle(g)) group_busy(g);
+        group_look(g);
+    }
+    if (peers_changed(n) || n->now - n->rested_at >= REST_MAX) {
+        n->rested_at = n->now;
+        n->slow_all = n->group_count;
     }
     for (uint32_t i = 0; i < SLOW_SLICE && i < n->group_count && !n->dead; i++) {
         g = n->group[n->slow_next++ % n->group_count];
-        if (g->busy) continue;
-        group_slow(g);
-        if (!group_idle(g)) group_busy(g);
+        if (!g->busy && (!g->resting || n->slow_all)) group_look(g);
+        if (n->slow_all) n->slow_all--;
     }
 }
 

@@ -54,6 +54,7 @@ struct node_config {
     uint32_t drift_ppm;  /* 0: 5000 */
     uint32_t heartbeat_ms;    /* 0: 50 */
     uint32_t election_ms;     /* 0: 300 */
+    uint32_t campaigns_max;   /* groups of this node that campaign at once; 0: 128 */
     uint32_t clients_max;     /* 0: 10000 */
     uint64_t snapshot_rate;   /* bytes a second of each snapshot that is sent; 0: no limit */
     size_t snapshot_chunk;    /* bytes of a chunk of one; 0: SNAPSHOT_CHUNK */

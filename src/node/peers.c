@@ -548,17 +548,23 @@ static bool is_fresh(const struct peer *p)
 }
 
 /* How far the groups here are. A row that says what the last one did is left out, but for a round
- * in STATE_FULL, and in `all`, where some peer needs it. */
+ * in STATE_FULL, and in `all`, where some peer needs it. A group to which nothing happened is not
+ * even looked at. */
 static bool states_look(struct node *n, struct buf *all, struct buf *changed)
 {
     bool full = n->state_round++ % STATE_FULL == 0;
     for (uint32_t i = 0; i < n->group_count; i++) {
         struct group *g = n->group[i];
         struct wire_state s;
+        if (!g->news && !full && !all) continue;
         if (!g->px && !g->said.replica) continue;
-        state_of(g, &s);
+        s = g->said;
+        if (g->news) state_of(g, &s);
+        g->news = g->busy || g->hint_next; /* more to come, or on its way to the disk */
         if (full || memcmp(&s, &g->said, sizeof s) != 0) wire_put_state(changed, &s);
         if (all) wire_put_state(all, &s);
+        n->said_keys += s.keys - g->said.keys;
+        n->said_leads += (uint64_t)s.leads - g->said.leads;
         g->said = s;
     }
     return full;
@@ -572,6 +578,8 @@ static void send_states(struct node *n)
     bool fresh = false;
     for (int i = 1; i <= n->node_max; i++) fresh |= n->peers[i] && is_fresh(n->peers[i]);
     bool full = states_look(n, fresh ? &all : NULL, &changed);
+    report.keys = n->said_keys;
+    report.leads = n->said_leads;
     for (int i = 1; i <= n->node_max; i++) {
         struct peer *p = n->peers[i];
         struct buf *out = p ? peer_out(n, p->id) : NULL;
@@ -627,6 +635,26 @@ void peers_turn(struct node *n)
     if (state) send_states(n);
     if (n->now >= n->heartbeat_at) n->heartbeat_at = n->now + n->config.heartbeat_ms * MS;
     if (n->now >= n->state_at) n->state_at = n->now + 500 * MS;
+}
+
+/* A group at rest is concerned by these alone. Of nodes, not peers: one that was removed falls
+ * silent too. */
+bool peers_changed(struct node *n)
+{
+    bool changed = false;
+    for (uint16_t i = 1; i <= n->node_max; i++) {
+        const struct lease_peer *l = &n->leases.peer[i];
+        struct node_seen *seen = &n->seen[i],
+                         now = {.silent = lease_suspects(&n->leases, i, n->config.election_ms * MS,
+                                                         n->started_at, n->now),
+                                .connected = n->peers[i] && n->peers[i]->out_ready,
+                                .supports = l->supported_until > n->now,
+                                .mark = l->supported_mark};
+        changed |= now.silent != seen->silent || now.connected != seen->connected ||
+                   now.supports != seen->supports || now.mark != seen->mark;
+        *seen = now;
+    }
+    return changed;
 }
 
 /* ---- life ---- */

@@ -297,6 +297,17 @@ static void look_unleading(struct group *g)
     group_free_dead_ballot(g);
 }
 
+bool reconcile_rests(struct group *g)
+{
+    for (int i = 0; i < g->config.count; i++) {
+        const struct paxos_member *m = &g->config.member[i];
+        const struct group_peer *gp = group_peer(g, m->node);
+        bool told = m->replica == g->replica || (gp && gp->heard && gp->replica == m->replica);
+        if (!told || m->role == PAXOS_LEARNER) return false;
+    }
+    return true;
+}
+
 void reconcile(struct group *g)
 {
     struct node *n = g->node;

@@ -249,6 +249,7 @@ void replica_born(void *ctx, struct shard *s, const struct shard_record *newborn
         g->slot_lo = newborn->slot_lo;
         g->slot_hi = newborn->slot_hi;
         g->dying = true;
+        group_busy(g);
         return;
     }
     if (!group_open(g, newborn, why, sizeof why)) {
@@ -272,6 +273,7 @@ void replica_drop(struct group *g)
     transfer_end(g);
     group_stop(g);
     g->dying = true;
+    group_busy(g);
     g->leader_hint = 0;
     ring_route(g->node);
 }

@@ -49,12 +49,13 @@ static void take_group(struct node *n, const struct ring_group *row)
     bool moved = row->slot_lo != g->row.slot_lo || row->slot_hi != g->row.slot_hi ||
                  row->state != g->row.state;
     g->row = *row;
-    if (!g->px && !g->shard) { /* else the replica itself says */
+    if (!g->px && !g->shard && !g->dying) { /* else the replica itself says */
         g->slot_lo = row->slot_lo;
         g->slot_hi = row->slot_hi;
         g->config = row->config;
     }
     g->reconcile_at = 0;
+    group_busy(g);
     if (moved) ring_route(n);
 }
 

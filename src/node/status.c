@@ -19,6 +19,10 @@ void status_report(struct node *n, struct wire_report *r)
     r->write_us = n->health.write_us;
     r->slow = n->health.slow;
     r->disk_bytes = n->config.engine ? n->config.engine->ops->disk_bytes(n->config.engine) : 0;
+}
+
+static void count_groups(const struct node *n, struct wire_report *r)
+{
     for (uint32_t i = 0; i < n->group_count; i++) {
         r->leads += n->group[i]->leading;
         if (n->group[i]->shard) r->keys += (uint64_t)n->group[i]->shard->keys;
@@ -49,7 +53,7 @@ static json_t *node_json(struct node *n, uint16_t id)
     struct peer *p = n->peers[id];
     const struct wire_report *r = p ? &p->report : &own;
     uint32_t follows = 0;
-    if (!p) status_report(n, &own);
+    if (!p) status_report(n, &own), count_groups(n, &own);
     for (uint32_t i = 0; i < n->group_count; i++)
         for (int m = 0; m < n->group[i]->config.count; m++)
             follows += n->group[i]->config.member[m].node == id;

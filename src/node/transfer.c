@@ -50,6 +50,7 @@ static bool may_send(const struct group *g)
 void transfer_want(struct group *g, struct group_peer *gp)
 {
     gp->behind = g->transferring = true;
+    group_busy(g);
 }
 
 void transfer_stop(struct group *g, struct group_peer *gp)
@@ -460,6 +461,7 @@ void transfer_on_begin(struct peer *p, struct bytes payload)
     list_init(&i->queue);
     g->installing = i;
     n->installing_count++;
+    group_busy(g);
     install_start(i);
 }
 

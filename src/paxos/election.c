@@ -141,14 +141,16 @@ void election_step_down(struct turn *t, bool tell)
 }
 
 /* Binds this replica to `ballot`. Durable before anybody hears of it: replies wait for paxos_after
- * (P2). */
+ * (P2). A holder that released the group counts on it no more, so nothing was taken from it: else
+ * each hand-over would cost it the marks of all its other groups (L3). */
 void election_promise(struct turn *t, paxos_ballot ballot)
 {
     struct paxos *px = t->px;
     ASSERT(ballot > px->promised);
     uint16_t holder = paxos_holder(px, paxos_ballot_replica(px->promised));
     uint16_t winner = paxos_node_of(px, paxos_ballot_replica(ballot));
-    if (holder != winner && px->promised) lease_lost(px->opt.leases, holder);
+    bool taken = px->promised && holder != winner && px->promised != px->released;
+    if (taken) lease_lost(px->opt.leases, holder);
     turn_append_promise(t, ballot);
 }
 

@@ -67,7 +67,7 @@ void paxos_init(struct paxos *px, const struct paxos_options *options, struct pa
     ASSERT(options->config.count >= 1 && options->config.count <= PAXOS_MEMBERS_MAX);
     ASSERT(options->window_entries >= 1 && options->window_entries <= PAXOS_WINDOW_MAX);
     ASSERT(options->leases && options->election_timeout_ns >= 16);
-    ASSERT(capacity >= 4 && (capacity & (capacity - 1)) == 0);
+    ASSERT(capacity >= 1 && (capacity & (capacity - 1)) == 0);
 
     memset(px, 0, sizeof *px);
     memset(ring, 0, capacity * sizeof *ring);
@@ -88,7 +88,7 @@ uint32_t paxos_ring_max(const struct paxos_options *options)
 
 static uint32_t capacity_for(const struct paxos *px, uint64_t top, uint32_t max)
 {
-    uint32_t capacity = px->capacity < 4 ? 4 : px->capacity;
+    uint32_t capacity = px->capacity;
     while (capacity < max && top - px->floor > capacity) capacity *= 2;
     return capacity;
 }
@@ -107,13 +107,24 @@ uint32_t paxos_ring_wanted(const struct paxos *px, const struct paxos_event *ev)
     return capacity_for(px, top, paxos_ring_max(&px->opt));
 }
 
+uint32_t paxos_ring_least(const struct paxos *px)
+{
+    uint32_t capacity = 1;
+    for (uint32_t i = 1; i <= px->capacity; i++) {
+        const struct paxos_slot *s = ring_at(px, px->floor + i);
+        while ((s->entry.position || s->pending.position) && capacity < i) capacity *= 2;
+    }
+    return capacity;
+}
+
 struct paxos_slot *paxos_ring_replace(struct paxos *px, struct paxos_slot *ring, uint32_t capacity)
 {
-    ASSERT(capacity >= px->capacity && (capacity & (capacity - 1)) == 0);
+    ASSERT(capacity >= paxos_ring_least(px) && (capacity & (capacity - 1)) == 0);
     struct paxos_slot *old = px->ring;
+    uint32_t both = capacity < px->capacity ? capacity : px->capacity;
 
     memset(ring, 0, capacity * sizeof *ring);
-    for (uint32_t i = 1; i <= px->capacity; i++) {
+    for (uint32_t i = 1; i <= both; i++) {
         uint64_t p = px->floor + i;
         ring[p & (capacity - 1)] = old[p & (px->capacity - 1)];
     }
@@ -544,6 +555,17 @@ uint64_t paxos_deadline(const struct paxos *px)
     other = read_deadline(px);
     if (other < at) at = other;
     return px->remind_at && px->remind_at < at ? px->remind_at : at;
+}
+
+bool paxos_rests(const struct paxos *px, uint64_t now)
+{
+    if (px->last > px->floor || px->remind_at || catchup_deadline(px) != UINT64_MAX) return false;
+    if (px->role == PAXOS_LEADER)
+        return px->serving && !px->transfer_to && !px->round_open && read_support_end(px) > now;
+    /* Silence is told only of a node that was heard of before. */
+    uint16_t node = px->leader ? paxos_node_of(px, px->leader) : 0;
+    return px->role == PAXOS_FOLLOWER && node && px->opt.leases->peer[node].heard_at &&
+           election_deadline(px) > now;
 }
 
 const struct paxos_stats *paxos_stats(const struct paxos *px)

@@ -271,7 +271,7 @@ struct paxos_options {
 struct paxos;
 
 /* Memory is the caller's: paxos_size() bytes for the machine, and a ring of slots that can be
- * replaced by a larger one at any time between steps. Before each step, while paxos_ring_wanted(px)
+ * replaced by another at any time between steps. Before each step, while paxos_ring_wanted(px)
  * > the present capacity, give a larger one (power of two). */
 size_t paxos_size(void);
 struct paxos_slot;
@@ -283,7 +283,10 @@ void paxos_init(struct paxos *px, const struct paxos_options *options, struct pa
  * repeated by its sender. */
 uint32_t paxos_ring_wanted(const struct paxos *px, const struct paxos_event *ev);
 uint32_t paxos_ring_max(const struct paxos_options *options);
-/* Moves to a larger ring; returns the old one, for the caller to free. */
+/* Capacity of the smallest ring that holds what is held now. O(capacity). */
+uint32_t paxos_ring_least(const struct paxos *px);
+/* Moves to another ring, no smaller than paxos_ring_least; returns the old one, for the caller to
+ * free. */
 struct paxos_slot *paxos_ring_replace(struct paxos *px, struct paxos_slot *ring, uint32_t capacity);
 
 /* Recovery, between paxos_init and paxos_start, in log order. `restore_applied` first: what the
@@ -355,6 +358,10 @@ uint64_t paxos_lease_end(const struct paxos *px);
 uint64_t paxos_match(const struct paxos *px, uint16_t replica);
 /* Earliest time at which a TICK could matter; UINT64_MAX: only messages matter. */
 uint64_t paxos_deadline(const struct paxos *px);
+/* Nothing is under way, and a TICK could matter only after a node fell silent or came back, or its
+ * support ended or changed its mark (lease.h). Whoever watches the nodes need not tick until then.
+ */
+bool paxos_rests(const struct paxos *px, uint64_t now);
 /* Counters for status and tests. */
 struct paxos_stats {
     uint64_t hostile;   /* messages ignored because no honest member sends them */

@@ -135,10 +135,18 @@ static bool next_way(const struct plan *pl, struct walk *w, uint32_t *i)
     return false;
 }
 
+/* Ways looked at in one step, once one that is good was found: to look at all of ten thousand
+ * groups in each step takes seconds where thousands of leaders are to move. */
+#define SINGLES_LOOK 512
+/* Chains looked at in one step, good or not. */
+#define CHAINS_LOOK (1u << 17)
+
 static void find_single(struct plan *pl, uint16_t place, struct change *best)
 {
     struct walk w = walk_of(pl, place, plan_is_over(pl, place));
+    uint32_t looked = 0;
     for (uint32_t i = 0; next_way(pl, &w, &i);) {
+        if (looked++ >= SINGLES_LOOK && best->outcome.verdict == PLAN_GOOD) return;
         struct change c = {.group = seat_group(w.seat), .index = w.index, .second = NO_GROUP};
         c.outcome = plan_judge(pl, place, w.other, pl->group[c.group].lead);
         offer(pl, &c, best);
@@ -170,6 +178,7 @@ static void find_chain(struct plan *pl, uint16_t place, struct change *best)
 {
     bool gives = plan_is_over(pl, place);
     struct walk w = walk_of(pl, place, gives);
+    uint32_t looked = 0;
     if (pl->leaders_changed >= pl->leaders_most) {
         pl->sum->leaders_held = true;
         return;
@@ -178,6 +187,7 @@ static void find_chain(struct plan *pl, uint16_t place, struct change *best)
         struct change c = {.group = seat_group(w.seat), .index = w.index};
         struct walk v = walk_of(pl, w.other, gives);
         for (uint32_t j = 0; next_way(pl, &v, &j);) {
+            if (looked++ >= CHAINS_LOOK) return;
             c.second = seat_group(v.seat);
             c.second_index = v.index;
             if (c.second == c.group || v.other == place) continue;

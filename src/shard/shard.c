@@ -685,6 +685,13 @@ int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view 
     return 100;
 }
 
+bool shard_expires(const struct shard *s, int64_t before_ms)
+{
+    for (uint16_t slot = 0; slot < s->slot_hi - s->slot_lo; slot++)
+        if (s->expiry_hint[slot] < (uint64_t)before_ms) return true;
+    return false;
+}
+
 /* ---- the rest ---- */
 
 bool shard_flush(struct shard *s)

@@ -155,6 +155,9 @@ int64_t shard_expire(struct shard *s, struct view *v,
                      void (*touch)(struct view *v, struct bytes key), int64_t wall_ms,
                      uint64_t random);
 
+/* A key may expire before that time, as far as is known without looking. */
+bool shard_expires(const struct shard *s, int64_t before_ms);
+
 /* ---- flushing ---- */
 bool shard_flush(struct shard *s);        /* starts; false: one runs already, or nothing to flush */
 bool shard_unborn(const struct shard *s); /* a newborn waits for its flush */

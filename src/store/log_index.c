@@ -1,7 +1,7 @@
 /* Per group: where the latest record of each position is, and what the group must not forget
  * (log_internal.h, L3).
  *
- * Positions live in pages of 32, kept in order: appends go to the last page nearly always, a jump
+ * Positions live in pages of 16, kept in order: appends go to the last page nearly always, a jump
  * (after a snapshot) costs nothing, and a cold group has one page. */
 #include "base/assert.h"
 #include "base/mem.h"

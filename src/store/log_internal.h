@@ -28,7 +28,7 @@
 #define LOG_COLD_BYTES   (16u << 10) /* and bytes, is moved to the tail instead of being flushed */
 #define LOG_EXTENT_BYTES (1u << 20)  /* read at once for log_read */
 #define LOG_READ_RECORDS 512u
-#define INDEX_PAGE       32u
+#define INDEX_PAGE       16u /* a group in which nothing happens has one page */
 
 struct log_segment {
     struct list link; /* dying */

@@ -70,6 +70,9 @@ static void slab_grow(struct slab *s)
     s->at = (uint8_t *)(c + 1);
     s->end = (uint8_t *)c + s->chunk_bytes;
     s->bytes += s->chunk_bytes;
+    if (s->free) return;
+    s->free = memset(s->at, 0, SLAB_CLASSES * sizeof *s->free);
+    s->at += SLAB_CLASSES * sizeof *s->free;
 }
 
 static void *slab_alloc_big(struct slab *s, size_t size)
@@ -86,7 +89,7 @@ void *slab_alloc(struct slab *s, size_t size)
     if (size > SLAB_SMALL_MAX) return slab_alloc_big(s, size);
 
     size_t room, class = slab_class(size, &room);
-    void *block = s->free[class];
+    void *block = s->free ? s->free[class] : NULL;
     if (block) {
         memcpy(&s->free[class], block, sizeof(void *));
         return block;

@@ -20,7 +20,7 @@ struct slab {
     uint8_t *at, *end;  /* what is free of the newest chunk */
     size_t chunk_bytes; /* size of the newest chunk */
     size_t bytes;       /* held from the system */
-    void *free[SLAB_CLASSES];
+    void **free;        /* by class; in the oldest chunk: a table that is never written has none */
     struct list big;
 };
 

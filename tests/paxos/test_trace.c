@@ -640,11 +640,42 @@ TEST(a_quiet_group_needs_no_ticks_but_for_leases_and_writes_its_watermark_once)
     node_recv(&n, COMMIT(.from = 1, .ballot = B(1, 1), .chosen = 1));
     node_forget_trace(&n);
     assert_int_equal(paxos_deadline(&n.px), n.now + NODE_TIMEOUT / 4);
+    assert_false(paxos_rests(&n.px, n.now));
     node_tick(&n, 250);
     EXPECT_TRACE(&n, "append chosen 1\n");
     node_tick(&n, 250);
     EXPECT_TRACE(&n, "");
     assert_int_equal(paxos_deadline(&n.px), n.now - 500 * MS + NODE_TIMEOUT + 1);
+    node_end(&n);
+}
+
+/* It rests while its leader's node is heard of, or, at the leader, while a quorum supports it; and
+ * all that it holds then fits one slot. */
+TEST(a_quiet_group_rests_until_a_node_falls_silent)
+{
+    NODE(f, .id = 2, .replicas = 3);
+    node_hear(&f, 1);
+    node_recv(&f,
+              ACCEPT(.from = 1, .ballot = B(1, 1), ENTRIES(NOOP(1, B(1, 1)), NOOP(2, B(1, 1)))));
+    node_sync(&f);
+    assert_int_equal(paxos_ring_least(&f.px), 2);
+    node_recv(&f, COMMIT(.from = 1, .ballot = B(1, 1), .chosen = 2));
+    node_tick(&f, 250);
+    assert_int_equal(paxos_ring_least(&f.px), 1);
+    assert_true(paxos_rests(&f.px, f.now));
+    assert_false(paxos_rests(&f.px, f.now + NODE_TIMEOUT));
+    node_end(&f);
+
+    NODE(n, .id = 1, .replicas = 3);
+    node_lead(&n);
+    node_supported(&n, 2, 7);
+    node_recv(&n, ACCEPTED(.from = 2, .ballot = B(1, 1), .position = 1, .chosen = 1, .mark = 7));
+    node_recv(&n, ACCEPTED(.from = 3, .ballot = B(1, 1), .position = 1, .chosen = 1, .mark = 7));
+    node_tick(&n, 250);
+    assert_true(paxos_rests(&n.px, n.now));
+    assert_false(paxos_rests(&n.px, n.now + NODE_LEASE));
+    node_propose(&n, 'A');
+    assert_false(paxos_rests(&n.px, n.now));
     node_end(&n);
 }
 
@@ -774,6 +805,24 @@ TEST(leadership_is_transferred_to_a_replica_that_has_everything)
                      "send 3->2 prepare b=2.3 promised=2.3 released=1.1 at=2 chosen=2 after=4\n");
     node_end(&n);
     node_end(&f);
+}
+
+/* The old leader counts on nobody at the ballot that it released: its node's mark, on which the
+ * leases of its other groups stand, stays as it is (L3). */
+TEST(a_promise_at_a_released_ballot_takes_nothing_from_the_old_leader)
+{
+    NODE(n, .id = 2, .replicas = 3);
+    node_recv(&n, ACCEPT(.from = 1, .ballot = B(1, 1), ENTRIES(NOOP(1, B(1, 1)))));
+    node_sync(&n);
+    node_hear(&n, 1);
+    node_forget_trace(&n);
+    uint64_t mark = lease_mark(&n.leases, 1);
+    node_recv(&n, PREPARE(.from = 3, .ballot = B(2, 3), .released = B(1, 1)));
+    EXPECT_TRACE(&n, "append promise b=2.3 lsn=3\n"
+                     "role follower leader=0\n"
+                     "send 2->3 promise b=2.3 [1 b=1.1 noop] after=3\n");
+    assert_int_equal(lease_mark(&n.leases, 1), mark);
+    node_end(&n);
 }
 
 /* Not replaced in time, the old leader takes a new ballot: the word that the old one is released
