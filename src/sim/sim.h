@@ -76,7 +76,7 @@ struct sim_options {
         X(births) X(drops) X(snapshots) X(installed) X(resumed) X(configs) X(learners) X(leavers)  \
             X(splits) X(split_births) X(gone) X(came_back) X(asked) X(asked_ok) X(asked_refused)   \
                 X(asked_unknown) X(drains) X(undrains) X(removes) X(moves) X(splits_asked)         \
-                X(merges_asked) X(yields) X(transactions) X(watched) X(watch_aborts)                                                         \
+                X(merges_asked) X(yields) X(transactions) X(watched) X(watch_aborts)               \
                     X(leaders_asked) X(settings) X(weights)
 /* clang-format on */
 struct sim_cover {
