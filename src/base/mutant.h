@@ -73,6 +73,7 @@ enum mutant {
     MUTANT_BORN_LIVE = 76,         /* a new replica is fed the log from its beginning */
     MUTANT_SEND_WHEN_SERVING = 77, /* a leader sends no snapshot before it serves */
     MUTANT_DISK_TWO_IDS = 79,      /* who asks twice to join gets two ids */
+    MUTANT_WITNESS_FORGETS = 80,   /* the log lets go of what only a witness could tell a member */
 };
 
 #ifdef SYNOD_MUTANTS
