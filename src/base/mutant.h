@@ -77,6 +77,7 @@ enum mutant {
     MUTANT_SEALED_SERVES = 80,     /* a sealed group is read while its neighbour takes it over */
     MUTANT_HEIR_UNFLUSHED =
         81, /* what was taken over is forgotten before the heir has it on disk */
+    MUTANT_WITNESS_FORGETS = 82, /* the log lets go of what only a witness could tell a member */
     /* transactions (src/redis/multi.c) */
     MUTANT_WATCH_UNNOTED = 90, /* writes in transactions leave no trace for WATCH */
 };

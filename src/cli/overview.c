@@ -36,18 +36,19 @@ static bool read_node(struct overview_node *n, json_t *j, json_error_t *error)
     const char *address, *peer = NULL, *zone, *state, *io;
     json_int_t id, age, leads, follows, disk, log, room, memory, uptime, keys = -1, ops = -1,
                                                                          capacity = 100;
-    int up = -1;
+    int up = -1, witness = 0;
     if (json_unpack_ex(
             j, error, 0,
             "{s:I, s:s, s?s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s?I, s?I, "
-            "s?I, s?b}",
+            "s?I, s?b, s?b}",
             "id", &id, "address", &address, "peer", &peer, "zone", &zone, "state", &state, "age_ms",
             &age, "leads", &leads, "follows", &follows, "disk_bytes", &disk, "log_bytes", &log,
             "room_bytes", &room, "memory_bytes", &memory, "uptime_s", &uptime, "io", &io, "keys",
-            &keys, "ops_per_s", &ops, "capacity", &capacity, "up", &up))
+            &keys, "ops_per_s", &ops, "capacity", &capacity, "up", &up, "witness", &witness))
         return false;
     *n = (struct overview_node){.id = id,
                                 .age_ms = age,
+                                .witness = witness != 0,
                                 .capacity = capacity,
                                 .leads = leads,
                                 .follows = follows,

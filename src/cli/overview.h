@@ -17,7 +17,8 @@
 struct overview_node {
     int64_t id;
     char address[80], peer[80], zone[40], state[16], io[16];
-    bool up; /* heard of, whatever else its state is */
+    bool up;      /* heard of, whatever else its state is */
+    bool witness; /* it holds no data */
     int64_t age_ms, capacity, leads, follows, keys /* -1: not said */, disk_bytes, log_bytes,
         room_bytes, memory_bytes, ops_per_s /* -1 */, uptime_s;
 };

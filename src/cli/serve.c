@@ -95,6 +95,7 @@ static bool server_open(struct server *s, const struct server_options *o, char *
                                  .http = o->http,
                                  .zone = o->zone,
                                  .join = *o->join ? o->join : NULL,
+                                 .witness = o->witness,
                                  .capacity = o->capacity,
                                  .grace_ms = o->grace_s * 1000,
                                  .found = o->found_count ? found : NULL,

@@ -89,6 +89,8 @@ static int server_options_finish(struct server_options *o, const char *command, 
         return cli_usage(command,
                          "--join goes with neither --found nor --groups nor --replicas: the "
                          "cluster that is joined has them");
+    if (o->witness && !*o->join)
+        return cli_usage(command, "--witness goes with --join: founding nodes hold data");
     int status = address_default(command, o->listen, "peer", 10000, o->peer);
     if (status == EXIT_DONE) status = address_default(command, o->listen, "http", 1000, o->http);
     if (status == EXIT_DONE && found) status = found_parse(o, command, found);
@@ -141,6 +143,8 @@ int server_options_parse(struct server_options *o, struct options_text *text, in
          .help = "found a cluster of these peer addresses"},
         {"join", OPTION_ADDRESS, o->join, .value = "HOST:PORT",
          .help = "join the cluster of this peer address"},
+        {"witness", OPTION_FLAG, &o->witness,
+         .help = "with --join: hold votes and a log, and no data"},
         {"groups", OPTION_NUMBER, &groups, 1, 16384, .value = "N",
          .help = "groups at founding (16)"},
         {"replicas", OPTION_NUMBER, &replicas, 1, SERVER_FOUND_MAX, .value = "R",

@@ -38,6 +38,7 @@ struct server_options {
     enum server_read_mode read_mode;
     enum server_log_level log_level;
     const char *fault; /* for tests: a fault of the host (host/host.h); NULL: none */
+    bool witness;      /* with join: votes and a log, no data */
     bool redirect;     /* answer -MOVED instead of forwarding */
 };
 

@@ -52,6 +52,7 @@ static void print_node(FILE *out, const struct overview_node *n, int address, in
             (long long)n->follows, count_text(n->keys, k), count_text(n->ops_per_s, o),
             size_text(n->disk_bytes, d), size_text(n->log_bytes, l), size_text(n->memory_bytes, m),
             size_text(n->room_bytes, r), time_text(n->uptime_s, t), n->io);
+    if (n->witness) fputs("  witness", out);
     if (n->capacity != 100) fprintf(out, "  capacity %lld", (long long)n->capacity);
     if (!n->up && n->age_ms >= 1000)
         fprintf(out, "  silent for %s", time_text(n->age_ms / 1000, t));

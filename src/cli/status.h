@@ -28,6 +28,7 @@
  *                                   "joining", "draining", "gone" (down for longer than the grace
  *                                   time, or given up: its replicas are rebuilt elsewhere)
  *     "up": true,                   heard of lately, whatever its state
+ *     "witness": false,             true: it holds votes and a log, and no data
  *     "capacity": 100,              weight; 100 is one share
  *     "age_ms": 0,                  since its last report; 0 for self
  *     "leads": 6,                   groups it leads

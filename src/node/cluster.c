@@ -50,7 +50,8 @@ static struct place place_of(struct node *n, uint16_t id)
 /* Nodes that clients may be told of: those that are, or were lately, part of it. */
 static bool is_shown(const struct node *n, uint16_t id)
 {
-    return ring_shows(n, id) && n->ring_node[id].state != RING_NODE_GONE;
+    bool witness = n->ring_node[id].witness && id != n->identity.node; /* nothing to ask it for */
+    return ring_shows(n, id) && n->ring_node[id].state != RING_NODE_GONE && !witness;
 }
 
 static uint16_t leader_or_first(const struct group *g)
@@ -253,7 +254,7 @@ static bool follows(struct node *n, uint16_t id, uint16_t master)
     for (uint32_t i = 0; i < n->group_count && id != master; i++) {
         const struct group *g = n->group[i];
         if (g->row.state == RING_GROUP_SERVING && leader_or_first(g) == master &&
-            group_replica_on(g, id))
+            group_replica_on(g, id) && !n->ring_node[id].witness)
             return true;
     }
     return false;

@@ -178,8 +178,11 @@ static void plan_node(struct plan *p, const struct node *n, const struct ring_no
 {
     int role = r->id ? role_of(r->state) : -1;
     if (role < 0) return;
-    p->node[p->in.node_count++] = (struct placement_node){
-        .id = r->id, .role = (uint8_t)role, .zone = zone_number(n, r->id), .capacity = r->capacity};
+    p->node[p->in.node_count++] = (struct placement_node){.id = r->id,
+                                                          .role = (uint8_t)role,
+                                                          .zone = zone_number(n, r->id),
+                                                          .capacity = r->capacity,
+                                                          .witness = r->witness};
 }
 
 static bool has_voter_on(const struct ring_group *r, uint16_t node)

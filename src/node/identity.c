@@ -12,6 +12,9 @@
  * IO_BLOCK bytes. */
 #define IDENTITY_HEAD 24
 
+/* Flags of the body. */
+enum { IDENTITY_FOUNDED = 1, IDENTITY_WITNESS = 2 };
+
 static void body_encode(const struct identity *id, struct buf *out)
 {
     buf_u64(out, id->sequence);
@@ -21,7 +24,8 @@ static void body_encode(const struct identity *id, struct buf *out)
     buf_u64(out, id->incarnation);
     buf_u32(out, id->groups);
     buf_u32(out, id->replicas);
-    buf_u8(out, id->founded);
+    buf_u8(out,
+           (uint8_t)((id->founded ? IDENTITY_FOUNDED : 0) | (id->witness ? IDENTITY_WITNESS : 0)));
     buf_u16(out, id->node_count);
     for (int i = 1; i <= id->node_count; i++) {
         buf_blob(out, bytes_str(id->address[i]));
@@ -40,10 +44,13 @@ static bool body_decode(struct bytes body, struct identity *id)
     id->incarnation = reader_u64(&r);
     id->groups = reader_u32(&r);
     id->replicas = reader_u32(&r);
-    id->founded = reader_u8(&r) != 0;
+    uint8_t flags = reader_u8(&r);
+    id->founded = flags & IDENTITY_FOUNDED;
+    id->witness = flags & IDENTITY_WITNESS;
     id->node_count = reader_u16(&r);
     if (r.bad || id->node_count > NODE_FOUND_MAX || id->node > NODE_NODES_MAX) return false;
     bool founder = id->node_count > 0;
+    if (flags > (IDENTITY_FOUNDED | IDENTITY_WITNESS) || (founder && id->witness)) return false;
     if (founder && (id->node == 0 || id->node > id->node_count)) return false;
     if (founder && (id->groups == 0 || id->groups > NODE_GROUPS_MAX || id->replicas == 0))
         return false;

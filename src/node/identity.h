@@ -15,6 +15,7 @@ struct identity {
     uint64_t incarnation; /* rises at every start */
     uint32_t groups, replicas;
     bool founded;        /* every founding node has recorded my disk: I may take part */
+    bool witness;        /* of this directory for ever: its replicas vote, and hold no data */
     uint16_t node_count; /* founding nodes; 0: this node joined, and the map says who there is */
     char address[NODE_FOUND_MAX + 1][64]; /* [1..]: their peer addresses */
     uint64_t disks[NODE_FOUND_MAX + 1];   /* [1..]: theirs, as first seen; 0: not yet */

@@ -534,6 +534,8 @@ struct hold group_hold(struct group *g, uint64_t saw, bool wrote);
 enum hold_state group_hold_state(struct node *n, const struct hold *h);
 uint16_t group_leader_node(const struct group *g); /* 0: unknown */
 uint64_t group_durable_chosen(struct group *g);
+uint64_t group_knows(struct group *g, const struct paxos_member *m);
+uint64_t group_held(struct group *g, bool all);
 bool group_log_covers(
     const struct group *g); /* all that is applied is in this node's log, on disk */
 void group_set_floor(struct group *g);

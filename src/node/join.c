@@ -165,6 +165,7 @@ void join_turn(struct node *n)
     j->give_up_at = n->now + JOIN_WAIT;
     wire_put_join(io_conn_out(j->conn), &(struct wire_join){.disk = n->identity.disk,
                                                             .capacity = n->config.capacity,
+                                                            .witness = n->identity.witness,
                                                             .peer = bytes_str(n->peer_address),
                                                             .client = bytes_str(n->listen),
                                                             .http = bytes_str(n->http),
@@ -219,12 +220,13 @@ void join_on_request(struct node *n, struct io_conn *c, struct bytes payload)
         w.peer,
         w.client,
         w.http,
-        w.zone};
+        w.zone,
+        BYTES("witness")};
     struct asker *a = mem_zalloc(sizeof *a);
     a->node = n;
     a->conn = c;
     list_push(&n->askers, &a->link);
-    ring_ask(n, word, sizeof word / sizeof *word, asker_answered, a);
+    ring_ask(n, word, sizeof word / sizeof *word - !w.witness, asker_answered, a);
 }
 
 void join_conn_lost(struct node *n, struct io_conn *c)

@@ -31,6 +31,41 @@ void group_hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn)
     g->hint_next_lsn = log_lsn;
 }
 
+/* What a member would know to be chosen, and have, after a crash. */
+uint64_t group_knows(struct group *g, const struct paxos_member *m)
+{
+    if (m->replica == g->replica) return group_durable_chosen(g);
+    const struct group_peer *gp = group_peer(g, m->node);
+    return gp && gp->replica == m->replica ? gp->chosen : 0;
+}
+
+static bool has_witness(const struct group *g)
+{
+    bool has = g->node->identity.witness;
+    for (int i = 0; i < g->config.count; i++) has |= g->config.member[i].role == PAXOS_WITNESS;
+    return has;
+}
+
+/* Up to here every member that is to have data has everything on its disk, and with `all` the
+ * witness as well; but for those on nodes that were given up. (If all with data were, nobody can
+ * say it: 0.) */
+uint64_t group_held(struct group *g, bool all)
+{
+    uint64_t held = UINT64_MAX;
+    bool counted = false;
+    for (int i = 0; i < g->config.count; i++) {
+        const struct paxos_member *m = &g->config.member[i];
+        const struct ring_node *r = &g->node->ring_node[m->node];
+        bool gone = r->state == RING_NODE_GONE || r->state == RING_NODE_REMOVED;
+        bool data = m->role != PAXOS_WITNESS && !r->witness;
+        if (gone || !(data || all)) continue;
+        uint64_t knows = group_knows(g, m);
+        if (knows < held) held = knows;
+        counted |= data;
+    }
+    return counted ? held : 0;
+}
+
 void group_peer_state(struct group *g, uint16_t node, const struct wire_state *s)
 {
     struct group_peer *gp = group_peer(g, node);
@@ -57,14 +92,18 @@ uint64_t group_staleness(struct group *g)
     uint16_t leader = g->px ? group_leader_node(g) : 0;
     const struct group_peer *gp = leader ? group_peer(g, leader) : NULL;
     if (g->leading) return 0;
-    if (!gp || !gp->leads || !g->shard || g->shard->applied < gp->applied) return UINT64_MAX;
+    if (!gp || !gp->leads || !g->shard || g->shard->witness || g->shard->applied < gp->applied)
+        return UINT64_MAX;
     uint64_t said = n->peers[leader]->said_at;
     return said && said <= n->now ? n->now - said : UINT64_MAX;
 }
 
 /* Entries may go once the engine has them here and every member has them chosen, or a snapshot of
  * it is on its way. Members that lag keep them as long as the log's quota allows; after that they
- * get a snapshot (PROTOCOLS 2.1). */
+ * get a snapshot (PROTOCOLS 2.1). In a group with a witness they keep them whatever the quota
+ * (PROTOCOLS 1.7): a majority may be one member with data and the witness, whose log is then all
+ * that the other can learn from if the first loses its disk; and a witness that lacks what no log
+ * has may not go on if the other is away (transfer.c). */
 void group_set_floor(struct group *g)
 {
     struct node *n = g->node;
@@ -72,7 +111,9 @@ void group_set_floor(struct group *g)
     if (!g->shard) return;
     bool spare = !log_pressure(n->log, &pressed) || pressed != g->id;
     uint64_t floor = g->shard->flushed + 1, needed = transfer_floor(g);
+    uint64_t held = has_witness(g) ? group_held(g, true) : UINT64_MAX;
     if (needed < floor) floor = needed;
+    if (held < floor && !MUTANT(MUTANT_WITNESS_FORGETS)) floor = held + 1;
     for (int i = 0; i < g->config.count && spare; i++) {
         const struct group_peer *gp = group_peer(g, g->config.member[i].node);
         if (gp && !gp->sending && gp->chosen + 1 < floor) floor = gp->chosen + 1;

@@ -34,6 +34,7 @@ bool group_open_shard(struct group *g, char *error, size_t error_size)
                                                  .engine = n->config.engine,
                                                  .cache = n->cache,
                                                  .group = g->id,
+                                                 .witness = n->identity.witness,
                                                  .batch_max = n->batch_max,
                                                  .effects_max = n->effects_max,
                                                  .flushed = group_flush_done,

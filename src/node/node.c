@@ -24,6 +24,7 @@
 #define SPREAD_EVERY      (250 * MS) /* at most so many leaderships are given back in that time */
 #define SPREAD_AT_ONCE    8
 #define SPREAD_PATIENCE   (1000 * MS) /* after a node came up, or a leadership began */
+#define WITNESS_SEGMENTS  4 /* of a witness's log, before it wants to be rid of the oldest */
 #define BEAT_EVERY        (1000 * MS) /* a write to an idle log, to know that the device lives */
 
 /* ---- words for the operator ---- */
@@ -137,6 +138,10 @@ static bool identity_found(struct node *n, char *error, size_t error_size)
     struct identity *id = &n->identity;
     const struct node_config *c = &n->config;
     *id = (struct identity){0};
+    if (c->witness) {
+        snprintf(error, error_size, "--witness goes with --join: founding nodes hold data");
+        return false;
+    }
     if (!found_parse(c->found ? c->found : c->peer, id, error, error_size)) return false;
     for (int i = 1; i <= id->node_count; i++)
         if (strcmp(id->address[i], c->peer) == 0) id->node = (uint16_t)i;
@@ -170,7 +175,7 @@ static bool identity_join(struct node *n, char *error, size_t error_size)
             "--join goes with neither --found nor --groups nor --replicas: the cluster has them");
         return false;
     }
-    n->identity = (struct identity){.disk = io_random(n->io) | 1};
+    n->identity = (struct identity){.disk = io_random(n->io) | 1, .witness = n->config.witness};
     return true;
 }
 
@@ -178,6 +183,12 @@ static bool identity_agrees(struct node *n, char *error, size_t error_size)
 {
     struct identity given = {0}, *id = &n->identity;
     const struct node_config *c = &n->config;
+    if (c->witness && !id->witness) {
+        snprintf(error, error_size,
+                 "this data directory is of a node that holds data; a witness needs a directory of "
+                 "its own");
+        return false;
+    }
     if (!id->node_count) { /* it joined; where it listens is in the map, and may change */
         if (!c->found) return true;
         snprintf(
@@ -347,10 +358,19 @@ static void log_is_broken(void *ctx, const char *why)
     node_fatal(ctx, "%s", why);
 }
 
+/* A witness has nothing to write elsewhere before it can let go of its log, so a short one will do.
+ */
+static uint64_t log_quota(const struct node *n)
+{
+    uint64_t quota = n->config.log_quota_bytes,
+             few = WITNESS_SEGMENTS * n->config.log_segment_bytes;
+    return n->identity.witness && quota > few ? few : quota;
+}
+
 static bool open_state(struct node *n, char *error, size_t error_size)
 {
     struct log_options options = {.segment_bytes = n->config.log_segment_bytes,
-                                  .quota_bytes = n->config.log_quota_bytes,
+                                  .quota_bytes = log_quota(n),
                                   .spare_segments = 1,
                                   .synced = log_is_synced,
                                   .fatal = log_is_broken,
@@ -812,7 +832,7 @@ bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *d
                  uint64_t *keys)
 {
     struct group *g = group_named(n, group);
-    if (!g || !g->px || !g->shard) return false;
+    if (!g || !g->px || !g->shard || n->identity.witness) return false;
     *position = g->shard->applied;
     return space_digest(g->shard->space, digest, keys) != ENGINE_E_IO;
 }

@@ -39,6 +39,7 @@ struct node_config {
     const char *found; /* founding nodes' peer addresses, comma separated, the same on each; NULL: a
                         * cluster of one, or as the data directory says */
     const char *join;  /* peer address of any node of the cluster to join; NULL: none */
+    bool witness;      /* it joins as a witness: votes and keeps a log, holds no data; with join */
     uint32_t groups;   /* at founding; 0: 16 */
     uint32_t replicas; /* per group; 0: 3, or as many as found it up to 5 */
     uint32_t capacity; /* how much of the data this node takes; 0: 100, one share */

@@ -694,10 +694,14 @@ void peer_update(struct node *n, uint16_t id)
     if (id > n->node_max) n->node_max = id;
     if (!n->identity.node) return; /* node_identified comes here again */
     if (id == n->identity.node) {
-        if (row->state == RING_NODE_REMOVED && row->disk == n->identity.disk)
+        if (row->disk != n->identity.disk) return;
+        if (row->state == RING_NODE_REMOVED)
             node_fatal(n,
                        "this node was removed from the cluster; its data directory is not needed "
                        "any more");
+        else if (row->witness != n->identity.witness)
+            node_fatal(n, "the cluster takes this witness for a node that holds data: its other "
+                          "nodes know no witnesses, and must be of this version");
         return;
     }
     if (row->state == RING_NODE_REMOVED) {

@@ -40,14 +40,6 @@ void reconcile_ask(struct group *g, const char *what, const uint64_t *number, ui
     ring_ask(g->node, word, 1 + count, done, g);
 }
 
-/* What a member would know to be chosen after a crash. */
-static uint64_t knows(struct group *g, const struct paxos_member *m)
-{
-    if (m->replica == g->replica) return group_durable_chosen(g);
-    const struct group_peer *gp = group_peer(g, m->node);
-    return gp && gp->replica == m->replica ? gp->chosen : 0;
-}
-
 /* Who is not in a reported configuration lets go of its replica. So it is reported only when a
  * quorum of the new members has everything up to it, for it was chosen by the old ones; and knows
  * that it is chosen, for after a crash nobody else may be left to ask. */
@@ -57,7 +49,7 @@ static bool may_report(struct group *g)
     for (int i = 0; i < g->config.count; i++) {
         if (g->config.member[i].role == PAXOS_LEARNER) continue;
         voters++;
-        have += knows(g, &g->config.member[i]) >= g->config_id.position;
+        have += group_knows(g, &g->config.member[i]) >= g->config_id.position;
     }
     return have > voters / 2;
 }
@@ -147,7 +139,7 @@ static struct paxos_config next_config(const struct group *g, bool *ready)
             *ready = false;
             continue;
         }
-        m.role = PAXOS_VOTER;
+        m.role = g->node->ring_node[m.node].witness ? PAXOS_WITNESS : PAXOS_VOTER;
         c.member[c.count++] = m;
     }
     for (int i = 0; i < g->row.target_count; i++)

@@ -341,8 +341,9 @@ void request_wait_answer(struct request *r, uint32_t have)
     request_done(r);
 }
 
-/* WAIT: counts the other replicas that have on disk all that was evaluated when it was first looked
- * at, which is what is proposed and the open batch. Tried again with every slow tick. */
+/* WAIT: counts the other replicas with data that have on disk all that was evaluated when it was
+ * first looked at, which is what is proposed and the open batch. Tried again with every slow tick.
+ */
 static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
 {
     uint32_t have = 0;
@@ -353,6 +354,7 @@ static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
     }
     for (int i = 0; i < g->config.count; i++)
         if (g->config.member[i].replica != g->replica &&
+            g->config.member[i].role != PAXOS_WITNESS &&
             paxos_match(g->px, g->config.member[i].replica) >= r->wait_position)
             have++;
     if (have < r->wait_replicas - 1 && !last) return ATTEMPT_WAITS;

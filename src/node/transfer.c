@@ -5,7 +5,8 @@
  * others are ingested, and neither its memory nor the connection, on which all else travels too,
  * fills up. A connection that breaks costs the chunks that were not taken: the leader announces the
  * same snapshot again, and the answer names the last key that is there. The target's marker, wipe
- * and ingests are the shard's (shard/snapshot.h); its acceptor goes on voting meanwhile. */
+ * and ingests are the shard's (shard/snapshot.h); its acceptor goes on voting meanwhile. A witness
+ * is content with the header. */
 #include "node/internal.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -144,6 +145,13 @@ static void pump(struct sending *s)
     snapshot_out_next(s->out, chunk_read, s);
 }
 
+/* To begin at the position of a snapshot from here is to forget all below, which a member that
+ * lacks it may have to learn from the witness's log: such a member comes first. */
+static bool witness_may_begin(struct group *g)
+{
+    return g->shard->flushed <= group_held(g, false);
+}
+
 static void send_start(struct group *g, struct group_peer *gp)
 {
     struct node *n = g->node;
@@ -155,6 +163,7 @@ static void send_start(struct group *g, struct group_peer *gp)
         if (n->now >= g->flush_retry_at) (void)group_flush(g);
         return;
     }
+    if (n->ring_node[gp->node].witness && !witness_may_begin(g)) return;
     struct snapshot_out *out = snapshot_out_new(g->shard);
     if (!out) return; /* a flush is under way: at the next look */
     if (n->config.snapshot_chunk) snapshot_out_set_chunk(out, n->config.snapshot_chunk);
@@ -387,7 +396,10 @@ static void install_begun(void *ctx, int error)
         return;
     }
     i->begun = true;
-    say_ack(i->group, i->from, i->id, 0, WIRE_SNAP_BEGUN, (struct bytes){0});
+    if (snapshot_in_whole(i->in)) /* a witness */
+        install_next(i);
+    else
+        say_ack(i->group, i->from, i->id, 0, WIRE_SNAP_BEGUN, (struct bytes){0});
 }
 
 /* The shard goes first, once nothing uses it. */
@@ -407,6 +419,7 @@ static void install_start(struct installing *i)
                                                       .cache = n->cache,
                                                       .group = g->id,
                                                       .replica = g->replica,
+                                                      .witness = n->identity.witness,
                                                       .header = buf_bytes(&i->header),
                                                       .watermark = paxos_chosen(g->px),
                                                       .gather_bytes = 4 * n->config.snapshot_chunk,

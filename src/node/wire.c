@@ -193,6 +193,7 @@ void wire_put_join(struct buf *out, const struct wire_join *j)
     buf_blob(out, j->client);
     buf_blob(out, j->http);
     buf_blob(out, j->zone);
+    buf_u8(out, j->witness);
     wire_end(out, begun);
 }
 
@@ -205,6 +206,7 @@ bool wire_get_join(struct bytes payload, struct wire_join *j)
     j->client = reader_blob(&r);
     j->http = reader_blob(&r);
     j->zone = reader_blob(&r);
+    j->witness = reader_left(&r) && reader_u8(&r) != 0; /* older ones say nothing */
     return !r.bad;
 }
 

@@ -93,6 +93,7 @@ struct wire_reply {
 struct wire_join { /* addresses that the newcomer listens on */
     uint64_t disk;
     uint32_t capacity;
+    bool witness;
     struct bytes peer, client, http, zone;
 };
 

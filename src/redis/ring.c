@@ -64,6 +64,7 @@ static void join_rows(struct change *c, struct joiner *j, struct ring_node *n)
         n->id = j->same.id;
         n->state = j->same.state;
         n->drained = j->same.drained;
+        n->witness = j->same.witness;
         n->since_ms = j->same.since_ms;
         /* The first word on it counts; after that it is the operator's (NODE CAPACITY). */
         if (j->same.client[0]) n->capacity = j->same.capacity;
@@ -81,17 +82,19 @@ static void join_rows(struct change *c, struct joiner *j, struct ring_node *n)
     node_put(c, n);
 }
 
-/* MAP JOIN disk capacity peer client http zone: the id of the node with this data directory, which
- * is new or known. A new directory at the address of a node that is down is that node's, rebuilt:
- * the old one is given up, for its disk can never come back under that address. */
+/* MAP JOIN disk capacity peer client http zone [witness]: the id of the node with this data
+ * directory, which is new or known. A new directory at the address of a node that is down is that
+ * node's, rebuilt: the old one is given up, for its disk can never come back under that address. */
 static void map_join(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct change c;
     struct ring_node n = {0};
     int64_t disk, capacity;
     if (!change_begin(&c, v, out)) return;
-    if (a->count != 9 || !bytes_to_i64(a->v[3], &disk) || !bytes_to_i64(a->v[4], &capacity) ||
-        capacity < 1 || capacity > 1000000 || !text_arg(a->v[5], n.peer, sizeof n.peer) ||
+    n.witness = a->count == 10 && arg_is(a, 9, "witness");
+    if (a->count != 9u + n.witness || !bytes_to_i64(a->v[3], &disk) ||
+        !bytes_to_i64(a->v[4], &capacity) || capacity < 1 || capacity > 1000000 ||
+        !text_arg(a->v[5], n.peer, sizeof n.peer) ||
         !text_arg(a->v[6], n.client, sizeof n.client) ||
         !text_arg(a->v[7], n.http, sizeof n.http) || !text_arg(a->v[8], n.zone, sizeof n.zone) ||
         !n.peer[0]) {
@@ -275,9 +278,11 @@ static void cmd_map(struct view *v, const struct cmd_args *a, struct reply *out)
 /* What a node's leaving would mean. */
 struct leaving {
     uint16_t node;
-    uint32_t holds, serving; /* groups with a replica on it; other nodes that take replicas */
-    uint32_t moving;         /* groups whose members are changing: their last report may be old */
-    uint32_t endangered;     /* a group that would be without a majority while it is rebuilt */
+    uint32_t holds;      /* groups with a replica on it */
+    uint32_t serving;    /* other nodes that take data */
+    bool witness;        /* another one takes witnesses */
+    uint32_t moving;     /* groups whose members are changing: their last report may be old */
+    uint32_t endangered; /* a group that would be without a majority while it is rebuilt */
     bool danger;
     uint64_t alive; /* bit per node */
 };
@@ -286,7 +291,8 @@ static void leaving_node(void *ctx, const struct ring_node *n)
 {
     struct leaving *l = ctx;
     if (n->id == l->node) return;
-    if (n->state == RING_NODE_SERVING) l->serving++;
+    l->serving += n->state == RING_NODE_SERVING && !n->witness;
+    l->witness |= n->state == RING_NODE_SERVING && n->witness;
     if (ring_node_lives(n)) l->alive |= 1ull << n->id;
 }
 
@@ -316,7 +322,8 @@ static bool leaving_look(struct change *c, struct leaving *l)
 
 static bool leaving_refused(struct change *c, const struct leaving *l, const char *what)
 {
-    if (l->holds && l->serving < c->settings.replicas) {
+    bool tie = l->witness && l->serving >= 2 && l->serving % 2 == 0; /* placement.h, R8 */
+    if (l->holds && l->serving + tie < c->settings.replicas) {
         reply_errorf(c->out,
                      "REFUSED %s node %u would leave %u nodes for groups of %u replicas; let "
                      "another node join first%s",
@@ -446,7 +453,7 @@ static void cmd_node(struct view *v, const struct cmd_args *a, struct reply *out
 
 static void group_move(struct change *c, struct ring_group *g, const struct cmd_args *a)
 {
-    struct ring_node n;
+    struct ring_node n, old;
     int64_t from, to;
     if (!arg_i64(c, a, 4, &from) || !arg_i64(c, a, 5, &to) || !node_of(c, to, &n)) return;
     if (!group_is_free(c, g)) return;
@@ -459,6 +466,12 @@ static void group_move(struct change *c, struct ring_group *g, const struct cmd_
                          ? "REFUSED node %lld is not serving (group %u)"
                          : "ERR node %lld has a replica of group %u already",
                      (long long)(at < 0 ? from : to), g->id);
+        return;
+    }
+    if (!node_of(c, from, &old)) return;
+    if (n.witness != old.witness) {
+        reply_errorf(c->out, "REFUSED node %u is a witness, and the replica to be moved %s",
+                     n.witness ? n.id : old.id, n.witness ? "is none" : "stays one");
         return;
     }
     for (int i = 0; i < g->config.count; i++)

@@ -6,6 +6,9 @@
 
 #define ROW_VERSION 2 /* 1 has nothing of merges, and is read */
 
+/* Flags of a node's row. */
+enum { NODE_DRAINED = 1, NODE_WITNESS = 2 };
+
 static void put_be(struct buf *out, uint64_t v, int size)
 {
     for (int i = size; i-- > 0;) buf_u8(out, (uint8_t)(v >> 8 * i));
@@ -43,7 +46,7 @@ static void node_put(const struct ring_node *n, struct buf *out)
 {
     buf_varint(out, n->id);
     buf_u8(out, n->state);
-    buf_u8(out, n->drained);
+    buf_u8(out, (uint8_t)((n->drained ? NODE_DRAINED : 0) | (n->witness ? NODE_WITNESS : 0)));
     buf_varint(out, n->capacity);
     buf_u64(out, n->disk);
     buf_varint(out, n->epoch);
@@ -121,7 +124,9 @@ static void node_get(struct reader *r, struct ring_node *n)
 {
     n->id = (uint16_t)bounded(r, RING_NODES_MAX);
     n->state = reader_u8(r);
-    n->drained = reader_u8(r) != 0;
+    uint8_t flags = reader_u8(r);
+    n->drained = flags & NODE_DRAINED;
+    n->witness = flags & NODE_WITNESS;
     n->capacity = (uint32_t)bounded(r, 1000000);
     n->disk = reader_u64(r);
     n->epoch = reader_varint(r);
@@ -130,7 +135,8 @@ static void node_get(struct reader *r, struct ring_node *n)
     text(r, n->client, sizeof n->client);
     text(r, n->http, sizeof n->http);
     text(r, n->zone, sizeof n->zone);
-    if (n->id == 0 || n->state > RING_NODE_REMOVED) r->bad = true;
+    if (n->id == 0 || n->state > RING_NODE_REMOVED || flags > (NODE_DRAINED | NODE_WITNESS))
+        r->bad = true;
 }
 
 static void group_get(struct reader *r, uint8_t version, struct ring_group *g)

@@ -123,9 +123,11 @@ bool plan_node_holds(const struct plan *pl, uint16_t place)
     return pl->levels.capacity[place] != 0;
 }
 
+/* As a place for data; a witness node is none. */
 static enum placement_role role_of(const struct plan *pl, uint16_t place)
 {
-    return place == LEVELS_NONE ? PLACEMENT_DEAD : (enum placement_role)node_at(pl, place)->role;
+    if (place == LEVELS_NONE || node_at(pl, place)->witness) return PLACEMENT_DEAD;
+    return (enum placement_role)node_at(pl, place)->role;
 }
 
 static bool is_voter(const struct placement_group *g, uint16_t node)
@@ -205,6 +207,8 @@ static void index_nodes(struct plan *pl)
         pl->head[p] = SEAT_NONE;
         pl->mended[p] = false;
         if (nodes[i].role != PLACEMENT_HOLDS) continue;
+        pl->witnesses += nodes[i].witness;
+        if (nodes[i].witness) continue;
         pl->levels.capacity[p] = nodes[i].capacity ? nodes[i].capacity : 1;
         pl->holding++;
         pl->holding_zones += pl->zone_holding[pl->zone_count - 1]++ == 0;
@@ -520,6 +524,41 @@ static void fill(struct plan *pl)
             plan_link(pl, seat_of(g, i), pl->seat[seat_of(g, i)]);
 }
 
+/* ---- witnesses (R8) ---- */
+
+/* The node of the group's witness, if it gets one; 0: there is none. */
+static uint16_t witness_for(const struct plan *pl, uint32_t g)
+{
+    const struct placement_group *now = &pl->in->groups[g];
+    uint16_t leaving = 0;
+    for (size_t i = 0; i < now->count; i++) {
+        uint16_t place = place_of_node(pl, now->node[i]);
+        if (place == LEVELS_NONE || !node_at(pl, place)->witness) continue;
+        uint8_t role = node_at(pl, place)->role;
+        if (role == PLACEMENT_HOLDS || role == PLACEMENT_KEEPS) return now->node[i];
+        if (role == PLACEMENT_LEAVES) leaving = now->node[i];
+    }
+    size_t skip = pl->witnesses ? now->id % pl->witnesses : 0;
+    for (size_t i = 0; pl->witnesses && i < pl->in->node_count; i++) {
+        const struct placement_node *node = &pl->in->nodes[i];
+        if (node->witness && node->role == PLACEMENT_HOLDS && skip-- == 0) return node->id;
+    }
+    return leaving;
+}
+
+static uint16_t witness_beside(const struct plan *pl, uint32_t g, unsigned count)
+{
+    bool tie = count >= 2 && count % 2 == 0 && count < pl->in->options.replicas;
+    return tie ? witness_for(pl, g) : 0;
+}
+
+/* How many replicas with data the group shall have: one that a witness stands for is not missed. */
+static unsigned data_wanted(const struct plan *pl, uint32_t g)
+{
+    unsigned replicas = pl->in->options.replicas, count = pl->group[g].count;
+    return replicas - (count + 1 == replicas && witness_beside(pl, g, count));
+}
+
 /* ---- what had to move; how well it went ---- */
 
 /* Between trim and fill: see weight_minimum in placement.h. */
@@ -569,7 +608,7 @@ static void note_group(struct plan *pl, uint32_t g)
         sum->size_moved += pl->in->groups[g].size;
         sum->weight_moved += group->weight;
     }
-    sum->groups_short += group->want < pl->in->options.replicas && !group->lost;
+    sum->groups_short += group->want < data_wanted(pl, g) && !group->lost;
     sum->groups_crowded += crowded;
     sum->groups_heavy += group->heavy;
     sum->groups_lost += group->lost;
@@ -586,7 +625,7 @@ static void add_target(const struct placement_group *now, struct placement_targe
 bool plan_leaving_leader_stays(const struct plan *pl, uint32_t g)
 {
     const struct placement_group *now = &pl->in->groups[g];
-    return pl->group[g].count < pl->in->options.replicas && is_voter(now, now->leader) &&
+    return pl->group[g].count < data_wanted(pl, g) && is_voter(now, now->leader) &&
            role_of(pl, place_of_node(pl, now->leader)) == PLACEMENT_LEAVES;
 }
 
@@ -596,7 +635,7 @@ static void write_kept(struct plan *pl, uint32_t g, struct placement_target *t)
 {
     const struct placement_group *now = &pl->in->groups[g];
     const struct plan_group *group = &pl->group[g];
-    unsigned wanting = pl->in->options.replicas - group->count;
+    unsigned wanting = data_wanted(pl, g) - group->count;
     bool leader_stays = plan_leaving_leader_stays(pl, g);
     pl->sum->groups_stay += group->leaving && wanting;
     wanting -= leader_stays;
@@ -641,6 +680,8 @@ static void write_target(struct plan *pl, uint32_t g, struct placement_target *t
     for (uint32_t i = 0; i < group->count; i++)
         if (plan_seat_is_new(pl, seat_of(g, i)))
             add_target(now, t, node_at(pl, pl->seat[seat_of(g, i)])->id);
+    uint16_t witness = witness_beside(pl, g, t->count);
+    if (witness) add_target(now, t, witness);
     t->changed |= t->count != now->count;
     t->leader = leader_of(pl, g, t);
     pl->sum->groups_changed += t->changed;

@@ -27,6 +27,12 @@
  *      balance only off (or onto) a node whose leaders' load is beyond the tolerance, and all
  *      changes of known leaders are at most a quarter of the groups, but for those whose present
  *      leader may lead no more.
+ *  R8  A group that has fewer replicas than wanted, for want of holding nodes, and an even number
+ *      of them, two or more, gets a witness: its present one as long as that node is up or down
+ *      within grace, else one on a holding witness node, by the group's number. So three replicas
+ *      are two and a witness where only two nodes take data; and one that leaves need not stay if
+ *      with a witness nothing is wanting. (To an odd number a witness would add nothing but one
+ * vote more that a majority needs.) Nothing else goes to a witness node; a witness weighs nothing.
  *
  * Weight. A group's weight is a mix, by the options, of its part of all size, its part of all load
  * and an equal part for being a group; all together weigh PLACEMENT_WEIGHT_ALL. A group heavier
@@ -66,6 +72,7 @@ struct placement_node {
     uint8_t role;      /* enum placement_role */
     uint16_t zone;     /* equal numbers: same zone */
     uint32_t capacity; /* relative weight, 100 = one share; 0 is taken as 1 */
+    bool witness;      /* takes witnesses (R8), and no data */
 };
 
 struct placement_group {

@@ -37,6 +37,7 @@ struct plan {
     uint32_t group_count;
     uint16_t place_count;
     size_t zone_count, holding, holding_zones;
+    size_t witnesses;                     /* holding witness nodes */
     uint64_t tolerance, goal;             /* deviations, in units of LEVEL_ONE */
     size_t work;                          /* steps that balancing may yet take */
     size_t leaders_changed, leaders_most; /* of known leaders; R7 */

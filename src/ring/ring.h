@@ -36,6 +36,7 @@ struct ring_node {
     uint16_t id;
     uint8_t state;     /* enum ring_node_state */
     bool drained;      /* DOWN or GONE: it was draining before */
+    bool witness;      /* has votes and a log, and no data: its replicas are witnesses; for ever */
     uint32_t capacity; /* weight; 100 is one share */
     uint64_t disk;     /* of its data directory; 0: not known yet */
     uint64_t epoch;    /* of this row */

@@ -152,6 +152,7 @@ struct shard *shard_new(const struct shard_options *options, char *error, size_t
     o->system = options->system;
     o->ctx = options->ctx;
     s->group = options->group;
+    s->witness = options->witness;
     s->batch_max = options->batch_max ? options->batch_max : SHARD_BATCH_MAX;
     s->effects_max = options->effects_max ? options->effects_max : SHARD_EFFECTS_MAX;
     keys_applied(&key, s->group);
@@ -273,7 +274,7 @@ static bool apply_value(struct shard *s, uint64_t position, struct bytes value, 
 
     if (r.bad || version != VALUE_VERSION || !effects_sound(s, r, alone)) return false;
     if (now_ms > s->now_ms) s->now_ms = now_ms;
-    while (effects_next(&r, &e) == 1) {
+    while (!s->witness && effects_next(&r, &e) == 1) {
         if (!own) write_effect(s, position, &e);
         count_effect(s, position, &e);
         tell_system(s, &e);
@@ -442,7 +443,7 @@ bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struc
 
 void shard_lead(struct shard *s, uint64_t next)
 {
-    ASSERT(next == s->applied + 1 && s->state == SHARD_LIVE);
+    ASSERT(next == s->applied + 1 && s->state == SHARD_LIVE && !s->witness);
     ASSERT(s->batch.size == 0);
     s->next = next;
     s->written_high = s->applied;
@@ -595,7 +596,7 @@ enum shard_result shard_read(struct shard *s, struct view *v, const struct shard
     struct source source = {s, task->block, false, 0};
     struct view_source src = {source_get, source_range, &source};
 
-    ASSERT(s->next == 0 && s->state == SHARD_LIVE);
+    ASSERT(s->next == 0 && s->state == SHARD_LIVE && !s->witness);
     view_begin(v, &src, s->now_ms, random, 0, s->slot_lo, s->slot_hi);
     v->keys = s->keys;
     task->run(task->ctx, v);
@@ -751,6 +752,7 @@ void shard_check(const struct shard *s)
     ASSERT(s->flushed <= s->applied);
     ASSERT(s->last_valid.position <= s->applied);
     ASSERT(s->written_high >= s->applied || s->next == 0);
+    ASSERT(!s->witness || s->keys == 0);
     ASSERT(s->boundary == 0 || (s->boundary > s->applied && s->boundary <= s->next));
     space_check(s->space);
 }

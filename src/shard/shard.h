@@ -24,6 +24,10 @@
  * so it can be closed at any time. The flush of the left one that covers p writes the wider record
  * and the other's tombstone in one ingest.
  *
+ * Witnesses. A witness's shard reads entries for what they say of the replica itself (its slots,
+ * its seal, its configuration, the chain) and writes no data: the engine has its record, and
+ * nothing in its slots. It is never evaluated on, read, or copied from.
+ *
  * Threading: the reactor's. */
 #ifndef SYNOD_SHARD_H
 #define SYNOD_SHARD_H
@@ -40,6 +44,7 @@
 struct shard {
     uint32_t group;
     uint8_t state; /* LIVE; INSTALLING: nothing may be applied, flushed or read */
+    bool witness;  /* entries count for its record alone; it has no data */
     uint16_t replica;
     uint16_t slot_lo, slot_hi;
     struct space *space;
@@ -76,6 +81,7 @@ struct shard_options {
     struct engine *engine;
     struct space_cache *cache;
     uint32_t group;
+    bool witness;
     size_t batch_max, effects_max; /* 0: SHARD_BATCH_MAX and SHARD_EFFECTS_MAX */
     void (*flushed)(void *ctx, struct shard *s, int error);
     /* A flush brought a newborn's record: its shard may be opened. Before `flushed` of that flush;

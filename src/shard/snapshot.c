@@ -411,6 +411,7 @@ struct snapshot_in *snapshot_in_new(const struct snapshot_in_options *options)
     in->cache = options->cache;
     in->group = options->group;
     in->replica = options->replica;
+    in->whole = options->witness;
     in->watermark = options->watermark;
     in->gather_bytes = options->gather_bytes ? options->gather_bytes : SNAPSHOT_GATHER;
     buf_append_bytes(&in->header, options->header);
@@ -418,6 +419,7 @@ struct snapshot_in *snapshot_in_new(const struct snapshot_in_options *options)
         snapshot_in_abandon(in);
         return NULL;
     }
+    if (options->witness) in->counts = (struct bytes){0}; /* of keys that it will not have */
     keys_slot(&in->lo, in->record.slot_lo);
     keys_slot(&in->hi, in->record.slot_hi);
     keys_applied(&in->key, in->group);

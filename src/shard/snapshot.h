@@ -64,6 +64,7 @@ struct snapshot_in_options {
     struct space_cache *cache;
     uint32_t group;
     uint16_t replica;    /* the id of this replica, which stays */
+    bool witness;        /* the header is all that it takes: whole once it has begun */
     struct bytes header; /* copied */
     uint64_t watermark;  /* the acceptor's chosen when the install begins; the marker's position is
                             it,  or what the replica has applied if that is more */

@@ -289,3 +289,49 @@ void strike_stale_log(struct nemesis *n)
     if (!n->stale.under_way && n->s->knobs.log_segment_bytes <= SIM_SEGMENT_SHORT)
         nemesis_after(n, 0, stale_begins, 0, 0, 300);
 }
+
+/* ---- what only a witness knows ---- */
+
+static void last_copy_lost(struct task *t)
+{
+    struct nemesis *n = t->n;
+    struct member *m = &n->s->member[t->a];
+    if (n->s->calm || m->state != MEMBER_UP || m->damaged || !members_may_lose(n->s, m)) return;
+    SIM_COUNT(n->s, last_copies);
+    member_kill(m, WORLD_POWER);
+    member_wipe(m);
+    nemesis_restart(n, m, draw_ms(n, 20, 3000));
+}
+
+/* Two that are up and hold data of a group with a witness. */
+static bool beside_a_witness(struct nemesis *n, struct member **first, struct member **second)
+{
+    struct sim *s = n->s;
+    const struct paxos_config *c = members_config(s, (uint32_t)draw(n, 0, s->groups - 1), NULL);
+    uint16_t data[2] = {0};
+    bool witness = false;
+    for (int i = 0; c && i < c->count; i++) {
+        witness |= c->member[i].role == PAXOS_WITNESS;
+        if (c->member[i].role == PAXOS_VOTER) data[data[0] != 0] = c->member[i].node;
+    }
+    bool swap = draw(n, 0, 1);
+    *first = *second = NULL;
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        if (s->member[i].state != MEMBER_UP) continue;
+        if (s->member[i].id == data[swap]) *first = &s->member[i];
+        if (s->member[i].id == data[!swap]) *second = &s->member[i];
+    }
+    return witness && *first && *second;
+}
+
+/* What a witness is for: a member is away, not for so long that it were given up, while the other
+ * goes on with the witness; then the other's disk is replaced, and the member comes back. */
+void strike_last_copy(struct nemesis *n)
+{
+    struct member *stays, *away;
+    if (!beside_a_witness(n, &stays, &away)) return;
+    uint64_t time = draw_ms(n, 100, 2500);
+    member_kill(away, WORLD_EXIT);
+    nemesis_restart(n, away, time + draw_ms(n, 0, 100));
+    nemesis_after(n, time, last_copy_lost, stays->host, 0, 0);
+}

@@ -263,7 +263,7 @@ void member_wipe(struct member *m)
 {
     member_format(m);
     m->id = 0;
-    m->damaged = false;
+    m->damaged = m->behind = false;
     m->config.found = NULL;
     m->config.groups = m->config.replicas = 0;
     m->config.join = m->join;
@@ -293,6 +293,7 @@ void members_init(struct sim *s)
         m->config.replica = on_replica;
         m->config.ctx = m;
         if (i >= s->founders) m->state = MEMBER_IDLE;
+        m->config.witness = s->witness && i == s->founders;
     }
 }
 
@@ -338,6 +339,7 @@ static void look_config(struct sim *s, struct member *m, uint32_t g,
     seat->config_position = v->config_position;
     for (int i = 0; i < v->config.count; i++) {
         if (v->config.member[i].role == PAXOS_LEARNER) SIM_COUNT(s, learners);
+        if (v->config.member[i].role == PAXOS_WITNESS) SIM_COUNT(s, witness_votes);
         if (v->config.member[i].replica == v->replica) return;
     }
     SIM_COUNT(s, leavers);
@@ -369,6 +371,7 @@ static void look_back(struct sim *s, struct member *m, uint32_t g, const struct 
     s->result->cover.flushes += seat->chosen && v->flushed > seat->flushed;
     seat->chosen = v->chosen;
     seat->promised = v->promised;
+    seat->installing = v->installing;
     if (!v->installing) seat->flushed = v->flushed;
 }
 
@@ -468,6 +471,35 @@ static void look_groups(struct sim *s)
     }
 }
 
+/* Does it have everything, and does the witness know that it is not given up any more? */
+static bool has_caught_up(struct sim *s, const struct member *m)
+{
+    struct node_group_view v;
+    struct ring_row row;
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        const struct member *w = &s->member[i];
+        if (!w->config.witness) continue;
+        if (w->state != MEMBER_UP || !node_ring_row(w->node, RING_ROW_NODE, m->id, &row) ||
+            row.node.state == RING_NODE_GONE)
+            return false;
+    }
+    for (uint32_t g = 0; g < s->groups; g++)
+        if (node_group(m->node, g, &v) && v.applied != s->agreement.chain[g].last) return false;
+    return true;
+}
+
+/* Whom the map has given up is behind until it has caught up. */
+static void look_behind(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->nodes && s->witness; i++) {
+        struct member *m = &s->member[i];
+        if (m->id && s->node_state[m->id] == RING_NODE_GONE)
+            m->behind = true;
+        else if (m->behind && m->state == MEMBER_UP && has_caught_up(s, m))
+            m->behind = false;
+    }
+}
+
 /* The states of nodes as the map has them. */
 static void look_states(struct sim *s)
 {
@@ -486,6 +518,7 @@ static void look_states(struct sim *s)
 void members_look(struct sim *s)
 {
     look_states(s);
+    look_behind(s);
     look_groups(s);
     look_rivals(s);
     for (uint32_t i = 0; i < s->nodes && !s->stop; i++) {
@@ -512,7 +545,9 @@ void members_digests(struct sim *s)
         for (uint32_t i = 0; i < s->nodes; i++) {
             struct member *m = &s->member[i];
             struct node_group_view v;
-            if (m->state != MEMBER_UP || m->damaged || !node_group(m->node, g, &v)) continue;
+            if (m->state != MEMBER_UP || m->damaged || m->config.witness ||
+                !node_group(m->node, g, &v))
+                continue;
             int at = first != UINT32_MAX;
             world_enter(s->w, i);
             bool known = node_digest(m->node, g, &position[at], &digest[at], &keys[at]);

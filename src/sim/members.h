@@ -41,6 +41,7 @@ struct seat {
     uint64_t chosen, promised, flushed; /* last seen, of the replica `seen`, in this life */
     uint16_t seen;
     uint64_t row_epoch;       /* of the group's row in the member's map, last seen, in this life */
+    bool installing;          /* when last seen */
     uint64_t config_position; /* last seen, in whatever life */
     struct paxos_config config;
 };
@@ -61,6 +62,7 @@ struct member {
     uint32_t lives;
     bool took_part; /* in whatever life */
     bool away;      /* cut off in the end */
+    bool behind;    /* it was given up, and has not been seen with everything since */
     bool damaged;   /* part of its data was damaged, or all of it taken away */
     bool excused;   /* this life may end by itself: its disk fails */
     bool stopping;  /* asked to stop */
@@ -110,6 +112,7 @@ struct sim {
     bool calm;                /* no more faults */
     bool elastic;             /* nodes come and go */
     uint32_t founders, nodes; /* hosts 0 to founders - 1 found it, up to nodes - 1 may join */
+    bool witness;             /* the first that may join is a witness node */
     uint32_t founded_groups, groups, clients_host; /* groups: as many as anybody knows of */
     uint8_t node_state[64];                        /* [id], as the newest map had it */
     uint64_t lost_ids;    /* bit per node id: its disk is gone, or damaged */

@@ -648,6 +648,7 @@ static const struct fault_kind kinds[FAULTS] = {
     [FAULT_WIPE] = {"wipe", FAMILY_RING, 400000, 6000, 1, strike_wipe},
     [FAULT_REPAIR] = {"repair", FAMILY_RING, 700000, 2000, 1, strike_repair},
     [FAULT_MISSED] = {"missed", FAMILY_RING, 400000, 6000, 1, strike_missed},
+    [FAULT_LAST_COPY] = {"last-copy", FAMILY_RING, 500000, 5000, 3, strike_last_copy},
 };
 
 static void habit_strikes(void *ctx)

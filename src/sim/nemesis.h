@@ -38,6 +38,7 @@ enum fault {
     FAULT_WIPE,
     FAULT_REPAIR,
     FAULT_MISSED,
+    FAULT_LAST_COPY,
     FAULTS,
 };
 
@@ -104,5 +105,6 @@ uint64_t nemesis_election_time(struct nemesis *n);
 void strike_betrayal(struct nemesis *n);
 void strike_format(struct nemesis *n);
 void strike_stale_log(struct nemesis *n);
+void strike_last_copy(struct nemesis *n);
 
 #endif

@@ -48,6 +48,17 @@ static uint64_t draw(struct sim *s, uint64_t min, uint64_t max)
 #define PICK(s, ...)                                                                               \
     ((const uint64_t[]){__VA_ARGS__}[draw(s, 0, sizeof((const uint64_t[]){__VA_ARGS__}) / 8 - 1)])
 
+/* In a third of the runs that have a spare node the first of them is a witness; mostly beside no
+ * more than two others. */
+static void draw_witness(struct sim *s, uint64_t spares)
+{
+    bool two = draw(s, 0, 3) && s->founders == 3 && !s->options.nodes;
+    s->witness = spares && draw(s, 0, 2) == 0;
+    if (!s->witness) return;
+    if (two) s->founders--, s->nodes--;
+    SIM_COUNT(s, witnesses);
+}
+
 /* In such runs nodes come and go, and groups move and split. */
 static void draw_elastic(struct sim *s)
 {
@@ -58,6 +69,7 @@ static void draw_elastic(struct sim *s)
     s->elastic = true;
     s->nodes += (uint32_t)spares;
     if (s->nodes > SIM_NODES_MAX) s->nodes = SIM_NODES_MAX;
+    draw_witness(s, spares);
     c->grace_ms = (uint32_t)PICK(s, 1000, 4000, 7000, SIM_GRACE_SHORT);
     if (s->founders == 5) c->replicas = (uint32_t)PICK(s, 3, 3, 5);
     SIM_COUNT(s, elastic);
@@ -124,6 +136,16 @@ static void start_one(void *ctx)
     if (!member_start(m))
         sim_fail(m->s, SIM_ENDED, "node %u does not start for the first time: %s", m->host + 1,
                  m->last_words);
+}
+
+/* The witness comes early, so that it is there when things go wrong. */
+static void join_first(void *ctx)
+{
+    struct member *m = ctx;
+    if (m->state != MEMBER_IDLE) return;
+    SIM_COUNT(m->s, joins);
+    member_wipe(m);
+    start_one(m);
 }
 
 static struct world *world_make(struct sim *s)
@@ -253,13 +275,15 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     s->workload = workload_new(s);
     for (uint32_t i = 0; i < s->founders; i++)
         world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
+    if (s->witness) world_after(s->w, draw(s, 0, 2 * SECOND), join_first, &s->member[s->founders]);
     world_after(s->w, LOOK_EVERY, look, s);
-    world_say(s->w, s->clients_host,
-              "%u nodes, %u spare, %u groups, %s reads, lease %u ms, election %u ms, heartbeat %u "
-              "ms, drift %u ppm",
-              s->founders, s->nodes - s->founders, s->groups,
-              s->knobs.read_mode == NODE_READ_LEASE ? "lease" : "quorum", s->knobs.lease_ms,
-              s->knobs.election_ms, s->knobs.heartbeat_ms, s->knobs.drift_ppm);
+    world_say(
+        s->w, s->clients_host,
+        "%u nodes, %u spare%s, %u groups, %s reads, lease %u ms, election %u ms, heartbeat %u "
+        "ms, drift %u ppm",
+        s->founders, s->nodes - s->founders, s->witness ? " (one a witness)" : "", s->groups,
+        s->knobs.read_mode == NODE_READ_LEASE ? "lease" : "quorum", s->knobs.lease_ms,
+        s->knobs.election_ms, s->knobs.heartbeat_ms, s->knobs.drift_ppm);
     nemesis_start(s->nemesis);
     run_for(s, (options->ticks ? options->ticks : TICKS_DEFAULT) * MILLISECOND);
 

@@ -49,6 +49,32 @@ const struct paxos_config *members_config(const struct sim *s, uint32_t group, u
     return best ? &best->config : NULL;
 }
 
+/* Its replica has a state, and the node was not given up since it last had everything. */
+static bool is_counted_on(const struct sim *s, uint32_t group, const struct paxos_member *p)
+{
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        const struct member *m = &s->member[i];
+        const struct seat *seat = &m->seat[group];
+        if (m->id == p->node) return seat->seen == p->replica && !seat->installing && !m->behind;
+    }
+    return false;
+}
+
+/* Where a witness votes: can each other voter with data go on without node `id`, with what the
+ * witness's log has? Not if it is being copied to, or was given up (docs/GUARANTEES.md). */
+static bool witness_suffices(const struct sim *s, uint32_t group, const struct paxos_config *c,
+                             uint16_t id)
+{
+    bool witness = false, all = true;
+    for (int i = 0; i < c->count; i++) {
+        const struct paxos_member *p = &c->member[i];
+        if (p->node == id) continue;
+        witness |= p->role == PAXOS_WITNESS;
+        all &= p->role != PAXOS_VOTER || is_counted_on(s, group, p);
+    }
+    return !witness || all;
+}
+
 /* May the member's data be lost for good? Not before the cluster is founded, which needs every
  * node; and in no group that would have lost two of its members, or has fewer than three that vote.
  * With one lost, the configuration that is being agreed and the one before it both have a majority
@@ -69,7 +95,7 @@ bool members_may_lose(struct sim *s, const struct member *m)
             lost += node != m->id && (s->lost_ids >> node & 1);
             voters += c->member[i].role != PAXOS_LEARNER;
         }
-        if (in && (voters < 3 || lost)) return false;
+        if (in && (voters < 3 || lost || !witness_suffices(s, g, c, m->id))) return false;
     }
     return true;
 }
@@ -87,8 +113,9 @@ struct settling {
     struct sim *s;
     struct node *map;
     struct ring_settings settings;
-    uint32_t serving;
-    uint32_t slots; /* that are somebody's */
+    uint32_t serving; /* nodes that take data */
+    bool enough;      /* with a witness to break a tie, if there is one: for all replicas wanted */
+    uint32_t slots;   /* that are somebody's */
     char *why;
     size_t size;
 };
@@ -101,6 +128,24 @@ static uint8_t state_of(const struct settling *t, uint16_t node)
     return node_ring_row(t->map, RING_ROW_NODE, node, &row) ? row.node.state : RING_NODE_FREE;
 }
 
+static bool is_witness(const struct settling *t, uint16_t node)
+{
+    struct ring_row row;
+    return node_ring_row(t->map, RING_ROW_NODE, node, &row) && row.node.witness;
+}
+
+static void count_serving(struct settling *t)
+{
+    bool witness = false;
+    for (uint16_t i = 1; i <= RING_NODES_MAX; i++) {
+        if (state_of(t, i) != RING_NODE_SERVING) continue;
+        t->serving += !is_witness(t, i);
+        witness |= is_witness(t, i);
+    }
+    bool tie = witness && t->serving >= 2 && t->serving % 2 == 0;
+    t->enough = t->serving + tie >= t->settings.replicas;
+}
+
 /* Somebody who is gone, or is to go, holds nothing, if there are enough others. Who is down keeps
  * its place for the grace time, which may be longer than any run. */
 static bool may_hold(const struct settling *t, uint16_t node)
@@ -108,8 +153,7 @@ static bool may_hold(const struct settling *t, uint16_t node)
     uint8_t state = state_of(t, node);
     if (state == RING_NODE_SERVING) return true;
     if (state == RING_NODE_DOWN) return t->settings.grace_ms > SIM_GRACE_SHORT;
-    return t->serving < t->settings.replicas &&
-           (state == RING_NODE_DRAINING || state == RING_NODE_GONE);
+    return !t->enough && (state == RING_NODE_DRAINING || state == RING_NODE_GONE);
 }
 
 static bool replica_settled(struct settling *t, const struct ring_group *row,
@@ -121,8 +165,11 @@ static bool replica_settled(struct settling *t, const struct ring_group *row,
     if (!may_hold(t, p->node))
         return UNSETTLED(t, "group %u is still on node id %u, which is %s", row->id, p->node,
                          ring_node_state_name(state_of(t, p->node)));
-    if (p->role != PAXOS_VOTER)
-        return UNSETTLED(t, "group %u: the member on node id %u does not vote", row->id, p->node);
+    if (p->role != (is_witness(t, p->node) ? PAXOS_WITNESS : PAXOS_VOTER))
+        return UNSETTLED(t, "group %u: the member on node id %u has role %u", row->id, p->node,
+                         p->role);
+    if (p->role == PAXOS_WITNESS && t->serving >= t->settings.replicas)
+        return UNSETTLED(t, "group %u has a witness, and needs none", row->id);
     if (!m || m->damaged) return true; /* lost: it counts as down */
     if (!node_group(m->node, row->id, &v) || v.replica != p->replica || v.installing)
         return UNSETTLED(t, "group %u: node %u has no replica %u of it, or none that is whole",
@@ -154,7 +201,7 @@ static bool group_settled(struct settling *t, uint32_t g)
         return UNSETTLED(
             t, "group %u: its configuration is of position %" PRIu64 ", the map says %" PRIu64, g,
             position, r->config_position);
-    if (t->serving >= t->settings.replicas && c->count != t->settings.replicas)
+    if (t->enough && c->count != t->settings.replicas)
         return UNSETTLED(t, "group %u has %u members, %u are wanted, %u nodes serve", g, c->count,
                          t->settings.replicas, t->serving);
     for (int i = 0; i < c->count; i++)
@@ -217,8 +264,7 @@ bool members_settled(struct sim *s, char *why, size_t size)
     if (!t.map) return UNSETTLED(&t, "no map of the cluster was agreed");
     (void)node_ring_row(t.map, RING_ROW_SETTINGS, 0, &row);
     t.settings = row.settings;
-    for (uint16_t i = 1; i <= RING_NODES_MAX; i++)
-        t.serving += state_of(&t, i) == RING_NODE_SERVING;
+    count_serving(&t);
     for (uint32_t g = 0; g < s->groups; g++)
         if (!group_settled(&t, g)) return false;
     for (uint32_t i = 0; i < s->nodes; i++)

@@ -72,7 +72,8 @@ struct sim_options {
                                     X(ops_refused) X(ops_no_room) X(ops_unknown) X(reads)          \
                                         X(writes) X(swaps) X(adds) X(breadth) X(pipelined)         \
                                             X(reconnects) X(undecided)                                        \
-    X(elastic) X(joins) X(joined) X(join_refused) X(wipes) X(repairs) X(missed) X(removed)         \
+    X(elastic) X(witnesses) X(witness_votes) X(last_copies)                                        \
+    X(joins) X(joined) X(join_refused) X(wipes) X(repairs) X(missed) X(removed)                    \
         X(births) X(drops) X(snapshots) X(installed) X(resumed) X(configs) X(learners) X(leavers)  \
             X(splits) X(split_births) X(gone) X(came_back) X(asked) X(asked_ok) X(asked_refused)   \
                 X(asked_unknown) X(drains) X(undrains) X(removes) X(moves) X(splits_asked)         \

@@ -71,13 +71,26 @@ static void member_init(struct cluster *c, uint32_t i)
                                      .ctx = m};
 }
 
-void cluster_join(struct cluster *c, uint32_t node, uint32_t through)
+static void join(struct cluster *c, uint32_t node, uint32_t through, bool witness)
 {
     assert_int_equal(node, c->nodes);
     c->nodes++;
     member_init(c, node);
     c->member[node].config.join = c->member[through].peer;
+    c->member[node].config.witness = witness;
+    c->member[node].config.log_segment_bytes = c->member[through].config.log_segment_bytes;
+    c->member[node].config.log_quota_bytes = c->member[through].config.log_quota_bytes;
     cluster_start(c, node);
+}
+
+void cluster_join(struct cluster *c, uint32_t node, uint32_t through)
+{
+    join(c, node, through, false);
+}
+
+void cluster_join_witness(struct cluster *c, uint32_t node, uint32_t through)
+{
+    join(c, node, through, true);
 }
 
 static void found(struct cluster *c, uint32_t nodes, uint32_t groups, uint32_t replicas,

@@ -49,6 +49,7 @@ void cluster_deinit(struct cluster *c);
 void cluster_start(struct cluster *c, uint32_t node); /* nodes are counted from 0 here */
 /* One more, with an empty disk; it joins through another. */
 void cluster_join(struct cluster *c, uint32_t node, uint32_t through);
+void cluster_join_witness(struct cluster *c, uint32_t node, uint32_t through);
 void cluster_kill(struct cluster *c, uint32_t node);
 void cluster_run(struct cluster *c, uint64_t ms);
 /* Until every group is served somewhere; fails after a minute. */

@@ -99,6 +99,21 @@ TEST(what_is_saved_is_loaded)
     rig_deinit(&r);
 }
 
+TEST(a_node_that_is_to_join_as_a_witness_stays_one)
+{
+    struct rig r;
+    struct identity id = {.disk = 5, .witness = true}, back;
+    rig_init(&r);
+    assert_int_equal(identity_save(r.io, &id), 0);
+    assert_int_equal(identity_load(r.io, &back), IDENTITY_FOUND);
+    assert_true(back.witness && !back.founded);
+    id.node = 3, id.cluster = 7, id.founded = true;
+    assert_int_equal(identity_save(r.io, &id), 0);
+    assert_int_equal(identity_load(r.io, &back), IDENTITY_FOUND);
+    assert_true(back.witness && back.founded);
+    rig_deinit(&r);
+}
+
 TEST(the_largest_identity_fits)
 {
     struct rig r;

@@ -346,4 +346,209 @@ TEST(flushall_reaches_what_a_split_takes_away_meanwhile)
     cluster_deinit(&c);
 }
 
+/* ---- witnesses ---- */
+
+static bool votes_as_witness(struct cluster *c, uint16_t id)
+{
+    struct paxos_config config = row_of(c, 0, 0).config;
+    int at = paxos_config_member(&config, id);
+    return at >= 0 && config.member[at].role == PAXOS_WITNESS;
+}
+
+/* Two nodes with data, and a third that joined as a witness: the group is on all three. */
+static void two_and_a_witness(struct cluster *c, bool small)
+{
+    (small ? cluster_init_small : cluster_init)(c, 2, 1, 0);
+    await_booted(c);
+    cluster_join_witness(c, 2, 0);
+    for (int i = 0; i < 100 && !votes_as_witness(c, 3); i++) cluster_run(c, 100);
+    assert_true(votes_as_witness(c, 3));
+}
+
+static void check(struct client *k, int from, int keys)
+{
+    char text[500];
+    for (int i = from; i < from + keys; i++) {
+        client_say(k, "GET key%d", i);
+        snprintf(text, sizeof text, "$400\r\n%0400d\r\n", i);
+        client_expect(k, text);
+    }
+}
+
+static uint64_t digest_of(struct cluster *c, uint32_t node)
+{
+    uint64_t position, digest, keys;
+    assert_true(node_digest(c->member[node].node, 0, &position, &digest, &keys));
+    return digest;
+}
+
+TEST(with_a_witness_two_nodes_go_on_when_either_dies)
+{
+    struct cluster c;
+    struct node_group_view v;
+    uint64_t position, digest, keys;
+    two_and_a_witness(&c, false);
+    for (uint32_t dies = 0; dies < 2; dies++) {
+        struct client *k = client_open(&c, 2); /* a witness forwards like any node */
+        fill(k, (int)dies * 100, 50);
+        cluster_kill(&c, dies);
+        cluster_settle(&c);
+        assert_int_equal(cluster_leader(&c, 0), 1 - dies);
+        fill(k, (int)dies * 100 + 50, 50);
+        cluster_start(&c, dies);
+        cluster_run(&c, 3000);
+        check(k, 0, (int)dies * 100 + 100);
+        assert_int_equal(digest_of(&c, 0), digest_of(&c, 1));
+    }
+    assert_true(node_group(c.member[2].node, 0, &v) && v.applied == v.chosen && !v.leads);
+    assert_false(node_digest(c.member[2].node, 0, &position, &digest, &keys));
+    cluster_deinit(&c);
+}
+
+/* What was acknowledged while the second node was away is in the first one's store and in the
+ * witness's log, which is far over its quota by then. The first is lost: the second has all of it.
+ */
+TEST(what_the_lost_node_had_the_other_learns_from_the_witness)
+{
+    struct cluster c;
+    two_and_a_witness(&c, true);
+    struct client *k = client_open(&c, 0);
+    fill(k, 0, 100);
+    cluster_run(&c, 1000);
+    cluster_kill(&c, 1);
+    cluster_settle(&c);
+    for (int i = 100; i < 3000; i += 100) {
+        fill(k, i, 100);
+        cluster_run(&c, 100);
+    }
+    cluster_kill(&c, 0);
+    cluster_start(&c, 1);
+    cluster_settle(&c);
+    assert_int_equal(c.member[1].installs, 0);
+    check(client_open(&c, 1), 0, 3000);
+    cluster_deinit(&c);
+}
+
+/* A witness that was away for so long that it was given up begins anew at the leader's position. */
+TEST(a_witness_that_lacks_what_no_log_has_goes_on_from_where_the_others_are)
+{
+    struct cluster c;
+    two_and_a_witness(&c, true);
+    assert_int_equal(c.member[2].installs, 1);
+    struct client *k = client_open(&c, 0);
+    client_say(k, "SYNOD SET grace-ms 1000");
+    client_expect(k, "+OK\r\n");
+    cluster_kill(&c, 2);
+    for (int i = 0; i < 3000; i += 100) {
+        fill(k, i, 100);
+        cluster_run(&c, 300);
+    }
+    assert_int_equal(state_of(&c, 0, 3), RING_NODE_GONE);
+    cluster_start(&c, 2);
+    cluster_run(&c, 5000);
+    assert_int_equal(c.member[2].installs, 2);
+    uint32_t dies = cluster_leader(&c, 0);
+    cluster_kill(&c, dies);
+    cluster_settle(&c);
+    k = client_open(&c, 1 - dies);
+    check(k, 0, 3000);
+    fill(k, 3000, 10);
+    cluster_deinit(&c);
+}
+
+/* A witness is to take a leaver's place, while a member is away that lacks much: it waits for that
+ * one, for what it will not have the other may have to learn from the leaver. */
+TEST(a_witness_does_not_begin_above_what_a_member_lacks)
+{
+    struct cluster c;
+    struct node_group_view v;
+    cluster_init_small(&c, 3, 1, 3);
+    await_booted(&c);
+    cluster_join_witness(&c, 3, 0);
+    for (int i = 0; i < 100 && state_of(&c, 0, 4) != RING_NODE_SERVING; i++) cluster_run(&c, 100);
+    struct client *k = client_open(&c, 0);
+    client_say(k, "SYNOD SET moves-max 0");
+    client_expect(k, "+OK\r\n");
+    client_say(k, "SYNOD NODE DRAIN 3");
+    client_expect(k, "+OK\r\n");
+    cluster_kill(&c, 1);
+    cluster_settle(&c);
+    fill(k, 0, 1000);
+    client_say(k, "SYNOD SET moves-max 4");
+    client_expect(k, "+OK\r\n");
+    cluster_run(&c, 3000);
+    assert_true(node_group(c.member[3].node, 0, &v) && v.installing);
+
+    cluster_start(&c, 1);
+    for (int i = 0; i < 100 && !votes_as_witness(&c, 4); i++) cluster_run(&c, 100);
+    assert_true(votes_as_witness(&c, 4));
+    await_replica(&c, 2, 0, false);
+    cluster_kill(&c, 2);
+    cluster_kill(&c, 0);
+    cluster_settle(&c);
+    check(client_open(&c, 1), 0, 1000);
+    cluster_deinit(&c);
+}
+
+TEST(the_halves_of_a_split_have_a_witness_each)
+{
+    struct cluster c;
+    two_and_a_witness(&c, false);
+    struct client *k = client_open(&c, 0);
+    fill(k, 0, 50);
+    client_say(k, "SYNOD GROUP SPLIT 0");
+    client_expect(k, ":1\r\n");
+    for (uint32_t i = 0; i < 3; i++) await_replica(&c, i, 1, true);
+    cluster_kill(&c, 0);
+    cluster_settle(&c);
+    k = client_open(&c, 1);
+    check(k, 0, 50);
+    fill(k, 50, 50);
+    cluster_deinit(&c);
+}
+
+/* A third node that takes data takes the witness's place; and the witness takes it back, when that
+ * node is gone. */
+TEST(a_third_node_with_data_takes_the_place_of_the_witness)
+{
+    struct cluster c;
+    two_and_a_witness(&c, false);
+    struct client *k = client_open(&c, 0);
+    fill(k, 0, 50);
+    client_say(k, "SYNOD SET grace-ms 1000");
+    client_expect(k, "+OK\r\n");
+    join(&c, 3);
+    await_replica(&c, 3, 0, true);
+    await_replica(&c, 2, 0, false);
+    cluster_run(&c, 2000);
+    assert_int_equal(digest_of(&c, 0), digest_of(&c, 3));
+    cluster_kill(&c, 3);
+    await_replica(&c, 2, 0, true);
+    cluster_run(&c, 2000);
+    struct paxos_config config = row_of(&c, 0, 0).config;
+    assert_true(paxos_config_member(&config, 4) < 0);
+    assert_true(votes_as_witness(&c, 3));
+    check(k, 0, 50);
+    cluster_deinit(&c);
+}
+
+/* It is a witness as its directory says, also while it knows no map. */
+TEST(a_witness_that_lost_its_copy_of_the_map_is_still_one)
+{
+    struct cluster c;
+    two_and_a_witness(&c, false);
+    cluster_kill(&c, 2);
+    world_boot(c.w, 2);
+    assert_int_equal(io_file_remove(world_io(c.w, 2), "ring"), 0);
+    world_die(c.w, 2);
+    world_reap(c.w, 2, WORLD_EXIT);
+    c.member[2].config.witness = false;
+    cluster_start(&c, 2);
+    cluster_run(&c, 3000);
+    cluster_kill(&c, 1);
+    cluster_settle(&c);
+    fill(client_open(&c, 0), 0, 10);
+    cluster_deinit(&c);
+}
+
 TEST_MAIN

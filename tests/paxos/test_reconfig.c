@@ -508,6 +508,34 @@ TEST(a_witness_votes_and_never_campaigns)
     node_end(&n), node_end(&l);
 }
 
+/* The leader's disk is lost, and what it chose with the witness is nowhere else: the other voter
+ * gets it with the witness's promise, and below the witness's watermark by asking. */
+TEST(what_only_a_witness_has_is_learned_from_it)
+{
+    NODE(l, .id = 2, .config = 'f');
+    node_step(&l, (struct paxos_event){.type = PAXOS_EV_CAMPAIGN});
+    node_forget_trace(&l);
+    node_recv(&l, NACK(.from = 3, .ballot = l.px.trial, .promised = B(1, 1), .position = 1,
+                       .chosen = 1, .flags = PAXOS_F_BEHIND));
+    EXPECT_TRACE(&l, "send 2->3 fetch at=1\n"
+                     "role follower leader=0\n");
+    node_recv(&l, LEARN(.from = 3, .chosen = 1, ENTRIES(E(1, B(1, 1), 'A', 0, 0))));
+    node_step(&l, (struct paxos_event){.type = PAXOS_EV_CAMPAIGN});
+    node_recv(&l, PREVOTE_OK(.from = 3, .ballot = l.px.trial));
+    node_sync(&l);
+    node_recv(&l, PROMISE(.from = 3, .ballot = l.px.ballot, .chosen = 1, .mark = 7,
+                          ENTRIES(E(2, B(1, 1), 'B', 1, B(1, 1)))));
+    node_sync(&l);
+    node_forget_trace(&l);
+    accepted(&l, 3, 3);
+    EXPECT_TRACE(&l, "chosen [2 b=2.2 born=1.1 B on 1] valid\n"
+                     "chosen [3 b=2.2 noop]\n"
+                     "serving\n"
+                     "send 2->1 commit b=2.2 chosen=3\n"
+                     "send 2->3 commit b=2.2 chosen=3\n");
+    node_end(&l);
+}
+
 /* ---- one voter, and more ---- */
 
 /* Alone, its own disk chooses the entry; above it the newcomer is needed, which catches up first.

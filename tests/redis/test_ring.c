@@ -191,6 +191,29 @@ TEST(the_last_spare_is_not_drained)
     world_deinit(&w);
 }
 
+/* A node that joins as a witness is one for ever, whatever it says later. Two nodes with data and
+ * it are enough for groups of three; a replica moves between nodes of one kind. */
+TEST(a_witness_stands_for_the_third_replica_and_takes_no_data)
+{
+    struct world w;
+    boot(&w);
+    EXPECT_RUN(&w, JOIN_4 " witness", "4");
+    assert_true(node_of(&w, 4).witness);
+    EXPECT_BEGINS(&w, "synod node drain 1", "REFUSED draining node 1 would leave 2 nodes");
+    EXPECT_RUN(&w, "synod map state 4 2", "OK");
+    EXPECT_RUN(&w, JOIN_4, "4");
+    assert_true(node_of(&w, 4).witness);
+    EXPECT_RUN(&w, "synod map join 103 100 10.0.0.3:17000 10.0.0.3:7000 \"\" east witness", "3");
+    assert_false(node_of(&w, 3).witness);
+    EXPECT_BEGINS(&w, "synod map join 105 100 10.0.0.5:17000 10.0.0.5:7000 \"\" east other", "ERR");
+
+    EXPECT_RUN(&w, "synod group move 0 1 4",
+               "REFUSED node 4 is a witness, and the replica to be moved is none");
+    EXPECT_RUN(&w, "synod node drain 1", "OK");
+    EXPECT_BEGINS(&w, "synod node drain 2", "REFUSED draining node 2 would leave 1 nodes");
+    world_deinit(&w);
+}
+
 TEST(nothing_is_drained_that_a_group_needs_for_its_majority)
 {
     struct world w;

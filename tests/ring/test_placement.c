@@ -1,4 +1,4 @@
-/* placement: each rule (R1 to R7 of placement.h) by an example, and the moves towards a plan; then
+/* placement: each rule (R1 to R8 of placement.h) by an example, and the moves towards a plan; then
  * random clusters against a naive checker of all rules, against planning again, and against brute
  * force. */
 #include "test.h"
@@ -443,6 +443,102 @@ TEST(with_only_leaving_voters_the_leader_stays)
     plan_and_check(w);
     assert_int_equal(w->target[0].leader, 2);
     assert_false(w->target[0].changed);
+    free(w);
+}
+
+/* R8: what becomes of one group of three on nodes 1 to 4, of which the last is a witness. */
+static struct world *with_witness(enum placement_role third)
+{
+    struct world *w = world_new(4, 1, 3);
+    w->node[3].witness = true;
+    w->node[2].role = third;
+    return w;
+}
+
+TEST(two_replicas_with_data_get_a_witness_and_three_do_not)
+{
+    struct world *w = with_witness(PLACEMENT_DEAD);
+    plan(w); /* founded */
+    EXPECT_ON(w, 0, 1, 2, 4);
+    assert_int_not_equal(w->target[0].leader, 4);
+    assert_int_equal(w->sum.groups_short, 0);
+    adopt(w);
+    plan(w);
+    assert_false(w->target[0].changed);
+    w->node[2].role = PLACEMENT_HOLDS; /* a third node for data: the witness goes */
+    plan(w);
+    EXPECT_ON(w, 0, 1, 2, 3);
+    free(w);
+}
+
+TEST(a_witness_takes_the_place_of_one_that_died_or_leaves_but_not_of_one_that_is_down)
+{
+    static const enum placement_role third[] = {PLACEMENT_DEAD, PLACEMENT_LEAVES};
+    for (size_t i = 0; i < 2; i++) {
+        struct world *w = with_witness(third[i]);
+        ON(w, 0, 3, 1, 2);
+        plan(w);
+        EXPECT_ON(w, 0, 1, 2, 4);
+        assert_int_equal(w->sum.groups_stay, 0);
+        assert_true(w->target[0].leader == 1 || w->target[0].leader == 2);
+        free(w);
+    }
+    struct world *w = with_witness(PLACEMENT_KEEPS);
+    ON(w, 0, 1, 2, 3);
+    plan(w);
+    assert_false(w->target[0].changed);
+    free(w);
+}
+
+TEST(a_witness_stays_while_it_is_down_and_is_replaced_when_it_leaves_or_died)
+{
+    static const enum placement_role role[] = {PLACEMENT_HOLDS, PLACEMENT_KEEPS, PLACEMENT_LEAVES,
+                                               PLACEMENT_DEAD};
+    for (size_t i = 0; i < 4; i++) {
+        struct world *w = with_witness(PLACEMENT_DEAD);
+        w->node[4].witness = true; /* node 5 */
+        w->in.node_count = 5;
+        w->node[3].role = role[i];
+        ON(w, 0, 1, 2, 4);
+        plan(w);
+        EXPECT_ON(w, 0, 1, 2, i < 2 ? 4 : 5);
+        w->in.node_count = 4; /* and if there is no other */
+        plan(w);
+        if (i < 3)
+            EXPECT_ON(w, 0, 1, 2, 4);
+        else
+            EXPECT_ON(w, 0, 1, 2);
+        free(w);
+    }
+}
+
+/* One is no tie, and three of five are none either; four of five are. */
+TEST(a_witness_only_breaks_ties)
+{
+    for (size_t data = 1; data <= 5; data++) {
+        struct world *w = world_new(6, 1, 5);
+        for (size_t i = data; i < 5; i++) w->node[i].role = PLACEMENT_DEAD;
+        w->node[5].witness = true;
+        plan(w);
+        assert_int_equal(w->target[0].count, data + (data == 2 || data == 4));
+        assert_int_equal(will_have(w, 0, 6), data == 2 || data == 4);
+        free(w);
+    }
+}
+
+TEST(witnesses_spread_over_their_nodes_and_weigh_nothing)
+{
+    struct world *w = world_new(4, 100, 3);
+    size_t on[5] = {0};
+    w->node[2].witness = w->node[3].witness = true;
+    plan(w);
+    for (size_t g = 0; g < 100; g++)
+        for (uint16_t id = 1; id <= 4; id++) on[id] += will_have(w, g, id);
+    assert_int_equal(on[1], 100);
+    assert_int_equal(on[2], 100);
+    assert_int_equal(on[3], 50);
+    assert_int_equal(on[4], 50);
+    assert_int_equal(w->sum.imbalance_after, 0);
     free(w);
 }
 

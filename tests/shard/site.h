@@ -22,7 +22,7 @@
 
 struct site {
     struct pool pool;
-    bool rocks;
+    bool rocks, witness; /* witness: of its shards, none has data */
     char dir[64];
     struct engine_mem_disk *disk;
     struct engine *engine;
@@ -68,6 +68,7 @@ static inline struct shard *site_open_shard(struct site *s, uint32_t group)
                                                                .engine = s->engine,
                                                                .cache = s->cache,
                                                                .group = group,
+                                                               .witness = s->witness,
                                                                .flushed = site_flushed,
                                                                .born = site_born,
                                                                .ctx = s},
@@ -263,6 +264,7 @@ static inline struct snapshot_in *site_install(struct site *to, uint32_t group, 
                                                       .cache = to->cache,
                                                       .group = group,
                                                       .replica = replica,
+                                                      .witness = to->witness,
                                                       .header = header,
                                                       .watermark = 1,
                                                       .gather_bytes = SITE_GATHER,

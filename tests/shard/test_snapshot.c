@@ -90,6 +90,61 @@ TEST(an_empty_group_installs_too)
     rig_deinit(&r);
 }
 
+static bool engine_is_empty(struct site *s)
+{
+    struct buf lo = {0}, hi = {0};
+    struct engine_iter *it = NULL;
+    struct bytes key, value;
+    keys_slot(&lo, 0);
+    keys_slot(&hi, SLOT_COUNT);
+    assert_int_equal(engine_scan_new(s->engine, buf_bytes(&lo), buf_bytes(&hi), &it), ENGINE_FOUND);
+    bool empty = engine_iter_next(s->engine, it, &key, &value) == ENGINE_ABSENT;
+    engine_iter_free(s->engine, it);
+    buf_deinit(&lo), buf_deinit(&hi);
+    return empty;
+}
+
+/* The header is all that a witness takes. It goes on from there with what entries say of itself: a
+ * split, the chain, the time; and nothing but its records is ever in the engine. */
+TEST(a_witness_begins_at_a_snapshots_position_and_has_no_data)
+{
+    struct rig r;
+    rig_init(&r, false);
+    r.to.witness = true;
+    fill(&r.from, 1, 300, 2000);
+    struct shard *from = r.from.shard[1];
+    struct snapshot_out *o = snapshot_out_new(from);
+    site_close_shard(&r.to, 1);
+    struct snapshot_in *in = site_install(&r.to, 1, 4, snapshot_out_header(o));
+    assert_true(snapshot_in_whole(in));
+    assert_int_equal(site_finish(&r.to, in), 0);
+    snapshot_in_free(in);
+    snapshot_out_free(o);
+    assert_non_null(site_open_shard(&r.to, 1));
+    assert_int_equal(r.to.shard[1]->applied, from->flushed);
+    assert_int_equal(r.to.shard[1]->last_valid.position, from->last_valid.position);
+    assert_int_equal(r.to.shard[1]->keys, 0);
+
+    uint16_t lo = from->slot_lo, at = (uint16_t)((from->slot_lo + from->slot_hi) / 2);
+    struct shard *both[] = {from, r.to.shard[1]};
+    for (int i = 0; i < 2; i++) {
+        site_put(both[i], lo, 9, "more");
+        site_split(both[i], 2, at);
+        site_put(both[i], lo, 10, "below");
+        shard_check(both[i]);
+    }
+    assert_int_equal(site_flush(&r.to, 1), 0);
+    assert_int_equal(r.to.born, 1u << 2);
+    site_stop(&r.to);
+    site_start(&r.to);
+    assert_int_equal(r.to.shard[1]->applied, from->applied);
+    assert_int_equal(r.to.shard[1]->last_valid.position, from->last_valid.position);
+    assert_int_equal(r.to.shard[1]->slot_hi, at);
+    assert_int_equal(r.to.shard[2]->slot_lo, at);
+    assert_true(engine_is_empty(&r.to));
+    rig_deinit(&r);
+}
+
 TEST(a_snapshot_stays_what_it_was_while_its_shard_goes_on)
 {
     for (int rocks = 0; rocks < 2; rocks++) {
