@@ -75,27 +75,39 @@ static bool witness_suffices(const struct sim *s, uint32_t group, const struct p
     return !witness || all;
 }
 
+static bool may_lose_of(const struct sim *s, uint32_t group, const struct paxos_config *c,
+                        uint16_t id)
+{
+    uint32_t voters = 0, lost = 0;
+    bool in = false;
+    for (int i = 0; i < c->count; i++) {
+        uint16_t node = c->member[i].node;
+        in |= node == id;
+        lost += node != id && (s->lost_ids >> node & 1);
+        voters += c->member[i].role != PAXOS_LEARNER;
+    }
+    return !in || (voters >= 3 && !lost && witness_suffices(s, group, c, id));
+}
+
 /* May the member's data be lost for good? Not before the cluster is founded, which needs every
- * node; and in no group that would have lost two of its members, or has fewer than three that vote.
- * With one lost, the configuration that is being agreed and the one before it both have a majority
- * that knows everything: they differ in one voter. */
+ * node; and in no group that would have lost two of its members, or has fewer than three that vote,
+ * by the newest configuration and by those that its replicas are at: whoever knows of the newest
+ * may be the one that is lost, and the others go on from the one before it (seed 3200272). */
 bool members_may_lose(struct sim *s, const struct member *m)
 {
+    struct node_group_view v;
     if (!members_map(s) || !m->id) return false;
     for (uint32_t i = 0; i < s->founders; i++)
         if (!s->member[i].took_part) return false;
     for (uint32_t i = 0; i < s->nodes; i++) member_configs(&s->member[i]);
     for (uint32_t g = 0; g < s->groups; g++) {
         const struct paxos_config *c = members_config(s, g, NULL);
-        uint32_t voters = 0, lost = 0;
-        bool in = false;
-        for (int i = 0; c && i < c->count; i++) {
-            uint16_t node = c->member[i].node;
-            in |= node == m->id;
-            lost += node != m->id && (s->lost_ids >> node & 1);
-            voters += c->member[i].role != PAXOS_LEARNER;
-        }
-        if (in && (voters < 3 || lost || !witness_suffices(s, g, c, m->id))) return false;
+        if (!c) continue;
+        if (!may_lose_of(s, g, c, m->id)) return false;
+        for (uint32_t i = 0; i < s->nodes; i++)
+            if (s->member[i].state == MEMBER_UP && node_group(s->member[i].node, g, &v) &&
+                !may_lose_of(s, g, &v.config, m->id))
+                return false;
     }
     return true;
 }

@@ -97,6 +97,12 @@ TEST(a_watched_key_that_was_written_to_ends_the_transaction)
         buf_deinit(&reply);
     }
     says(k, "WATCH {t}a", "+OK\r\n");
+    says(other, "MULTI", "+OK\r\n");
+    says(other, "SET {t}a 2", QUEUED);
+    says(other, "EXEC", "*1\r\n+OK\r\n");
+    says(k, "MULTI", "+OK\r\n");
+    says(k, "EXEC", "*-1\r\n");
+    says(k, "WATCH {t}a", "+OK\r\n");
     says(other, "SET {t}a 3", "+OK\r\n");
     says(k, "UNWATCH", "+OK\r\n");
     says(k, "MULTI", "+OK\r\n");

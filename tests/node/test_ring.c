@@ -170,6 +170,42 @@ TEST(nobody_is_dropped_for_whom_there_is_no_other)
     cluster_deinit(&c);
 }
 
+/* A newcomer has no vote before it has what made it a member: a snapshot that takes its time. */
+TEST(a_learner_votes_once_it_has_caught_up)
+{
+    struct cluster c;
+    struct node_group_view v;
+    uint32_t learned = 0;
+    cluster_init_small(&c, 3, 1, 3);
+    await_booted(&c);
+    struct client *k = client_open(&c, 0);
+    fill(k, 0, 200);
+    for (uint32_t i = 0; i < 3; i++) {
+        cluster_kill(&c, i);
+        c.member[i].config.snapshot_rate = 40000;
+        c.member[i].config.snapshot_chunk = 4096;
+        cluster_start(&c, i);
+    }
+    cluster_settle(&c);
+    join(&c, 3);
+    k = client_open(&c, 0);
+    client_say(k, "SYNOD GROUP MOVE 0 3 4");
+    client_expect(k, "+OK\r\n");
+    for (int i = 0; i < 400 && row_of(&c, 0, 0).target_count; i++) {
+        cluster_run(&c, 10);
+        uint32_t leader = cluster_leader(&c, 0);
+        if (leader == UINT32_MAX || !node_group(c.member[leader].node, 0, &v)) continue;
+        int at = paxos_config_member(&v.config, 4);
+        bool votes = at >= 0 && v.config.member[at].role == PAXOS_VOTER;
+        bool installing = !node_group(c.member[3].node, 0, &v) || v.installing;
+        learned += at >= 0 && installing;
+        assert_false(votes && installing);
+    }
+    assert_int_equal(row_of(&c, 0, 0).target_count, 0);
+    assert_true(learned > 10);
+    cluster_deinit(&c);
+}
+
 /* ---- merges ---- */
 
 static void merge(struct client *k)
