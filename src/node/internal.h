@@ -394,8 +394,9 @@ struct node {
     struct ring_settings ring;                      /* of the map as known here */
     struct ring_node ring_node[RING_NODES_MAX + 1]; /* [id] */
     bool ring_there;                                /* a map of this cluster is known */
-    bool ring_changed, ring_saving; /* the copy on disk is older; is being written */
-    bool ring_asking;               /* something of this node's is under way to group 0 */
+    bool ring_changed;                              /* the copy on disk is older */
+    struct ring_save *ring_saving;                  /* it is being written */
+    bool ring_asking; /* something of this node's is under way to group 0 */
     uint64_t ring_at, driver_at;
     struct driver *driver;
     struct joining *joining; /* before this node is one of a cluster */
@@ -584,6 +585,7 @@ static inline uint64_t group_flushed(const struct group *g)
 /* ring.c */
 bool ring_load(struct node *n, char *error, size_t error_size); /* at start */
 int ring_save_now(struct node *n); /* blocking; 0 or a negative errno */
+void ring_free(struct node *n);
 void ring_take(struct node *n, const struct ring_row *row);
 void ring_row_stored(void *ctx, struct bytes suffix, struct bytes value);
 void ring_system(void *ctx, struct shard *s, struct bytes suffix, struct bytes value, bool deleted);

@@ -224,10 +224,15 @@ static void save_done(void *ctx)
 {
     struct ring_save *s = ctx;
     struct node *n = s->node;
-    n->ring_saving = false;
     if (s->error) n->ring_changed = true; /* tried again with the next turn that looks */
-    buf_deinit(&s->bytes);
-    mem_free(s);
+    ring_free(n);
+}
+
+void ring_free(struct node *n)
+{
+    if (n->ring_saving) buf_deinit(&n->ring_saving->bytes);
+    mem_free(n->ring_saving);
+    n->ring_saving = NULL;
 }
 
 static struct ring_save *save_new(struct node *n)
@@ -254,7 +259,7 @@ static void ring_save(struct node *n)
     struct ring_save *s = save_new(n);
     s->work = (struct io_work){.run = save_run, .done = save_done, .ctx = s};
     n->ring_changed = false;
-    n->ring_saving = true;
+    n->ring_saving = s;
     io_work(n->io, &s->work);
 }
 
