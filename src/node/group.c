@@ -416,7 +416,9 @@ void group_emit(void *ctx, const struct paxos_effect *fx)
     case PAXOS_FX_RELEASE: value_release(fx->value); break;
     case PAXOS_FX_ROLE: fx_role(g); break;
     case PAXOS_FX_DROPPED: group_era_end(g); break;
-    case PAXOS_FX_SERVING: group_era_begin(g); break;
+    case PAXOS_FX_SERVING:
+        if (!g->overtaken) group_era_begin(g); /* else it resigns shortly (seed 4002375) */
+        break;
     case PAXOS_FX_READ_READY:
         if (g->leading && fx->seq > g->read_confirmed) g->read_confirmed = fx->seq;
         g->node->advanced = true;
