@@ -243,11 +243,12 @@ static bool look_split(struct story *s, const struct overview *o, size_t *done, 
     return !*done;
 }
 
+/* But for group 0, which would not take its half over again. */
 static const struct overview_group *largest(const struct overview *o)
 {
     const struct overview_group *best = NULL;
     for (size_t i = 0; i < o->group_count; i++)
-        if (!best || o->group[i].keys > best->keys) best = &o->group[i];
+        if (o->group[i].id && (!best || o->group[i].keys > best->keys)) best = &o->group[i];
     return best;
 }
 

@@ -344,7 +344,7 @@ static bool are_small(struct node *n, uint32_t left, uint32_t right)
 static bool ask_merge(struct driver *d)
 {
     struct node *n = d->node;
-    for (uint32_t i = 0; i < n->group_count && n->ring.merge_keys; i++) {
+    for (uint32_t i = 1; i < n->group_count && n->ring.merge_keys; i++) {
         const struct ring_group *left = &n->group[i]->row;
         if (ring_group_changes(left) || left->slot_hi == SLOT_COUNT) continue;
         uint32_t next = n->slot_group[left->slot_hi];

@@ -732,9 +732,10 @@ bool group_idle(const struct group *g)
     const struct node *n = g->node;
     if (!list_empty(&g->waiting) || g->dying || fate_open(g) || g->transferring || g->installing)
         return false;
-    if (!g->px) return true;
-    bool due = g->tick_at < n->now + SOON || !g->shard || g->shard->batch.size || g->draining;
+    if (!g->px || !g->shard) return !g->px; /* without a state it asks for a snapshot */
+    bool due = g->tick_at < n->now + SOON || g->shard->batch.size || g->draining;
     bool wanted = g->config_wanted.size || ring_group_changes(&g->row) || g->shard->sealed ||
                   g->config_id.position > g->row.config_position;
-    return !due && !(g->leading && wanted) && !wants_flush(g) && !g->overtaken;
+    bool merged = g->row.merge_id && g->slot_hi > g->row.slot_hi;
+    return !due && !(g->leading && wanted) && !wants_flush(g) && !g->overtaken && !merged;
 }

@@ -650,6 +650,7 @@ void reconcile_ask(struct group *g, const char *what, const uint64_t *number, ui
 void reconcile_told(void *ctx, struct bytes reply); /* that all of them end with */
 /* One step toward an entry that stands alone: writes wait until it is applied. */
 void reconcile_alone(struct group *g, void (*run)(void *ctx, struct view *v));
+bool merge_report(struct group *g);    /* any replica: tells the keeper of one that is done */
 void merge_reconcile(struct group *g); /* leader: steps toward a merge, either side */
 /* A valid DATA entry is about to be applied. False: it is a merge that cannot be followed. */
 bool merge_follow(struct group *g, const struct paxos_entry *e);

@@ -91,18 +91,32 @@ static void run_merge(void *ctx, struct view *v)
     view_merge(v, g->row.merge_id, g->node->group[g->row.merge_id]->row.sealed);
 }
 
+/* Has this node's replica of the right one all that is to be taken over? One that is being dropped
+ * has it no more, though the engine may still say so (seed 6000806). */
+static bool is_whole_here(struct group *g, uint32_t right, uint64_t sealed)
+{
+    const struct group *r = group_named(g->node, right);
+    return r && r->px && shard_merge_ready(g->shard, right, sealed);
+}
+
+/* True: it is one group already. What is applied is chosen, so anybody may say it; and must, for
+ * the leader may be unable to serve before a member has let go of the other group's replica. */
+bool merge_report(struct group *g)
+{
+    if (!g->shard || !g->row.merge_id || g->slot_hi <= g->row.slot_hi) return false;
+    if (!g->asking)
+        reconcile_ask(g, "MERGED", (uint64_t[]){g->id, g->row.merge_id}, 2, reconcile_told);
+    return true;
+}
+
 static void toward_merge(struct group *g)
 {
     const struct group *right = group_named(g->node, g->row.merge_id);
-    if (g->slot_hi > g->row.slot_hi) {
-        if (!g->asking) reconcile_ask(g, "MERGED", (uint64_t[]){g->id}, 1, reconcile_told);
-        return;
-    }
+    if (merge_report(g)) return;
     if (!right || !right->row.sealed || g->alone_at ||
         !ring_same_nodes(&g->config, &right->row.config))
         return;
-    if (flushed_by_all(g, g->shard->wiped, false) &&
-        shard_merge_ready(g->shard, right->id, right->row.sealed))
+    if (flushed_by_all(g, g->shard->wiped, false) && is_whole_here(g, right->id, right->row.sealed))
         reconcile_alone(g, run_merge);
 }
 
@@ -134,7 +148,7 @@ bool merge_follow(struct group *g, const struct paxos_entry *e)
     uint32_t id;
     uint64_t sealed;
     if (!shard_value_merges(value_bytes(e->value), &id, &sealed)) return true;
-    if (!shard_merge_ready(g->shard, id, sealed)) {
+    if (!is_whole_here(g, id, sealed)) {
         node_log(g->node,
                  "group %u: it took over group %u, which is not whole here; a snapshot is needed",
                  g->id, id);
@@ -142,8 +156,7 @@ bool merge_follow(struct group *g, const struct paxos_entry *e)
         group_busy(g);
         return false;
     }
-    struct group *right = group_at(g->node, id);
-    if (right->px) replica_yield(right, g, e->position);
+    replica_yield(group_at(g->node, id), g, e->position);
     trace_line("group %u: takes over group %u at position %llu", g->id, id,
                (unsigned long long)e->position);
     return true;

@@ -286,6 +286,7 @@ static void look_unleading(struct group *g)
     if (g->broken || g->node->now < g->reconcile_at) return;
     g->reconcile_at = g->node->now + LOOK_EVERY;
     if (!paxos_leader(g->px) && paxos_is_voter(g->px)) tell_members(g);
+    if (g->node->ring.epoch) (void)merge_report(g);
     group_free_dead_ballot(g);
 }
 

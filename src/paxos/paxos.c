@@ -381,10 +381,12 @@ static void step_message(struct turn *t, const struct paxos_message *m)
 
     if (paxos_member_of(px, m->from) < 0 && !stranger_admitted(t, m)) return;
     if (m->promised > px->seen) px->seen = m->promised;
-    /* Word that the ballot which binds me is led no more. About my own ballots I know better. */
-    if (m->released && m->released == px->promised &&
-        paxos_ballot_replica(m->released) != px->opt.replica)
-        px->released = m->released;
+    /* Word that the ballot which binds me, or a later one of the same replica, is led no more: then
+     * neither is this one. About my own ballots I know better. */
+    uint16_t holder = paxos_ballot_replica(px->promised);
+    if (m->released >= px->promised && paxos_ballot_replica(m->released) == holder &&
+        holder != px->opt.replica)
+        px->released = px->promised;
     switch (m->type) {
     case PAXOS_PREVOTE: election_on_prevote(t, m); break;
     case PAXOS_PREVOTE_OK: election_on_prevote_ok(t, m); break;

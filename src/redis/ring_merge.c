@@ -51,6 +51,10 @@ void map_merge(struct view *v, const struct cmd_args *a, struct reply *out)
     if (!change_begin(&c, v, out) || !arg_i64(&c, a, 3, &id) || !group_of(&c, id, &g)) return;
     struct neighbour right = {.slot = g.slot_hi};
     if (!neighbour_find(&c, &right)) return;
+    if (g.id == 0) { /* were it short of a quorum, nobody could be told that the other is gone */
+        reply_error(out, "ERR group 0 keeps the cluster map, and takes no other group over");
+        return;
+    }
     if (g.slot_hi == SLOT_COUNT) {
         reply_errorf(out,
                      "ERR group %u has the last slots; a group takes over the one whose slots "
@@ -99,7 +103,8 @@ void map_sealed(struct view *v, const struct cmd_args *a, struct reply *out)
     if (!merging_of(&c, a, &g, &left) || !arg_i64(&c, a, 4, &position)) return;
     bool meet = left.is && !left.found.target_count && !g.target_count &&
                 ring_same_nodes(&g.config, &left.found.config);
-    if (meet && !g.sealed) {
+    /* A lower one may be an old word, of a merge that was called off. */
+    if (meet && (uint64_t)position > g.sealed) {
         g.sealed = (uint64_t)position;
         group_put(&c, &g);
     } else if (!g.sealed) {
@@ -122,15 +127,18 @@ void map_open(struct view *v, const struct cmd_args *a, struct reply *out)
     reply_i64(out, g.sealed == 0);
 }
 
-/* MAP MERGED id: the group has its neighbour's slots. */
+/* MAP MERGED id right: the group has that neighbour's slots. Said more than once, so it counts only
+ * while that one is the neighbour (seed 6002302). */
 void map_merged(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct change c;
     struct ring_group g, right;
-    int64_t id;
-    if (!change_begin(&c, v, out) || !arg_i64(&c, a, 3, &id) || !group_of(&c, id, &g)) return;
-    if (g.merge_id) {
-        if (!group_of(&c, g.merge_id, &right)) return;
+    int64_t id, taken;
+    if (!change_begin(&c, v, out) || !arg_i64(&c, a, 3, &id) || !arg_i64(&c, a, 4, &taken) ||
+        !group_of(&c, id, &g))
+        return;
+    if (g.merge_id && g.merge_id == taken) {
+        if (!group_of(&c, taken, &right)) return;
         g.slot_hi = right.slot_hi;
         g.merge_id = 0;
         right = (struct ring_group){.id = right.id,

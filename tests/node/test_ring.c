@@ -212,8 +212,8 @@ static void merge(struct client *k)
 {
     client_say(k, "SYNOD SET moves-max 0");
     client_expect(k, "+OK\r\n");
-    client_say(k, "SYNOD GROUP MERGE 0");
-    client_expect(k, ":1\r\n");
+    client_say(k, "SYNOD GROUP MERGE 1");
+    client_expect(k, ":2\r\n");
 }
 
 static void await_merged(struct cluster *c)
@@ -221,8 +221,8 @@ static void await_merged(struct cluster *c)
     for (int i = 0; i < 200; i++) {
         uint32_t all = 0;
         for (uint32_t n = 0; n < c->nodes; n++)
-            all += c->member[n].node && row_of(c, n, 0).slot_hi == SLOT_COUNT &&
-                   !row_of(c, n, 0).merge_id;
+            all += c->member[n].node && row_of(c, n, 1).slot_hi == SLOT_COUNT &&
+                   !row_of(c, n, 1).merge_id;
         if (all == c->nodes) return;
         cluster_run(c, 50);
     }
@@ -245,7 +245,7 @@ static void expect_all(struct client *k, int keys)
 TEST(two_groups_become_one_and_nothing_is_missing)
 {
     struct cluster c;
-    cluster_init(&c, 3, 2, 3);
+    cluster_init(&c, 3, 3, 3);
     await_booted(&c);
     struct client *k = client_open(&c, 0), *other = client_open(&c, 1);
     fill(k, 0, 100);
@@ -255,7 +255,7 @@ TEST(two_groups_become_one_and_nothing_is_missing)
         cluster_run(&c, 20);
     }
     await_merged(&c);
-    for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, 1, false);
+    for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, 2, false);
     expect_all(other, 100);
     for (uint32_t n = 0; n < 3; n++) assert_int_equal(c.member[n].installs, 0);
 
@@ -264,9 +264,9 @@ TEST(two_groups_become_one_and_nothing_is_missing)
     cluster_settle(&c);
     k = client_open(&c, 2);
     expect_all(k, 100);
-    client_say(k, "SYNOD GROUP SPLIT 0");
-    client_expect(k, ":2\r\n");
-    for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, 2, true);
+    client_say(k, "SYNOD GROUP SPLIT 1");
+    client_expect(k, ":3\r\n");
+    for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, 3, true);
     expect_all(k, 100);
     cluster_deinit(&c);
 }
@@ -275,7 +275,7 @@ TEST(two_groups_become_one_and_nothing_is_missing)
 TEST(a_merge_is_called_off_while_a_member_is_away)
 {
     struct cluster c;
-    cluster_init(&c, 3, 2, 3);
+    cluster_init(&c, 3, 3, 3);
     await_booted(&c);
     struct client *k = client_open(&c, 0);
     fill(k, 0, 20);
@@ -283,8 +283,8 @@ TEST(a_merge_is_called_off_while_a_member_is_away)
     cluster_settle(&c);
     merge(k);
     cluster_run(&c, 3000);
-    assert_int_equal(row_of(&c, 0, 0).merge_id, 0);
-    assert_false(row_of(&c, 0, 1).merging);
+    assert_int_equal(row_of(&c, 0, 1).merge_id, 0);
+    assert_false(row_of(&c, 0, 2).merging);
     fill(k, 20, 20);
     expect_all(k, 40);
     cluster_deinit(&c);
@@ -295,27 +295,27 @@ TEST(a_merge_is_called_off_while_a_member_is_away)
 TEST(who_misses_a_merge_follows)
 {
     struct cluster c;
-    cluster_init_small(&c, 3, 2, 3);
+    cluster_init_small(&c, 3, 3, 3);
     await_booted(&c);
     struct client *k = client_open(&c, 0);
     fill(k, 0, 20);
     merge(k);
-    for (int i = 0; i < 200 && !row_of(&c, 0, 1).sealed; i++) cluster_run(&c, 5);
-    assert_true(row_of(&c, 0, 1).sealed > 0);
+    for (int i = 0; i < 200 && !row_of(&c, 0, 2).sealed; i++) cluster_run(&c, 5);
+    assert_true(row_of(&c, 0, 2).sealed > 0);
     cluster_kill(&c, 2);
-    for (int i = 0; i < 200 && row_of(&c, 0, 0).slot_hi != SLOT_COUNT; i++) cluster_run(&c, 50);
-    assert_int_equal(row_of(&c, 0, 0).slot_hi, SLOT_COUNT);
+    for (int i = 0; i < 200 && row_of(&c, 0, 1).slot_hi != SLOT_COUNT; i++) cluster_run(&c, 50);
+    assert_int_equal(row_of(&c, 0, 1).slot_hi, SLOT_COUNT);
     for (int i = 0; i < 2000; i += 100) {
         fill(k, i, 100);
         cluster_run(&c, 200);
     }
     cluster_start(&c, 2);
-    await_replica(&c, 2, 1, false);
+    await_replica(&c, 2, 2, false);
     await_merged(&c);
     cluster_run(&c, 5000);
-    await_replica(&c, 2, 0, true);
+    await_replica(&c, 2, 1, true);
     struct node_group_view v;
-    assert_true(node_group(c.member[2].node, 0, &v));
+    assert_true(node_group(c.member[2].node, 1, &v));
     assert_int_equal(v.slot_hi, SLOT_COUNT);
     assert_true(c.member[2].installs > 0);
     expect_all(k, 2000);
@@ -328,23 +328,23 @@ TEST(a_wipe_that_is_not_on_disk_yet_does_not_reach_what_is_taken_over)
 {
     struct cluster c;
     struct buf reply = {0};
-    cluster_init(&c, 3, 2, 3);
+    cluster_init(&c, 3, 3, 3);
     await_booted(&c);
-    uint32_t leader = cluster_leader(&c, 0), away = (leader + 1) % 3;
+    uint32_t leader = cluster_leader(&c, 1), away = (leader + 1) % 3;
     struct client *k = client_open(&c, leader), *other = client_open(&c, leader);
     fill(k, 0, 20);
     merge(k);
-    for (int i = 0; i < 400 && !row_of(&c, leader, 1).sealed; i++) cluster_run(&c, 1);
+    for (int i = 0; i < 400 && !row_of(&c, leader, 2).sealed; i++) cluster_run(&c, 1);
     cluster_kill(&c, away);
     client_say(other, "FLUSHALL");
     (void)client_reply(other, &reply);
-    for (int i = 0; i < 200 && row_of(&c, leader, 0).slot_hi != SLOT_COUNT; i++)
+    for (int i = 0; i < 200 && row_of(&c, leader, 1).slot_hi != SLOT_COUNT; i++)
         cluster_run(&c, 50);
     fill(k, 0, 20);
     cluster_start(&c, away);
     cluster_run(&c, 5000);
     await_merged(&c);
-    await_replica(&c, away, 0, true);
+    await_replica(&c, away, 1, true);
     assert_int_equal(c.member[away].installs, 1);
     struct client *there = client_open(&c, away);
     client_say(there, "READONLY");
@@ -359,23 +359,23 @@ TEST(a_wipe_that_is_not_on_disk_yet_does_not_reach_what_is_taken_over)
 TEST(flushall_reaches_what_a_split_takes_away_meanwhile)
 {
     struct cluster c;
-    cluster_init(&c, 3, 1, 3);
+    cluster_init(&c, 3, 2, 3);
     await_booted(&c);
-    struct client *k = client_open(&c, 0), *other = client_open(&c, cluster_other(&c, 0));
+    struct client *k = client_open(&c, 0), *other = client_open(&c, cluster_other(&c, 1));
     for (uint32_t i = 0; i < 30; i++) {
         fill(k, 0, 30);
-        client_say(k, "SYNOD GROUP SPLIT 0");
+        client_say(k, "SYNOD GROUP SPLIT 1");
         cluster_run(&c, 2 * i);
         client_say(other, "FLUSHALL");
         client_expect(other, "+OK\r\n");
         client_say(other, "DBSIZE");
         client_expect(other, ":0\r\n");
         char born[16];
-        snprintf(born, sizeof born, ":%u\r\n", i + 1);
+        snprintf(born, sizeof born, ":%u\r\n", i + 2);
         client_expect(k, born);
-        for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, i + 1, true);
-        for (int w = 0; w < 100 && row_of(&c, 0, 0).split_id; w++) cluster_run(&c, 20);
-        client_say(k, "SYNOD GROUP MERGE 0");
+        for (uint32_t n = 0; n < 3; n++) await_replica(&c, n, i + 2, true);
+        for (int w = 0; w < 100 && row_of(&c, 0, 1).split_id; w++) cluster_run(&c, 20);
+        client_say(k, "SYNOD GROUP MERGE 1");
         client_expect(k, born);
         await_merged(&c);
     }

@@ -317,38 +317,49 @@ TEST(a_split_gives_out_an_id_and_the_slots_change_hands_when_it_is_made)
     world_deinit(&w);
 }
 
+/* Groups 1 and 2 beside group 0. */
+static void boot_three(struct world *w)
+{
+    boot(w);
+    EXPECT_RUN(w, "synod group split 1 12000", "2");
+    EXPECT_RUN(w, "synod map born 1 12000", "OK");
+}
+
 TEST(a_merge_is_sealed_once_and_then_ends_in_one_group)
 {
     struct world w;
-    boot(&w);
-    EXPECT_BEGINS(&w, "synod group merge 1", "ERR group 1 has the last slots");
+    boot_three(&w);
+    EXPECT_BEGINS(&w, "synod group merge 0", "ERR group 0 keeps the cluster map");
+    EXPECT_BEGINS(&w, "synod group merge 2", "ERR group 2 has the last slots");
     EXPECT_BEGINS(&w, "synod group merge 9", "ERR there is no group 9");
-    EXPECT_RUN(&w, "synod map open 1", "1"); /* a group that is sealed and that nobody merges */
-    EXPECT_RUN(&w, "synod map sealed 1 5", "1");
-    EXPECT_RUN(&w, "synod group merge 0", "1");
-    assert_int_equal(group_of(&w, 0).merge_id, 1);
-    assert_true(group_of(&w, 1).merging);
-    EXPECT_BEGINS(&w, "synod group split 0", "TRYAGAIN");
+    EXPECT_RUN(&w, "synod map open 2", "1"); /* a group that is sealed and that nobody merges */
+    EXPECT_RUN(&w, "synod map sealed 2 5", "1");
+    EXPECT_RUN(&w, "synod group merge 1", "2");
+    assert_int_equal(group_of(&w, 1).merge_id, 2);
+    assert_true(group_of(&w, 2).merging);
     EXPECT_BEGINS(&w, "synod group split 1", "TRYAGAIN");
-    EXPECT_BEGINS(&w, "synod group merge 0", "TRYAGAIN");
-    EXPECT_RUN(&w, "synod map open 1", "1"); /* called off */
-    assert_int_equal(group_of(&w, 0).merge_id, 0);
-    assert_false(group_of(&w, 1).merging);
+    EXPECT_BEGINS(&w, "synod group split 2", "TRYAGAIN");
+    EXPECT_BEGINS(&w, "synod group merge 1", "TRYAGAIN");
+    EXPECT_RUN(&w, "synod map open 2", "1"); /* called off */
+    assert_int_equal(group_of(&w, 1).merge_id, 0);
+    assert_false(group_of(&w, 2).merging);
 
-    EXPECT_RUN(&w, "synod group merge 0", "1");
-    EXPECT_RUN(&w, "synod map sealed 1 7", "0");
-    assert_int_equal(group_of(&w, 1).sealed, 7);
-    EXPECT_RUN(&w, "synod map open 1", "0"); /* too late */
-    EXPECT_RUN(&w, "synod map sealed 1 7", "0");
+    EXPECT_RUN(&w, "synod group merge 1", "2");
+    EXPECT_RUN(&w, "synod map sealed 2 7", "0");
+    assert_int_equal(group_of(&w, 2).sealed, 7);
+    EXPECT_RUN(&w, "synod map open 2", "0");     /* too late */
+    EXPECT_RUN(&w, "synod map sealed 2 6", "0"); /* an old word */
     assert_false(w.wrote);
-    EXPECT_RUN(&w, "synod map merged 0", "OK");
-    assert_int_equal(group_of(&w, 0).slot_hi, 16384);
-    assert_int_equal(group_of(&w, 0).merge_id, 0);
-    assert_true(ring_is_merged_away((struct ring_group[]){group_of(&w, 1)}));
-    EXPECT_RUN(&w, "synod map merged 0", "OK");
+    EXPECT_RUN(&w, "synod map merged 1 3", "OK"); /* of another merge */
     assert_false(w.wrote);
-    EXPECT_BEGINS(&w, "synod group split 1", "ERR there is no group 1");
-    EXPECT_RUN(&w, "synod group split 0", "2"); /* ids are not used again */
+    EXPECT_RUN(&w, "synod map merged 1 2", "OK");
+    assert_int_equal(group_of(&w, 1).slot_hi, 16384);
+    assert_int_equal(group_of(&w, 1).merge_id, 0);
+    assert_true(ring_is_merged_away((struct ring_group[]){group_of(&w, 2)}));
+    EXPECT_RUN(&w, "synod map merged 1 2", "OK");
+    assert_false(w.wrote);
+    EXPECT_BEGINS(&w, "synod group split 2", "ERR there is no group 2");
+    EXPECT_RUN(&w, "synod group split 1", "3"); /* ids are not used again */
     world_deinit(&w);
 }
 
@@ -357,31 +368,31 @@ TEST(a_merge_is_sealed_once_and_then_ends_in_one_group)
 TEST(a_merge_needs_both_groups_on_the_same_nodes)
 {
     struct world w;
-    boot(&w);
+    boot_three(&w);
     EXPECT_RUN(&w, JOIN_4, "4");
     EXPECT_RUN(&w, "synod map state 4 2", "OK");
-    struct ring_group g = group_of(&w, 1);
+    struct ring_group g = group_of(&w, 2);
     g.config_position = 5;
     g.config.member[0] = (struct paxos_member){.replica = 4, .node = 4};
     report(&w, &g);
-    EXPECT_RUN(&w, "synod group merge 0", "1");
-    assert_int_equal(group_of(&w, 1).target_count, 3);
-    assert_true(ring_group_is_target((struct ring_group[]){group_of(&w, 1)}, 1));
-    EXPECT_RUN(&w, "synod map sealed 1 7", "1"); /* they have not met */
-    assert_int_equal(group_of(&w, 0).merge_id, 0);
+    EXPECT_RUN(&w, "synod group merge 1", "2");
+    assert_int_equal(group_of(&w, 2).target_count, 3);
+    assert_true(ring_group_is_target((struct ring_group[]){group_of(&w, 2)}, 1));
+    EXPECT_RUN(&w, "synod map sealed 2 7", "1"); /* they have not met */
+    assert_int_equal(group_of(&w, 1).merge_id, 0);
 
     g.config_position = 8;
     g.config.member[0] = (struct paxos_member){.replica = 5, .node = 1};
     report(&w, &g);
-    EXPECT_RUN(&w, "synod group merge 0", "1");
-    assert_int_equal(group_of(&w, 1).target_count, 0);
-    EXPECT_RUN(&w, "synod map sealed 1 9", "0");
-    g = group_of(&w, 0);
+    EXPECT_RUN(&w, "synod group merge 1", "2");
+    assert_int_equal(group_of(&w, 2).target_count, 0);
+    EXPECT_RUN(&w, "synod map sealed 2 9", "0");
+    g = group_of(&w, 1);
     g.config_position = 3;
     g.config.member[0] = (struct paxos_member){.replica = 4, .node = 4};
     report(&w, &g);
-    assert_int_equal(group_of(&w, 0).target_count, 3);
-    assert_true(ring_group_is_target((struct ring_group[]){group_of(&w, 0)}, 1));
+    assert_int_equal(group_of(&w, 1).target_count, 3);
+    assert_true(ring_group_is_target((struct ring_group[]){group_of(&w, 1)}, 1));
     world_deinit(&w);
 }
 
