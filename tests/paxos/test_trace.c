@@ -236,6 +236,22 @@ TEST(a_prevote_changes_nothing_and_is_refused_while_the_leader_is_heard)
     node_end(&n);
 }
 
+/* Whose last ballot is dead leads at none of its earlier ones either, though its node is heard, and
+ * whoever is bound to such a one never heard of the later (seed 6000446). */
+TEST(a_ballot_is_dead_once_a_later_one_of_its_replica_is)
+{
+    NODE(n, .id = 1, .replicas = 3);
+    node_recv(&n, ACCEPT(.from = 2, .ballot = B(2, 2), ENTRIES(NOOP(1, B(2, 2)))));
+    node_sync(&n);
+    node_hear(&n, 2);
+    node_recv(&n, PREVOTE(.from = 2, .ballot = B(6, 2), .promised = B(5, 2), .released = B(5, 2)));
+    node_forget_trace(&n);
+    node_recv(&n, PREPARE(.from = 3, .ballot = B(7, 3)));
+    EXPECT_TRACE(&n, "append promise b=7.3 lsn=3\n"
+                     "send 1->3 promise b=7.3 [1 b=2.2 noop] after=3\n");
+    node_end(&n);
+}
+
 /* Grants are volatile: after a restart an acceptor promises nothing to anybody but the one it is
  * bound to, for a lease's time. */
 TEST(a_restarted_acceptor_waits_a_lease_before_it_promises_away)
