@@ -736,6 +736,6 @@ bool group_idle(const struct group *g)
     bool due = g->tick_at < n->now + SOON || g->shard->batch.size || g->draining;
     bool wanted = g->config_wanted.size || ring_group_changes(&g->row) || g->shard->sealed ||
                   g->config_id.position > g->row.config_position;
-    bool merged = g->row.merge_id && g->slot_hi > g->row.slot_hi;
+    bool merged = g->row.merge_id && g->took == g->row.merge_id;
     return !due && !(g->leading && wanted) && !wants_flush(g) && !g->overtaken && !merged;
 }

@@ -108,6 +108,7 @@ struct group {
     bool dying;          /* takes no part any more; its data goes when nothing uses it */
     struct group *heir;  /* has its slots and its data, by position heir_at of its log (merge.c) */
     uint64_t heir_at;
+    uint32_t took;  /* the last group that the replica here took over, in this life; 0: none */
     bool overtaken; /* a merge was chosen that its data here cannot follow: it needs a snapshot */
     struct installing *installing; /* a snapshot is coming in (transfer.c) */
     uint64_t ask_at;               /* when to ask for one again */

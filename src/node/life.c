@@ -175,6 +175,7 @@ void group_stop(struct group *g)
         if (m->group == g) m->group = NULL;
     }
     g->overtaken = false;
+    g->took = 0;
     memset(g->stranger, 0, sizeof g->stranger);
     memset(g->peer, 0, sizeof g->peer);
 }

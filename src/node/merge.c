@@ -99,11 +99,14 @@ static bool is_whole_here(struct group *g, uint32_t right, uint64_t sealed)
     return r && r->px && shard_merge_ready(g->shard, right, sealed);
 }
 
-/* True: it is one group already. What is applied is chosen, so anybody may say it; and must, for
- * the leader may be unable to serve before a member has let go of the other group's replica. */
+/* True: it is one group already. What is applied is chosen, so any replica may say it that has seen
+ * it; and must, for the leader may be unable to serve before a member has let go of the other
+ * group's replica. Of others than the leader more slots than the map says prove nothing: they may
+ * have yet to apply a split (seed 8000583). */
 bool merge_report(struct group *g)
 {
-    if (!g->shard || !g->row.merge_id || g->slot_hi <= g->row.slot_hi) return false;
+    bool done = g->leading ? g->slot_hi > g->row.slot_hi : g->took == g->row.merge_id;
+    if (!g->row.merge_id || !done) return false;
     if (!g->asking)
         reconcile_ask(g, "MERGED", (uint64_t[]){g->id, g->row.merge_id}, 2, reconcile_told);
     return true;
@@ -157,6 +160,7 @@ bool merge_follow(struct group *g, const struct paxos_entry *e)
         return false;
     }
     replica_yield(group_at(g->node, id), g, e->position);
+    g->took = id;
     trace_line("group %u: takes over group %u at position %llu", g->id, id,
                (unsigned long long)e->position);
     return true;

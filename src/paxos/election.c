@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define ATTEMPTS_ALONE 3 /* pre-votes among those that vote, before others are asked as well */
+
 /* ---- helpers ---- */
 
 static void role_set(struct turn *t, enum paxos_role role, uint16_t leader)
@@ -166,8 +168,10 @@ static void ask_all(struct turn *t)
                               .released = pre ? released_word(px) : px->released,
                               .position = px->chosen,
                               .chosen = px->chosen};
+    /* In vain: somebody may be a voter by now, and one that never campaigns (seed 9000809). */
+    bool everybody = !paxos_may_lead(px) || (pre && px->attempts > ATTEMPTS_ALONE);
     for (int i = 0; i < px->opt.config.count; i++)
-        if (i != px->self && !(px->votes >> i & 1) && (paxos_votes(px, i) || !paxos_may_lead(px)))
+        if (i != px->self && !(px->votes >> i & 1) && (paxos_votes(px, i) || everybody))
             turn_send(t, px->opt.config.member[i].replica, pre ? 0 : paxos_after(px), m);
     px->ask_at = t->now + px->opt.election_timeout_ns / 8;
 }

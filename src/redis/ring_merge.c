@@ -139,6 +139,10 @@ void map_merged(struct view *v, const struct cmd_args *a, struct reply *out)
         return;
     if (g.merge_id && g.merge_id == taken) {
         if (!group_of(&c, taken, &right)) return;
+        if (!right.sealed) {
+            reply_error(out, "ERR the group was not sealed, and so cannot have been taken over");
+            return;
+        }
         g.slot_hi = right.slot_hi;
         g.merge_id = 0;
         right = (struct ring_group){.id = right.id,
