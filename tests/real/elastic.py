@@ -482,6 +482,8 @@ def the_leader_of_every_group_moves_while_writers_write(env):
 
     def group(number):
         return next(g for g in c.any().status()["groups"] if g["id"] == number)
+    until(30, "what was on its way before that has arrived", lambda: all(
+        "target" not in group(i) and len(group(i)["replicas"]) == 3 for i in range(4)))
     with Load(c.nodes, threads=6) as load:
         load.grows(200)
         for number in range(4):
