@@ -83,6 +83,8 @@ def transactions_answer_as_redis_does(env):
             words = a_step(rng, inside[who])
             want, got = theirs[who].do(*words), ours[who].do(*words)
             said.append((who, words, want, got))
+            if words == ("EXEC",) and got is None and want is not None:
+                break  # the leader changed since WATCH: the two have parted
             if words == ("MULTI",) and want == b"OK":
                 inside[who] = True
             if words[0] in ("EXEC", "DISCARD", "RESET") and len(words) == 1:
@@ -135,7 +137,7 @@ def counters_that_watch_lose_no_increment(env):
                     p.execute()
                 with lock:
                     done[0] += 1
-            except redis.WatchError:
+            except (redis.WatchError, redis.exceptions.ExecAbortError):  # the latter of a node that has just started
                 aborted[0] += 1
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 with lock:
