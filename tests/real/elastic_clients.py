@@ -16,9 +16,8 @@ sys.dont_write_bytecode = True  # the source tree stays as it is
 from harness import die_with_parent, expect, main, run, scenario, until
 from programs import npm_folder, tool
 
-# What clients may meet, and do not all try again, when a node dies or leaves. ("Disconnects client": node-redis drops its connection to a node
-# that the slots do not name any more, with the commands on it.)
-KILLED = {"UNKNOWN", "CLUSTERDOWN", "TRYAGAIN", "Error: read ECONNRESET", "Error: Socket closed unexpectedly", "Error: Disconnects client"}
+# What clients may meet, and do not all try again, when a node dies.
+KILLED = {"UNKNOWN", "CLUSTERDOWN", "TRYAGAIN", "Error: read ECONNRESET", "Error: Socket closed unexpectedly"}
 
 
 class Script:
