@@ -190,6 +190,16 @@ static bool queue_moved(struct client *c, const struct command *cmd, const struc
     return true;
 }
 
+/* Answered, and a transaction ends or will not be done: true. */
+static bool is_miscounted(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                          struct reply *out)
+{
+    if (multi_ends_badly(c, cmd, a, out)) return true;
+    if (command_check_arity(cmd, a, out)) return false;
+    multi_break(c);
+    return true;
+}
+
 void request_dispatch(struct client *c)
 {
     struct node *n = c->node;
@@ -208,10 +218,7 @@ void request_dispatch(struct client *c)
     } else if (!n->group_count && !(cmd->flags & CMD_LOCAL)) {
         reply_error(&out, TEXT_NOT_JOINED);
         multi_break(c);
-    } else if (multi_ends_badly(c, cmd, &a, &out)) {
-    } else if (!command_check_arity(cmd, &a, &out)) {
-        multi_break(c);
-    } else {
+    } else if (!is_miscounted(c, cmd, &a, &out)) {
         c->last_command = cmd->name;
         if (c->multi && multi_queues(c, cmd)) {
             if (queue_moved(c, cmd, &a)) return;

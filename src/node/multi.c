@@ -9,8 +9,10 @@
 
 #include <string.h>
 
-#define ITEMS_MAX (32u << 20) /* bytes of all commands together */
-#define COUNT_MAX (RESP_ARGS_MAX - 3)
+#define ITEMS_MAX    (32u << 20) /* bytes of all commands together */
+#define COUNT_MAX    (RESP_ARGS_MAX - 3)
+#define WATCH_MAX    (4u << 20) /* bytes of what a connection watches: they travel with its EXEC */
+#define WATCH_OF_KEY 32         /* at most, without the key itself (redis/multi.h) */
 
 struct multi {
     bool on, broken; /* broken: a command was refused, so EXEC will be */
@@ -227,6 +229,13 @@ void multi_end_exec(struct client *c, struct reply *out)
 
 /* ---- WATCH ---- */
 
+static bool watches_fit(const struct client *c, const struct cmd_args *a)
+{
+    size_t size = c->multi ? c->multi->watches.size : 0;
+    for (uint32_t i = 1; i < a->count; i++) size += WATCH_OF_KEY + a->v[i].size;
+    return size <= WATCH_MAX;
+}
+
 void multi_watch_keys(struct client *c, const struct cmd_args *a, struct reply *out)
 {
     struct node *n = c->node;
@@ -237,6 +246,13 @@ void multi_watch_keys(struct client *c, const struct cmd_args *a, struct reply *
     }
     if (!n->group_count) {
         reply_error(out, TEXT_NOT_JOINED);
+        return;
+    }
+    if (!watches_fit(c, a)) {
+        reply_errorf(out,
+                     "ERR a connection watches at most %u MiB of keys: UNWATCH, EXEC or DISCARD "
+                     "ends what is watched",
+                     WATCH_MAX >> 20);
         return;
     }
     const struct command *cmd = command_named("synod|watch");

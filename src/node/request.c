@@ -8,9 +8,9 @@
  * the leader); after a change of leader nothing of a client is sent again before all that is under
  * way came back. */
 #include "node/request.h"
-#include "redis/multi.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "redis/multi.h"
 #include "redis/types.h"
 
 #include <stdio.h>

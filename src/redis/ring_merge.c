@@ -92,39 +92,43 @@ static bool merging_of(struct change *c, const struct cmd_args *a, struct ring_g
     return false;
 }
 
-/* MAP SEALED id position: it is sealed there, on disk at all of its members. 0: so it is known; 1:
- * it may open again, for the two are not where they were. */
+/* 0: it is sealed, and stays so; 1: it may open again. At position 0 it is not to be. */
+static void seal_or_call_off(struct change *c, struct ring_group *g, struct neighbour *left,
+                             uint64_t position)
+{
+    bool meet = left->is && !left->found.target_count && !g->target_count &&
+                ring_same_nodes(&g->config, &left->found.config);
+    /* A lower one may be an old word, of a merge that was called off. */
+    if (meet && position > g->sealed) {
+        g->sealed = position;
+        group_put(c, g);
+    } else if (!g->sealed) {
+        call_off(c, left->is ? &left->found : NULL, g);
+    }
+    change_end(c);
+    reply_i64(c->out, g->sealed == 0);
+}
+
+/* MAP SEALED id position: it is sealed there, on disk at all of its members. It may open again if
+ * the two are not where they were. */
 void map_sealed(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct change c = {.v = v, .out = out};
     struct ring_group g;
     struct neighbour left;
     int64_t position;
-    if (!merging_of(&c, a, &g, &left) || !arg_i64(&c, a, 4, &position)) return;
-    bool meet = left.is && !left.found.target_count && !g.target_count &&
-                ring_same_nodes(&g.config, &left.found.config);
-    /* A lower one may be an old word, of a merge that was called off. */
-    if (meet && (uint64_t)position > g.sealed) {
-        g.sealed = (uint64_t)position;
-        group_put(&c, &g);
-    } else if (!g.sealed) {
-        call_off(&c, left.is ? &left.found : NULL, &g);
-    }
-    change_end(&c);
-    reply_i64(out, g.sealed == 0);
+    if (merging_of(&c, a, &g, &left) && arg_i64(&c, a, 4, &position))
+        seal_or_call_off(&c, &g, &left, (uint64_t)position);
 }
 
-/* MAP OPEN id: its leader calls the merge off, for it takes too long, or knows of none. 0: too
- * late; 1: it may open. */
+/* MAP OPEN id: its leader calls the merge off, for it takes too long, or knows of none. It may be
+ * too late for that. */
 void map_open(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct change c = {.v = v, .out = out};
     struct ring_group g;
     struct neighbour left;
-    if (!merging_of(&c, a, &g, &left)) return;
-    if (!g.sealed) call_off(&c, left.is ? &left.found : NULL, &g);
-    change_end(&c);
-    reply_i64(out, g.sealed == 0);
+    if (merging_of(&c, a, &g, &left)) seal_or_call_off(&c, &g, &left, 0);
 }
 
 /* MAP MERGED id right: the group has that neighbour's slots. Said more than once, so it counts only

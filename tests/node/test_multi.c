@@ -152,6 +152,31 @@ TEST(another_leader_ends_what_was_watched_and_nothing_else)
     cluster_deinit(&c);
 }
 
+TEST(what_a_connection_watches_is_bounded)
+{
+    struct cluster c;
+    cluster_init(&c, 1, 1, 1);
+    struct client *k = client_open(&c, 0);
+    struct buf reply = {0}, line = {0};
+    buf_append(&line, "WATCH ", 6);
+    memset(buf_reserve(&line, 40000), 'k', 40000);
+    line.size += 40000;
+    buf_append(&line, "\r\n", 2);
+    for (int i = 0; i < 104; i++) { /* 4 MiB */
+        client_send(k, buf_bytes(&line));
+        client_expect(k, "+OK\r\n");
+    }
+    client_send(k, buf_bytes(&line));
+    assert_memory_equal(client_reply(k, &reply).data, "-ERR a connection watches at most 4 MiB",
+                        39);
+    says(k, "UNWATCH", "+OK\r\n");
+    client_send(k, buf_bytes(&line));
+    client_expect(k, "+OK\r\n");
+    buf_deinit(&line);
+    buf_deinit(&reply);
+    cluster_deinit(&c);
+}
+
 TEST(keys_of_several_groups_are_refused_whole)
 {
     struct cluster c;
