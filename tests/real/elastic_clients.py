@@ -17,7 +17,12 @@ from harness import die_with_parent, expect, main, run, scenario, until
 from programs import npm_folder, tool
 
 # What clients may meet, and do not all try again, when a node dies.
-KILLED = {"UNKNOWN", "CLUSTERDOWN", "TRYAGAIN", "Error: read ECONNRESET", "Error: Socket closed unexpectedly"}
+KILLED = {"UNKNOWN", "CLUSTERDOWN", "TRYAGAIN"}
+
+# And the words of npm's clients for a connection that died with its node, at most twice for each of the four workers of writer.js: on the
+# connection, and once more of what was queued for the node (node-redis drops that when the slots name the node no more).
+CONNECTION = {"Error: read ECONNRESET", "Error: write ECONNRESET", "Error: Socket closed unexpectedly", "Error: Disconnects client"}
+CONNECTION_MAX = 8
 
 
 class Script:
@@ -213,7 +218,8 @@ def changes(env, redirect):
     errors = {w.name: w.stop() for w in writers}
     print(f"# writes: {', '.join(f'{w.name} {w.count}' for w in (*writers, bench))}; errors that clients showed: {errors}", flush=True)
     for name in ("ioredis", "node-redis"):
-        expect(set(errors[name]) <= KILLED, name, "met", errors[name])
+        lost = sum(count for error, count in errors[name].items() if error in CONNECTION)
+        expect(set(errors[name]) <= KILLED | CONNECTION and lost <= CONNECTION_MAX, name, "met", errors[name])
     check(c)
     c.expect_equal_digests()
 
