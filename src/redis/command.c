@@ -30,7 +30,8 @@ static size_t each_below(const char *parent, command_each *each, void *ctx)
 
 size_t command_children(const struct command *c, command_each *each, void *ctx)
 {
-    return c->flags & CMD_CONTAINER ? each_below(c->name, each, ctx) : 0;
+    if (c && !(c->flags & CMD_CONTAINER)) return 0;
+    return each_below(c ? c->name : NULL, each, ctx);
 }
 
 static const struct command *named(struct bytes name)
@@ -85,6 +86,7 @@ static struct names category_names(const struct command *c)
     name_if(&n, c->flags & CMD_WRITE, "@write");
     name_if(&n, strcmp(c->group, "string") == 0, "@string");
     name_if(&n, strcmp(c->group, "hash") == 0, "@hash");
+    name_if(&n, strcmp(c->group, "transactions") == 0, "@transaction");
     name_if(&n, strcmp(c->group, "connection") == 0, "@connection");
     name_if(&n, c->flags & CMD_ADMIN, "@admin");
     name_if(&n, c->flags & CMD_ADMIN, "@dangerous");
@@ -359,8 +361,10 @@ void command_help(const char *container, struct reply *out)
 static const struct {
     const char *group, *title;
 } sections[] = {
-    {"string", "Strings"},        {"hash", "Hashes"},   {"generic", "Keys"},
-    {"connection", "Connection"}, {"server", "Server"}, {"cluster", "Cluster"},
+    {"string", "Strings"},        {"hash", "Hashes"},
+    {"generic", "Keys"},          {"transactions", "Transactions"},
+    {"connection", "Connection"}, {"server", "Server"},
+    {"cluster", "Cluster"},
 };
 
 /* Bars would end the cell. */

@@ -76,7 +76,8 @@ const struct command *command_find(const struct cmd_args *a, bool *container);
 const struct command *command_named(const char *full_name);
 #define COMMAND_NAME_MAX 64
 void command_full_name(const struct command *c, char out[COMMAND_NAME_MAX]);
-/* Visits the subcommands of a container (`each` may be NULL) and returns how many there are. */
+/* Visits the subcommands of a container, or of NULL what is none (`each` may be NULL), and returns
+ * how many there are. What nodes send each other is not among them. */
 typedef void command_each(void *ctx, const struct command *c);
 size_t command_children(const struct command *c, command_each *each, void *ctx);
 /* True if the count fits; else writes Redis's "wrong number of arguments for 'x' command". */
