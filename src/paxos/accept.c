@@ -253,7 +253,7 @@ static void leader_reconfigured(struct turn *t, bool adopted)
     tell_chosen(t);
     if (!paxos_is_voter(px)) {
         election_step_down(t, true);
-        px->remind_at = t->now + px->remind_wait;
+        config_remind(t, px->remind_wait);
         return;
     }
     if (adopted && !MUTANT(MUTANT_SKIP_PHASE1)) {

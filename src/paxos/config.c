@@ -244,19 +244,30 @@ void config_settle(struct turn *t)
     /* A leader that I do not know, while I know that I lack something, may be of a configuration
      * still to come. */
     if (!leads && (px->leader == 0 || px->heard <= px->chosen)) election_restart(t);
-    if (px->remind_wait) px->remind_at = t->now + px->remind_wait;
+    if (px->remind_wait) config_remind(t, px->remind_wait);
 }
 
 /* ---- reminding (P18) ---- */
 
-/* A word from one who can campaign in the configuration, and has what it takes: no reminder needed.
- */
-void config_heard(struct paxos *px, const struct paxos_message *m)
+void config_remind(struct turn *t, uint64_t wait)
 {
+    t->px->remind_wait = wait;
+    t->px->remind_at = t->now + wait;
+}
+
+/* A word from one who can campaign in the configuration, and has what it takes: no reminder needed.
+ * A member hears of it when somebody leads; until then the one that asked may yet be lost. */
+void config_heard(struct turn *t, const struct paxos_message *m)
+{
+    struct paxos *px = t->px;
     int i = paxos_member_of(px, m->from);
-    if (i >= 0 && px->opt.config.member[i].role == PAXOS_VOTER &&
-        m->config >= px->opt.config_id.position && m->chosen >= px->opt.config_id.position)
+    if (i < 0 || px->opt.config.member[i].role != PAXOS_VOTER ||
+        m->config < px->opt.config_id.position || m->chosen < px->opt.config_id.position)
+        return;
+    if (px->leader || px->self < 0)
         px->remind_at = px->remind_wait = 0;
+    else
+        config_remind(t, 4 * px->opt.election_timeout_ns);
 }
 
 /* The new voters may not know that they are: whoever chose the entry that says so may have told
@@ -268,8 +279,7 @@ void config_tick(struct turn *t)
     if (!px->remind_at || t->now < px->remind_at) return;
 
     uint64_t timeout = px->opt.election_timeout_ns;
-    if (px->remind_wait < 4 * timeout) px->remind_wait *= 2;
-    px->remind_at = t->now + px->remind_wait;
+    config_remind(t, px->remind_wait < 4 * timeout ? 2 * px->remind_wait : px->remind_wait);
     for (int i = 0; i < px->opt.config.count; i++) {
         const struct paxos_member *m = &px->opt.config.member[i];
         if (i == px->self || m->role != PAXOS_VOTER) continue;

@@ -80,13 +80,15 @@ void election_follow(struct turn *t, const struct paxos_message *m, paxos_ballot
     role_set(t, PAXOS_FOLLOWER, leader);
 }
 
-/* Nobody leads as far as known: campaign after `delay` unless somebody else does first. */
+/* Nobody leads as far as known: campaign after `delay` unless somebody else does first; or, who is
+ * no voter, see to it that one of those knows that it is. */
 void election_leaderless(struct turn *t, uint64_t delay)
 {
     struct paxos *px = t->px;
     ASSERT(px->role == PAXOS_FOLLOWER);
     role_set(t, PAXOS_FOLLOWER, 0);
     px->campaign_at = t->now + delay;
+    if (!paxos_is_voter(px) && !px->remind_wait) config_remind(t, px->opt.election_timeout_ns);
 }
 
 /* The first attempt is spread by replica id, so that usually one candidate is alone; later ones

@@ -146,7 +146,8 @@ bool config_read(const struct paxos *px, const struct paxos_entry *e, struct pax
 bool config_follows(const struct paxos *px, const struct paxos_entry *e);
 void config_switch(struct turn *t, const struct paxos_config *next, struct paxos_id id);
 void config_settle(struct turn *t);
-void config_heard(struct paxos *px, const struct paxos_message *m);
+void config_remind(struct turn *t, uint64_t wait);
+void config_heard(struct turn *t, const struct paxos_message *m);
 void config_tick(struct turn *t);
 
 /* ring.c */

@@ -256,8 +256,7 @@ void paxos_start(struct paxos *px, uint64_t now, uint64_t random, uint64_t lsn_b
     px->leader_since = px->busy_at = now;
 
     px->switched = false;
-    if (!paxos_is_voter(px)) px->remind_wait = px->opt.election_timeout_ns;
-    if (px->remind_wait) px->remind_at = now + px->remind_wait;
+    if (!paxos_is_voter(px)) config_remind(&t, px->opt.election_timeout_ns);
     if (paxos_alone(px) && paxos_may_lead(px))
         election_prepare(&t); /* nobody else to ask */
     else
@@ -404,7 +403,7 @@ static void step_message(struct turn *t, const struct paxos_message *m)
     case PAXOS_RESIGNED: election_on_resigned(t, m); break;
     default: ASSERT(!"message_plausible lets no other type pass");
     }
-    if (px->remind_wait) config_heard(px, m);
+    if (px->remind_wait) config_heard(t, m);
     /* What set the sender's configuration is chosen, wherever it knows that from. */
     if (m->config > px->opt.config_id.position) catchup_heard(t, m->from, m->config, false);
 }

@@ -410,6 +410,44 @@ TEST(a_leader_that_is_no_voter_any_more_tells_everybody_and_steps_down)
     node_end(&n), node_end(&f);
 }
 
+/* The only voter that knew of it is silent, and the other asks nobody: who cannot lead reminds it,
+ * and goes on, if rarely, until somebody does lead (seed 11000006). */
+TEST(without_a_leader_who_cannot_lead_reminds_the_voters)
+{
+    NODE(n, .id = 3, .config = 'a');
+    node_recv(&n, ACCEPT(.from = 1, .ballot = B(1, 1),
+                         ENTRIES(NOOP(1, B(1, 1)), CONFIG(2, B(1, 1), 'f', 0, 0))));
+    node_sync(&n);
+    node_recv(&n, COMMIT(.from = 1, .ballot = B(1, 1), .chosen = 2, .config = 2));
+    node_hear(&n, 1), node_hear(&n, 2);
+    node_tick(&n, 300);
+    node_forget_trace(&n);
+    node_tick(&n, 300);
+    EXPECT_TRACE(&n, ""); /* 1 leads, and knows */
+    node_hear(&n, 2);
+    node_tick(&n, 600);
+    EXPECT_TRACE(&n, "role follower leader=0\n");
+    node_hear(&n, 2);
+    node_tick(&n, 1000);
+    EXPECT_TRACE(&n, "send 3->2 learn at=2 chosen=2 config=2\n");
+    node_hear(&n, 2);
+    node_recv(&n, PREVOTE(.from = 2, .ballot = B(2, 2), .position = 2, .chosen = 2, .config = 2));
+    node_forget_trace(&n);
+    node_tick(&n, 3000);
+    EXPECT_TRACE(&n, "");
+    node_hear(&n, 2);
+    node_tick(&n, 1000); /* it asked, and never led */
+    EXPECT_TRACE(&n, "send 3->2 learn at=2 chosen=2 config=2\n");
+    node_recv(&n, ACCEPT(.from = 2, .ballot = B(2, 2), .config = 2, .chosen = 2, .position = 2,
+                         ENTRIES(NOOP(3, B(2, 2)))));
+    node_sync(&n);
+    node_forget_trace(&n);
+    node_hear(&n, 2);
+    node_tick(&n, 500);
+    EXPECT_TRACE(&n, "");
+    node_end(&n);
+}
+
 /* One that became a learner is told like the others, and stays. */
 TEST(a_leader_that_becomes_a_learner_steps_down)
 {
