@@ -405,24 +405,38 @@ static void look_group(struct sim *s, struct member *m, uint32_t g)
     if (v.serving) look_serving(s, m, g, v.promised);
 }
 
+static void print_config(struct buf *out, const struct paxos_config *c)
+{
+    static const char *const role[] = {
+        [PAXOS_VOTER] = "", [PAXOS_LEARNER] = " learns", [PAXOS_WITNESS] = " witness"};
+    buf_clear(out);
+    for (int i = 0; i < c->count; i++)
+        buf_printf(out, "%s%u@%u%s", i ? ", " : "", c->member[i].replica, c->member[i].node,
+                   role[c->member[i].role]);
+}
+
 /* For people, when a run is stuck. */
 void members_print(struct sim *s)
 {
     struct node_group_view v;
+    struct buf config = {0};
     for (uint32_t i = 0; i < s->nodes; i++) {
         const struct member *m = &s->member[i];
         world_say(s->w, i, "state %u, id %u, damaged %u, away %u", m->state, m->id, m->damaged,
                   m->away);
-        for (uint32_t g = 0; m->state == MEMBER_UP && g < s->groups; g++)
-            if (node_group(m->node, g, &v))
-                world_say(
-                    s->w, i,
-                    "group %u: replica %u, slots [%u, %u), promised %" PRIx64 ", chosen %" PRIu64
-                    ", applied %" PRIu64 ", config %" PRIu64 " of %u, leader %u%s%s%s",
-                    g, v.replica, v.slot_lo, v.slot_hi, v.promised, v.chosen, v.applied,
-                    v.config_position, v.config.count, v.leader_node, v.leads ? ", leads" : "",
-                    v.serving ? ", serves" : "", v.installing ? ", installing" : "");
+        for (uint32_t g = 0; m->state == MEMBER_UP && g < s->groups; g++) {
+            if (!node_group(m->node, g, &v)) continue;
+            print_config(&config, &v.config);
+            world_say(s->w, i,
+                      "group %u: replica %u, slots [%u, %u), promised %" PRIx64 ", chosen %" PRIu64
+                      ", applied %" PRIu64 ", config %" PRIu64 " (%.*s), leader %u%s%s%s",
+                      g, v.replica, v.slot_lo, v.slot_hi, v.promised, v.chosen, v.applied,
+                      v.config_position, (int)config.size, (const char *)config.data, v.leader_node,
+                      v.leads ? ", leads" : "", v.serving ? ", serves" : "",
+                      v.installing ? ", installing" : "");
+        }
     }
+    buf_deinit(&config);
 }
 
 /* No slot is of two replicas of a node. */

@@ -123,10 +123,12 @@ void nemesis_restart(struct nemesis *n, struct member *m, uint64_t delay)
     nemesis_after(n, delay, restart, m->host, 0, 0);
 }
 
+/* A node ended by itself. With damage on its disk that nothing else explains it noticed later than
+ * at its start; a disk that also fails to write is no reason to give it up. */
 void nemesis_node_down(struct nemesis *n, struct member *m)
 {
-    if (m->damaged && !m->cut)
-        m->state = MEMBER_LOST; /* it noticed later than at its start */
+    if (m->damaged && !m->cut && !world_disk(n->s->w, m->host)->error_ppm)
+        m->state = MEMBER_LOST;
     else
         nemesis_restart(n, m, duration(n));
 }
