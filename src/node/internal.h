@@ -536,7 +536,7 @@ struct hold group_hold(struct group *g, uint64_t saw, bool wrote);
 enum hold_state group_hold_state(struct node *n, const struct hold *h);
 uint16_t group_leader_node(const struct group *g); /* 0: unknown */
 uint64_t group_durable_chosen(struct group *g);
-uint64_t group_knows(struct group *g, const struct paxos_member *m);
+uint64_t group_majority_knows(struct group *g);
 uint64_t group_held(struct group *g, bool all);
 bool group_log_covers(
     const struct group *g); /* all that is applied is in this node's log, on disk */
@@ -592,6 +592,8 @@ void ring_row_stored(void *ctx, struct bytes suffix, struct bytes value);
 void ring_system(void *ctx, struct shard *s, struct bytes suffix, struct bytes value, bool deleted);
 void ring_route(struct node *n); /* slots to groups, anew */
 void ring_turn(struct node *n);
+void ring_put_ask(const struct node *n,
+                  struct buf *out); /* "which rows do you have that I lack?" */
 void ring_heard(struct peer *p, uint64_t epoch);
 void ring_on_ask(struct peer *p, struct bytes payload);
 void ring_on_rows(struct peer *p, struct bytes payload);

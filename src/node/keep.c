@@ -32,11 +32,29 @@ void group_hint_note(struct group *g, uint64_t chosen, uint64_t log_lsn)
 }
 
 /* What a member would know to be chosen, and have, after a crash. */
-uint64_t group_knows(struct group *g, const struct paxos_member *m)
+static uint64_t group_knows(struct group *g, const struct paxos_member *m)
 {
     if (m->replica == g->replica) return group_durable_chosen(g);
     const struct group_peer *gp = group_peer(g, m->node);
     return gp && gp->replica == m->replica ? gp->chosen : 0;
+}
+
+/* Up to here a majority of the voters knows, and would after a crash, what is chosen. */
+uint64_t group_majority_knows(struct group *g)
+{
+    const struct paxos_config *c = &g->config;
+    uint64_t known = 0;
+    for (int i = 0; i < c->count; i++) {
+        uint64_t at = c->member[i].role == PAXOS_LEARNER ? 0 : group_knows(g, &c->member[i]);
+        int voters = 0, have = 0;
+        for (int k = 0; k < c->count; k++) {
+            if (c->member[k].role == PAXOS_LEARNER) continue;
+            voters++;
+            have += group_knows(g, &c->member[k]) >= at;
+        }
+        if (have > voters / 2 && at > known) known = at;
+    }
+    return known;
 }
 
 static bool has_witness(const struct group *g)
@@ -100,7 +118,9 @@ uint64_t group_staleness(struct group *g)
 
 /* Entries may go once the engine has them here and every member has them chosen, or a snapshot of
  * it is on its way. Members that lag keep them as long as the log's quota allows; after that they
- * get a snapshot (PROTOCOLS 2.1). In a group with a witness they keep them whatever the quota
+ * get a snapshot (PROTOCOLS 2.1), of a leader: so never what no majority has yet, for a
+ * configuration may lie there, and whoever could lead under it learns of it from this log alone
+ * (seed 15000521). In a group with a witness they keep them whatever the quota
  * (PROTOCOLS 1.7): a majority may be one member with data and the witness, whose log is then all
  * that the other can learn from if the first loses its disk; and a witness that lacks what no log
  * has may not go on if the other is away (transfer.c). */
@@ -111,8 +131,10 @@ void group_set_floor(struct group *g)
     if (!g->shard) return;
     bool spare = !log_pressure(n->log, &pressed) || pressed != g->id;
     uint64_t floor = g->shard->flushed + 1, needed = transfer_floor(g);
+    uint64_t known = group_majority_knows(g);
     uint64_t held = has_witness(g) ? group_held(g, true) : UINT64_MAX;
     if (needed < floor) floor = needed;
+    if (known < floor) floor = known + 1;
     if (held < floor && !MUTANT(MUTANT_WITNESS_FORGETS)) floor = held + 1;
     for (int i = 0; i < g->config.count && spare; i++) {
         const struct group_peer *gp = group_peer(g, g->config.member[i].node);

@@ -175,6 +175,17 @@ static void say_removed(struct node *n, struct io_conn *c, uint16_t id, const ch
     wire_put_text(out, WIRE_REFUSE, text);
 }
 
+static struct peer *peer_new(struct node *n, uint16_t id);
+
+/* A node that the map here has not: it joined while this one was away, and may be the only one left
+ * that both lives and can tell it the map. One that dials is believed that much; by the map's rows
+ * its address is known, or that it was removed. */
+static struct peer *stranger(struct node *n, uint16_t id)
+{
+    if (n->ring_node[id].id) return NULL;
+    return peer_new(n, id);
+}
+
 /* NULL: refused (the text was sent). */
 static struct peer *hello_check(struct node *n, struct io_conn *c, const struct wire_hello *h)
 {
@@ -200,8 +211,8 @@ static struct peer *hello_check(struct node *n, struct io_conn *c, const struct 
         say_removed(n, c, h->node, text);
         return NULL;
     }
-    if (!p)
-        return NULL; /* a newcomer that the map here does not have yet, or one that was removed */
+    if (!p && !c->user) p = stranger(n, h->node);
+    if (!p) return NULL; /* it was removed; or not the one that was dialled */
     if (!disk_is_known(n, p, h)) {
         snprintf(text, sizeof text,
                  "node %u lost its disk: the cluster knows it by another one. Bring the old data "
@@ -400,6 +411,7 @@ static struct peer *in_hello(struct node *n, struct io_conn *c, const struct wir
     io_conn_set_user(c, p);
     io_conn_set_limit(c, WIRE_HEAD + WIRE_FRAME_MAX);
     say_hello(n, c, p->id);
+    if (!p->address[0]) ring_put_ask(n, io_conn_out(c));
     found_if_complete(n);
     return p;
 }
@@ -626,7 +638,7 @@ void peers_turn(struct node *n)
             out_down(p);
         }
         if (p->out_ready && n->now > p->heard_at + PEER_SILENCE) hang_up(p);
-        if (!p->out && n->now >= p->dial_at && !ring_heir(n, p->id)) dial(p);
+        if (!p->out && p->address[0] && n->now >= p->dial_at && !ring_heir(n, p->id)) dial(p);
         struct buf *out = beat ? peer_out(n, p->id) : NULL;
         if (!out) continue;
         struct lease_heartbeat hb = lease_send(&n->leases, p->id, io_now(n->io));
@@ -682,6 +694,7 @@ static struct peer *peer_new(struct node *n, uint16_t id)
     p->id = id;
     list_init(&p->forwarded);
     n->peers[id] = p;
+    if (id > n->node_max) n->node_max = id;
     return p;
 }
 
@@ -722,7 +735,6 @@ void peers_start(struct node *n)
 {
     n->node_max = n->identity.node > n->node_max ? n->identity.node : n->node_max;
     for (uint16_t i = 1; i <= n->identity.node_count; i++) {
-        if (i > n->node_max) n->node_max = i;
         if (i == n->identity.node || n->peers[i]) continue;
         struct peer *p = peer_new(n, i);
         snprintf(p->address, sizeof p->address, "%s", n->identity.address[i]);

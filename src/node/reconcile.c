@@ -45,13 +45,7 @@ void reconcile_ask(struct group *g, const char *what, const uint64_t *number, ui
  * that it is chosen, for after a crash nobody else may be left to ask. */
 static bool may_report(struct group *g)
 {
-    int voters = 0, have = 0;
-    for (int i = 0; i < g->config.count; i++) {
-        if (g->config.member[i].role == PAXOS_LEARNER) continue;
-        voters++;
-        have += group_knows(g, &g->config.member[i]) >= g->config_id.position;
-    }
-    return have > voters / 2;
+    return group_majority_knows(g) >= g->config_id.position;
 }
 
 static void report(struct group *g)

@@ -125,16 +125,20 @@ void ring_put_rows(struct node *n, uint64_t above, struct buf *out)
 
 /* ---- peers ---- */
 
+void ring_put_ask(const struct node *n, struct buf *out)
+{
+    size_t begun = wire_begin(out, WIRE_RING_ASK);
+    buf_u64(out, n->ring_there ? n->ring.epoch : 0);
+    wire_end(out, begun);
+}
+
 void ring_heard(struct peer *p, uint64_t epoch)
 {
     struct node *n = p->node;
     p->epoch = epoch;
     if (epoch <= n->ring.epoch && n->ring_there) return;
     struct buf *out = epoch ? peer_out(n, p->id) : NULL;
-    if (!out) return;
-    size_t begun = wire_begin(out, WIRE_RING_ASK);
-    buf_u64(out, n->ring_there ? n->ring.epoch : 0);
-    wire_end(out, begun);
+    if (out) ring_put_ask(n, out);
 }
 
 void ring_on_ask(struct peer *p, struct bytes payload)
@@ -340,16 +344,24 @@ static void asked(void *ctx, struct bytes reply)
     n->ring_asking = false;
 }
 
-/* The first map, from what every founding node knows: written once all disks are known, so that no
- * disk can claim a row that is another's. */
+/* This node has recorded a disk of node i, and that disk takes part: only such ones send
+ * heartbeats. */
+static bool takes_part(const struct node *n, int i)
+{
+    return n->identity.disks[i] && (i == n->identity.node || n->leases.peer[i].heard_at);
+}
+
+/* The first map, from what every founding node knows. It says which disk each id stands for, for
+ * good: so it waits until all of them take part. A disk that was met, and does not yet, may be
+ * refused by a majority that knows an earlier one (found_if_complete); and if it was not, it may
+ * need a founding node that the map could let go of meanwhile (seed 13000812). */
 static bool boot(struct node *n)
 {
-    struct identity *id = &n->identity;
+    const struct identity *id = &n->identity;
     struct buf rows = {0};
-    for (int i = 1; i <= id->node_count; i++) {
-        if (!id->disks[i]) return false;
-        n->ring_node[i].disk = id->disks[i];
-    }
+    for (int i = 1; i <= id->node_count; i++)
+        if (!takes_part(n, i)) return false;
+    for (int i = 1; i <= id->node_count; i++) n->ring_node[i].disk = id->disks[i];
     ring_put_rows(n, 0, &rows);
     struct reader r = reader_of(buf_bytes(&rows));
     size_t most = 3 + 1 + RING_NODES_MAX + (size_t)n->group_count;

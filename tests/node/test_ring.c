@@ -148,6 +148,27 @@ TEST(a_node_that_lost_its_copy_of_the_map_asks_again)
     cluster_deinit(&c);
 }
 
+/* Whom it knew is not there when it comes back; who is there joined meanwhile, and dials it
+ * (seed 17000790). */
+TEST(the_map_may_be_learned_from_a_stranger)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 1, 3);
+    await_booted(&c);
+    cluster_kill(&c, 2);
+    join(&c, 3);
+    for (uint32_t i = 0; i < 2; i++) cluster_kill(&c, i);
+    cluster_start(&c, 2);
+    cluster_run(&c, 3000);
+    assert_int_equal(state_of(&c, 2, 4), RING_NODE_SERVING);
+
+    for (uint32_t i = 0; i < 2; i++) cluster_start(&c, i);
+    cluster_settle(&c);
+    struct client *k = client_open(&c, 2);
+    fill(k, 0, 1);
+    cluster_deinit(&c);
+}
+
 /* A node that is silent for longer than the grace time keeps its place while there is no other to
  * take it. */
 TEST(nobody_is_dropped_for_whom_there_is_no_other)
