@@ -80,6 +80,17 @@ enum mutant {
     MUTANT_WITNESS_FORGETS = 82, /* the log lets go of what only a witness could tell a member */
     /* transactions (src/redis/multi.c) */
     MUTANT_WATCH_UNNOTED = 90, /* writes in transactions leave no trace for WATCH */
+    /* transactions over groups (src/txn, src/redis/txn.c, src/node) */
+    MUTANT_TXN_TOKEN = 91,     /* G1: an owner is taken for the one that another leader had */
+    MUTANT_TXN_RESOLVE = 92,   /* G3: who is told "abort" may still prepare, and be committed */
+    MUTANT_TXN_FORGOTTEN = 93, /* G4: what the anchor does not know is told as aborted */
+    MUTANT_TXN_UNASKED = 94,   /* G5: who is prepared for long commits without the anchor's word */
+    MUTANT_TXN_UNSEEN = 95,    /* G6: a decision is told before it is chosen */
+    MUTANT_TXN_UNREAD = 96,    /* who was only read is not asked whether it still holds */
+    MUTANT_TXN_UNLOCKED = 97,  /* a new leader does not know who is prepared */
+    MUTANT_TXN_BARLESS = 98,   /* commands of one group do not look at locks */
+    MUTANT_TXN_SPLIT = 99,     /* a split does not wait for who is prepared */
+    MUTANT_TXN_EARLY = 100,    /* a group forgets its decision before all know */
 };
 
 #ifdef SYNOD_MUTANTS

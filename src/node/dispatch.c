@@ -71,7 +71,7 @@ void dispatch_group(struct client *c, const struct command *cmd, const struct cm
     struct hold hold;
 
     bool served = group_begins(g) && group_has_slot(g, slot) &&
-                  (!(cmd->flags & CMD_WRITE) || group_can_write(g));
+                  (!(cmd->flags & CMD_WRITE) || group_can_write(g)) && txn_may_run(g, cmd, a);
     bool overtakes = c->async && c->async_epoch != n->leader_epoch;
     if (!served || overtakes) {
         if (answer_stale(c, cmd, a, g, slot)) return;
@@ -140,7 +140,7 @@ static bool keys_of(const struct command *cmd, const struct cmd_args *a, struct 
 int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a)
 {
     struct keys_at k = {n, -1, -1, false};
-    if (cmd->flags & CMD_SYSTEM) return -1;
+    if (cmd->flags & (CMD_SYSTEM | CMD_GROUP)) return -1;
     if (slot_named(cmd, a, &k.slot) != SLOT_NONE) return k.slot;
     return keys_of(cmd, a, &k) ? k.slot : -1;
 }
@@ -171,8 +171,7 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
     if (k.too_long)
         reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
     else if (k.group == -2)
-        reply_error(out, "CROSSSLOT Keys in request don't hash to the same slot group; give them "
-                         "one {tag}, transactions over groups come in a later version");
+        *slot = SLOT_SEVERAL;
     else
         return n->group[k.group];
     return NULL;
@@ -236,6 +235,10 @@ void request_dispatch(struct client *c)
                 dispatch_group(c, cmd, &a, g, slot);
                 return;
             }
+            if (slot == SLOT_SEVERAL) {
+                txn_begin(c, cmd, &a);
+                return;
+            }
         }
     }
     client_answer(c, HOLD_NONE, before);
@@ -273,6 +276,8 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
     }
     int32_t slot;
     struct group *g = dispatch_group_of(c, cmd, &inner, &slot, out);
+    if (slot == SLOT_SEVERAL)
+        reply_error(out, "ERR TRACE follows a command on keys of one group, in this version");
     if (!g) return;
     struct request *r = client_request(c);
     if (c->async == 1) c->async_epoch = n->leader_epoch;

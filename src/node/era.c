@@ -28,6 +28,7 @@ void group_era_end(struct group *g)
     g->successor = 0;
     g->era++;
     watch_stop(&g->watch);
+    txn_era_end(g);
     reconcile_dropped(g);
     shard_lost(g->shard);
     g->node->advanced = true;
@@ -47,6 +48,7 @@ void group_era_begin(struct group *g)
     g->expire_at_ms = 0;
     g->node->stats.elections++;
     shard_lead(g->shard, paxos_next_position(g->px));
+    txn_era_begin(g);
     g->node->state_at = 0; /* nodes without a replica learn from states who leads */
     trace_line("group %u: serving from position %llu", g->id, (unsigned long long)g->shard->next);
     group_retry(g);

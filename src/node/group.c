@@ -601,11 +601,15 @@ void group_turn(struct group *g)
     }
 }
 
-/* To look at an expired key is to delete it (redis/object.h). */
-static void touch(struct view *v, struct bytes key)
+/* To look at an expired key is to delete it (redis/object.h). What is locked is left to whoever has
+ * it. */
+static bool touch(void *ctx, struct view *v, struct bytes key)
 {
+    const struct group *g = ctx;
     struct object o;
+    if (locks_bar(&g->locks, key, LOCK_EXCLUSIVE)) return false;
     (void)object_get(v, key, &o);
+    return true;
 }
 
 static void expire_fetched(void *ctx, struct space_fetch *f)
@@ -638,7 +642,7 @@ static void expire(struct group *g)
     int64_t now_ms = group_time_ms(g);
     if (now_ms < g->expire_at_ms) return;
     uint64_t before = g->shard->batch.size;
-    int64_t wait = shard_expire(g->shard, &n->view, touch, now_ms, io_random(n->io));
+    int64_t wait = shard_expire(g->shard, &n->view, touch, g, now_ms, io_random(n->io));
     if (wait == -1) expire_fetch(g);
     if (wait < 0) wait = 1000;
     g->expire_at_ms = now_ms + wait;
@@ -691,6 +695,7 @@ void group_slow(struct group *g)
     if (!g->shard) return;
     if (wants_flush(g) && n->now >= g->flush_retry_at) (void)group_flush(g);
     expire(g);
+    txn_slow(g);
     reconcile(g);
     if (g->shard->batch.size || g->config_wanted.size)
         group_wake(g);                  /* a full window, or a transfer, held it back */
@@ -730,7 +735,8 @@ static bool fate_open(const struct group *g)
 bool group_idle(const struct group *g)
 {
     const struct node *n = g->node;
-    if (!list_empty(&g->waiting) || g->dying || fate_open(g) || g->transferring || g->installing)
+    if (!list_empty(&g->waiting) || g->dying || fate_open(g) || g->transferring || g->installing ||
+        g->locks.owners)
         return false;
     if (!g->px || !g->shard) return !g->px; /* without a state it asks for a snapshot */
     bool due = g->tick_at < n->now + SOON || g->shard->batch.size || g->draining;

@@ -112,6 +112,11 @@ static void info_stats(struct client *c, struct buf *out)
                (unsigned long long)s->refused_full, (unsigned long long)s->bad_frames,
                (unsigned long long)s->learned, (unsigned long long)s->snapshots_sent,
                (unsigned long long)s->snapshots_taken, (unsigned long long)s->reads_stale);
+    buf_printf(out,
+               "transactions_over_groups:%llu\r\ntransactions_retried:%llu\r\ntransactions_aborted:"
+               "%llu\r\n",
+               (unsigned long long)s->txn_committed, (unsigned long long)s->txn_retried,
+               (unsigned long long)s->txn_aborted);
 }
 
 static long long staleness_ms(struct group *g)

@@ -6,6 +6,8 @@
  *   request.c  requests on their way: evaluate, wait, forward     spread.c  over all groups
  *   local.c    commands a node answers by itself  info.c, cluster.c, status.c   the larger of these
  *   trace.c    TRACE: the path of one command      multi.c    MULTI, EXEC, WATCH
+ *   txn.c, txn_plan.c, txn_eval.c  transactions over groups, at their coordinator
+ *   txn_leader.c  ... and at the leaders of their groups
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
@@ -27,6 +29,7 @@
 #include "paxos/msg.h"
 #include "redis/resp.h"
 #include "ring/ring.h"
+#include "shard/locks.h"
 #include "shard/shard.h"
 #include "shard/watch.h"
 #include "store/log.h"
@@ -176,6 +179,8 @@ struct group {
         uint16_t replica, node;
     } stranger[GROUP_STRANGERS]; /* replicas that spoke and are not in config: where they live */
     struct watch watch;          /* leader: what WATCH asks */
+    struct locks locks;          /* leader: what transactions over groups have (txn_leader.c) */
+    uint64_t quiet_until;        /* until then none begins here: something waits for their end */
     uint64_t load, load_before, load_rate; /* commands evaluated; a second ago; per second */
 };
 
@@ -250,6 +255,7 @@ struct request {
     struct request *parent; /* a command that is spread over groups */
 
     /* of a parent */
+    bool begun; /* something of it was sent, or evaluated */
     uint32_t children, next_group;
     int64_t sum;
     uint64_t items;
@@ -261,6 +267,7 @@ struct request {
     uint64_t wait_position;
     bool traced;               /* TRACE: the reply is wrapped (trace.c) */
     bool watching;             /* WATCH: the reply is kept (multi.c) */
+    bool called_off;           /* LOCK: its transaction has ended meanwhile */
     struct timeline *timeline; /* at the leader */
     bool keyed;                /* `slot` says where it belongs, whatever becomes of its group */
     uint16_t slot;
@@ -345,6 +352,7 @@ struct node_stats {
     uint64_t reads_stale, not_done, unknown, bad_frames, reads_lease, reads_quorum, elections,
         learned, refused_full, expired, snapshots_sent, snapshots_taken;
     uint64_t net_in, net_out;
+    uint64_t txn_committed, txn_retried, txn_aborted; /* over groups, coordinated here */
 };
 
 /* What concerns a group at rest and is no event of its own, of one other node. */
@@ -449,6 +457,10 @@ struct node {
     uint64_t slow_count, slow_id;
     int64_t slow_micros;
     struct list traces; /* TRACE commands under way (trace.c) */
+
+    struct list txns; /* transactions over groups that clients of this node wait for (txn.c) */
+    uint64_t txn_seq;
+    uint64_t txn_clock; /* the greatest age given or heard of: ms since 1970 << 20, and a count */
 };
 
 /* node.c */
@@ -747,6 +759,27 @@ void multi_unwatch(struct client *c, struct reply *out);
 void multi_watched(struct request *r); /* a WATCH has its reply */
 /* Leader: an evaluation of this command has written. */
 void multi_note(struct group *g, const struct command *cmd, const struct cmd_args *a);
+
+/* txn.c: a transaction over several groups, at its coordinator */
+/* Makes a request of a command whose keys are of several groups, or a transaction. */
+void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a);
+/* Asks a group's leader, wherever it is; done is called once. The name is a full one. */
+void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
+             uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx);
+struct txn_id txn_new_id(struct node *n);
+void txn_turn(struct node *n);
+void txn_list(struct node *n, struct reply *out); /* TXN LIST (txn_list.c) */
+void txn_free_all(struct node *n);
+
+/* txn_leader.c: what others' transactions have locked in a group that is led here */
+bool txn_may_run(struct group *g, const struct command *cmd, const struct cmd_args *a);
+void txn_ran(struct group *g, const struct command *cmd, const struct cmd_args *a);
+void txn_era_begin(struct group *g);
+void txn_era_end(struct group *g);
+void txn_slow(struct group *g);
+bool txn_answers_sealed(const struct group *g, const struct command *cmd);
+/* Nobody is prepared here, and nothing is locked. If not, none begins for a while. */
+bool txn_quiet(struct group *g);
 
 /* trace.c */
 struct timeline;

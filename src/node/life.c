@@ -197,5 +197,6 @@ void group_free(struct group *g)
     buf_deinit(&g->config_wanted);
     shard_free(g->shard);
     watch_stop(&g->watch);
+    locks_clear(&g->locks);
     mem_free(g);
 }

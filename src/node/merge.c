@@ -77,9 +77,9 @@ static void toward_seal(struct group *g)
         if (g->node->group[i]->row.merge_id == g->id) left = g->node->group[i];
     bool may = left && all_live(g) && group_leader_node(left) &&
                ring_same_nodes(&left->row.config, &g->config);
-    if (may)
+    if (may && (g->alone_at || txn_quiet(g)))
         reconcile_alone(g, run_seal);
-    else if (!g->asking && left)
+    else if (!may && !g->asking && left)
         reconcile_ask(g, "OPEN", (uint64_t[]){g->id}, 1, reconcile_told);
 }
 

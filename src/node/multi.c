@@ -1,10 +1,11 @@
 /* MULTI, EXEC, DISCARD, WATCH, UNWATCH. Commands are queued here, at the client's node; EXEC sends
  * them to the leader of their group as one command (redis/multi.h), where they are evaluated
- * together and become one entry of its log. What the node answers by itself (PING) is answered when
- * EXEC comes, and travels as a reply. */
+ * together and become one entry of its log; those of several groups are evaluated here (txn.c).
+ * What the node answers by itself (PING) is answered when EXEC comes, and travels as a reply. */
 #include "node/request.h"
 #include "base/mem.h"
 #include "redis/multi.h"
+#include "redis/txn.h"
 #include "redis/types.h"
 
 #include <string.h>
@@ -194,7 +195,10 @@ static void exec_send(struct client *c, uint16_t flags, const struct cmd_args *a
     }
     const struct command *cmd = exec_named(flags);
     struct group *g = dispatch_group_of(c, cmd, a, &slot, out);
-    if (g) dispatch_group(c, cmd, a, g, slot);
+    if (g)
+        dispatch_group(c, cmd, a, g, slot);
+    else if (slot == SLOT_SEVERAL)
+        txn_begin(c, cmd, a);
 }
 
 void multi_end_exec(struct client *c, struct reply *out)
@@ -236,6 +240,46 @@ static bool watches_fit(const struct client *c, const struct cmd_args *a)
     return size <= WATCH_MAX;
 }
 
+/* The command that watches these keys, at one group's leader: a child of the client's. */
+static void watch_part(struct request *parent, const struct cmd_args *a, uint32_t group)
+{
+    struct node *n = parent->node;
+    struct cmd_args part = {mem_alloc(a->count * sizeof(struct bytes)), 2};
+    part.v[0] = a->v[0], part.v[1] = a->v[1];
+    for (uint32_t i = 2; i < a->count; i++)
+        if (n->slot_group[slot_of(a->v[i])] == group) part.v[part.count++] = a->v[i];
+    struct request *r = request_new(n);
+    request_take(r, command_named("synod|watch"), &part, parent->version);
+    r->group = group;
+    r->parent = parent;
+    r->keyed = true;
+    r->slot = slot_of(part.v[2]);
+    parent->children++;
+    request_wait(r, n->group[group]);
+    group_retry(n->group[group]);
+    mem_free(part.v);
+}
+
+/* Keys of several groups: each group is asked for its own, and the answers are joined. */
+static void watch_groups(struct client *c, const struct cmd_args *a)
+{
+    struct node *n = c->node;
+    struct request *r = client_request(c);
+    bool *asked = mem_zalloc(n->group_count * sizeof *asked);
+    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    request_take(r, command_named("synod|watch-all"), a, c->version);
+    r->group = UINT32_MAX;
+    r->state = REQUEST_RUNNING;
+    r->watching = true;
+    c->barrier = r;
+    for (uint32_t i = 2; i < a->count; i++) {
+        uint32_t group = n->slot_group[slot_of(a->v[i])];
+        if (!asked[group]) watch_part(r, a, group);
+        asked[group] = true;
+    }
+    mem_free(asked);
+}
+
 void multi_watch_keys(struct client *c, const struct cmd_args *a, struct reply *out)
 {
     struct node *n = c->node;
@@ -271,6 +315,8 @@ void multi_watch_keys(struct client *c, const struct cmd_args *a, struct reply *
         request_wait(r, g);
         c->barrier = r;
         group_retry(g);
+    } else if (slot == SLOT_SEVERAL) {
+        watch_groups(c, &inner);
     }
     mem_free(inner.v);
 }
@@ -307,7 +353,9 @@ void multi_note(struct group *g, const struct command *cmd, const struct cmd_arg
     if (!g->watch.bucket) return;
     watch_tick(&g->watch);
     if (cmd->fn == multi_exec && MUTANT(MUTANT_WATCH_UNNOTED)) return;
-    if (cmd->fn == multi_exec)
+    if (txn_is(cmd))
+        txn_written(&g->locks, cmd, a, note_key, &g->watch);
+    else if (cmd->fn == multi_exec)
         multi_keys(a, note_key, &g->watch);
     else if (cmd->first)
         (void)command_keys(cmd, a, note_key, &g->watch);

@@ -452,6 +452,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->learns);
     list_init(&n->askers);
     list_init(&n->traces);
+    list_init(&n->txns);
     view_init(&n->view);
     prng_init(&n->random, io_random(io));
     n->slow_micros = 10000;
@@ -500,6 +501,7 @@ void node_free(struct node *n)
         client_end(c);
         io_conn_close(conn, false);
     }
+    txn_free_all(n);
     request_free_all(n);
     join_free(n);
     join_free_askers(n);
@@ -782,6 +784,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
         n->slow_at = now + SLOW_EVERY;
         slow_part(n);
     }
+    txn_turn(n);
     groups_turn(n);
     if (n->dead) return UINT64_MAX;
     log_turn(n->log);

@@ -236,6 +236,12 @@ static void run_split(void *ctx, struct view *v)
     view_split(v, g->row.split_id, g->row.split_at);
 }
 
+/* Who is prepared, or decided, is so in one group of this name (docs/TXN.md). */
+static void toward_split(struct group *g)
+{
+    if (g->alone_at || txn_quiet(g)) reconcile_alone(g, run_split);
+}
+
 static void drain_look(struct group *g)
 {
     bool over = g->alone_at && g->shard->applied >= g->alone_at;
@@ -318,7 +324,7 @@ void reconcile(struct group *g)
     else if (drop_learners(g))
         return;
     else if (g->row.split_id && g->slot_hi > g->row.split_at)
-        reconcile_alone(g, run_split);
+        toward_split(g);
     else
         merge_reconcile(g);
 }

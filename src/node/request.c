@@ -11,15 +11,14 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/multi.h"
+#include "redis/txn.h"
 #include "redis/types.h"
 
 #include <stdio.h>
 
 #define MISSES_MAX                                                                                 \
     12 /* then the reactor itself reads: a value larger than every cache would miss for ever */
-#define FETCH_KEYS 1024u
-#define REPLY_MAX                                                                                  \
-    (64u << 20) /* bytes of one command's reply in one group: it travels in one frame */
+#define FETCH_KEYS  1024u
 #define WAIT_GRACE  (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
 #define SPARES_MAX  1024u       /* requests that ended serve again: forwarding allocates nothing, */
 #define SPARE_BYTES 1024u       /* as long as arguments and reply are no larger than this */
@@ -220,6 +219,7 @@ static void run_command(void *ctx, struct view *v)
     v->reply_max = r->reply.out->size + REPLY_MAX;
     if (r->leads) {
         v->watch = &r->leads->watch;
+        v->locks = &r->leads->locks;
         v->group = r->leads->id;
         v->leadership = r->leads->era_ballot;
     }
@@ -257,7 +257,8 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
 {
     struct node *n = g->node;
     struct run run = {cmd, a, {out, version}, g};
-    struct shard_task task = {run_command, &run, cmd->spread != CMD_SPREAD_NONE, block};
+    struct shard_task task = {run_command, &run, cmd->spread != CMD_SPREAD_NONE, block,
+                              .on_sealed = txn_is(cmd)};
     size_t before = out->size;
     uint64_t saw;
 
@@ -265,6 +266,7 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
     enum shard_result result =
         shard_evaluate(g->shard, &n->view, &task, group_time_ms(g), prng_u64(&n->random), &saw);
     if (result == SHARD_DONE && view_wrote(&n->view)) multi_note(g, cmd, a);
+    if (result == SHARD_DONE && txn_is(cmd)) txn_ran(g, cmd, a);
     if (result != SHARD_DONE) out->size = before; /* nothing happened */
     if (result == SHARD_MISS) {
         n->stats.misses++;
@@ -366,7 +368,7 @@ static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
 static enum attempt request_evaluate(struct request *r, struct group *g)
 {
     struct node *n = r->node;
-    if (!group_begins(g)) return ATTEMPT_WAITS;
+    if (!group_begins(g) && !txn_answers_sealed(g, r->command)) return ATTEMPT_WAITS;
     if (request_refused_full(n, r->command)) {
         n->stats.refused_full++;
         request_error(r, TEXT_FULL);
@@ -378,6 +380,7 @@ static enum attempt request_evaluate(struct request *r, struct group *g)
         return ATTEMPT_OVER;
     }
     if (r->writes && !group_can_write(g)) return ATTEMPT_WAITS;
+    if (!txn_may_run(g, r->command, &r->args)) return ATTEMPT_WAITS;
     if (r->wait_replicas) return wait_evaluate(r, g, n->now >= r->deadline);
     if (r->traced && !r->timeline) r->timeline = trace_begin(n, g->id);
     buf_clear(&r->reply);
@@ -435,6 +438,12 @@ static bool wait_asks_again(const struct request *r, struct bytes reply)
            have < r->wait_replicas - 1;
 }
 
+/* A transaction's parts are in nobody's order: one may wait for locks that another lets go of. */
+static uint64_t asker_of(const struct request *r)
+{
+    return txn_is(r->command) ? 1ull << 63 | r->id : 0;
+}
+
 bool request_forward(struct request *r, struct group *g)
 {
     struct node *n = r->node;
@@ -444,7 +453,7 @@ bool request_forward(struct request *r, struct group *g)
     if (!leader || leader == n->identity.node || !peer_out(n, leader)) return false;
 
     struct wire_command w = {.id = r->id,
-                             .client = r->client ? r->client->id : 0,
+                             .client = r->client ? r->client->id : asker_of(r),
                              .group = g->id,
                              .slot_lo = r->slot_hi ? r->slot : 0,
                              .slot_hi = r->slot_hi,
@@ -465,15 +474,14 @@ bool request_forward(struct request *r, struct group *g)
     return true;
 }
 
-/* Is something of the same client under way that this request must not overtake or be overtaken by?
- */
-static bool client_busy(const struct client *c, const struct request *r)
+bool request_follows(const struct client *c, const struct request *r)
 {
     for (uint32_t i = 0; i < c->answer_count; i++) {
         const struct request *o =
             c->answers[(c->answer_head + i) & (c->answer_capacity - 1)].request;
         if (!o || o == r || o->state == REQUEST_DONE) continue;
-        if (o->state != REQUEST_WAITING || o->seq < r->seq) return true;
+        bool waits = o->state == REQUEST_WAITING || (o->children && !o->begun);
+        if (!waits || o->seq < r->seq) return true;
     }
     return false;
 }
@@ -516,6 +524,10 @@ static void request_try(struct request *r, struct group *g)
         request_free(r);
         return;
     }
+    if (r->called_off) {
+        request_error(r, TXN_LOST);
+        return;
+    }
     if (r->slot_hi && !r->origin) spread_narrow(r);
     if (r->keyed && !r->origin && g->node->slot_group[r->slot] != g->id) { /* it was split off */
         struct group *now = g->node->group[g->node->slot_group[r->slot]];
@@ -533,13 +545,15 @@ static void request_try(struct request *r, struct group *g)
         return;
     }
     const struct request *asked = r->parent ? r->parent : r;
-    if (asked->client && client_busy(asked->client, asked)) return;
+    if (asked->client && request_follows(asked->client, asked)) return;
+    if (r->parent) r->parent->begun = true;
     if (r->client && r->sent && client_did_later(r->client, r)) {
         request_status(r, WIRE_NOT_DONE);
         return;
     }
     if (group_serves(g)) {
-        if (!group_begins(g) || (r->writes && !group_can_write(g)))
+        bool begins = group_begins(g) || txn_answers_sealed(g, r->command);
+        if (!begins || (r->writes && !group_can_write(g)))
             return; /* cheaper than the next question */
         if (r->origin && earlier_of_asker(g, r)) return;
         (void)request_evaluate(r, g);
@@ -798,7 +812,11 @@ void request_client_gone(struct node *n, struct client *c)
 
 void request_free_all(struct node *n)
 {
-    while (!list_empty(&n->requests)) request_free(LIST_OF(n->requests.next, struct request, all));
+    while (!list_empty(&n->requests)) {
+        struct request *r = LIST_OF(n->requests.next, struct request, all);
+        if (r->done && txn_is(r->command)) r->done(r->done_ctx, (struct bytes){0});
+        request_free(r);
+    }
     map_deinit(&n->requests_by_id);
     struct list *spare;
     while ((spare = list_pop(&n->spare_requests))) request_end(LIST_OF(spare, struct request, all));

@@ -7,6 +7,9 @@
 
 #define REQUEST_DEADLINE (10000 * MS)
 
+#define REPLY_MAX                                                                                  \
+    (64u << 20) /* bytes of one command's reply in one group: it travels in one frame */
+
 #define TEXT_FULL                                                                                  \
     "OOM the disk of the leader is nearly full: writes are refused until there is room; reads "    \
     "and deletes go on"
@@ -34,11 +37,16 @@ void request_wait(struct request *r, struct group *g);
 void request_fetch(struct request *r, struct group *g);
 /* Sends it to the leader's node. False: no leader is known, or it cannot be reached. */
 bool request_forward(struct request *r, struct group *g);
+/* Is something of the same client under way that this request must not overtake or be overtaken by?
+ */
+bool request_follows(const struct client *c, const struct request *r);
 /* The number in the first line of a RESP reply of this type (":1", "*3"); *line is that line's
  * size. */
 bool request_reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *line);
 
-/* dispatch.c: the group of a command's keys; or answers the error and returns NULL. */
+#define SLOT_SEVERAL (-2) /* of a command whose keys are of several groups */
+/* dispatch.c: the group of a command's keys; or answers the error and returns NULL. Keys of several
+ * groups: NULL, no answer, and *slot is SLOT_SEVERAL. */
 struct group *dispatch_group_of(struct client *c, const struct command *cmd,
                                 const struct cmd_args *a, int32_t *slot, struct reply *out);
 /* Evaluates it, forwards it, or makes a request of it. */

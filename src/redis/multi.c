@@ -65,6 +65,16 @@ bool multi_watched_keys(struct bytes watches, void (*each)(void *ctx, struct byt
     return more == 0;
 }
 
+void multi_watched_each(struct bytes watches,
+                        void (*each)(void *ctx, struct bytes key, struct bytes watch), void *ctx)
+{
+    struct reader r = reader_of(watches);
+    struct watched w;
+    const uint8_t *at = r.at;
+    for (; watched_next(&r, &w) == 1; at = r.at)
+        each(ctx, w.key, bytes_of(at, (size_t)(r.at - at)));
+}
+
 void multi_keys(const struct cmd_args *a, void (*each)(void *ctx, struct bytes key), void *ctx)
 {
     struct buf storage = {0};
@@ -84,9 +94,8 @@ bool multi_takes(const struct command *c)
 
 /* ---- at the leader ---- */
 
-/* Is nothing of what is watched written since? A key that has expired since was. False also after a
- * miss. */
-static bool unchanged(struct view *v, struct bytes watches)
+/* A key that has expired since was written to. */
+bool multi_unchanged(struct view *v, struct bytes watches)
 {
     struct reader r = reader_of(watches);
     struct watched w;
@@ -124,7 +133,7 @@ static void run_items(struct view *v, const struct cmd_args *a, struct reply *ou
 
 void multi_exec(struct view *v, const struct cmd_args *a, struct reply *out)
 {
-    if (a->v[2].size && !unchanged(v, a->v[2])) {
+    if (a->v[2].size && !multi_unchanged(v, a->v[2])) {
         if (!v->missed) reply_nil_array(out);
         return;
     }

@@ -22,9 +22,14 @@ void multi_put_command(struct buf *out, const struct cmd_args *a);
 bool multi_get_command(struct bytes item, struct cmd_args *a, struct buf *storage);
 /* The key of each watch. False: malformed. */
 bool multi_watched_keys(struct bytes watches, void (*each)(void *ctx, struct bytes key), void *ctx);
+/* The same with the bytes of each watch. */
+void multi_watched_each(struct bytes watches,
+                        void (*each)(void *ctx, struct bytes key, struct bytes watch), void *ctx);
 /* The keys of all its commands. `a` are the arguments of synod|exec. */
 void multi_keys(const struct cmd_args *a, void (*each)(void *ctx, struct bytes key), void *ctx);
 
+/* Is nothing of what is watched written since? False also after a miss. */
+bool multi_unchanged(struct view *v, struct bytes watches);
 /* May the command be one of a transaction's, at the leader? */
 bool multi_takes(const struct command *c);
 void multi_exec(struct view *v, const struct cmd_args *a, struct reply *out);

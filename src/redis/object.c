@@ -83,6 +83,13 @@ static void encode_value(struct buf *out, const struct object *o)
     }
 }
 
+void object_encode(struct buf *out, const struct object *o, uint64_t objid)
+{
+    struct object other = *o;
+    other.objid = objid;
+    encode_value(out, &other);
+}
+
 /* ---- reading ---- */
 
 enum object_result object_get(struct view *v, struct bytes key, struct object *o)

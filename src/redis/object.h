@@ -50,5 +50,7 @@ const char *object_type_name(uint8_t type);
 
 /* For scans: decodes a meta record. False: corrupt. */
 bool object_decode(struct bytes meta_key, struct bytes meta_value, struct object *o);
+/* A meta record's value, of a collection with another id. */
+void object_encode(struct buf *out, const struct object *o, uint64_t objid);
 
 #endif

@@ -587,5 +587,8 @@ const struct command ring_commands[] = {
     {"watch", "synod", -3, CMD_INTERNAL | CMD_NOSCRIPT | CMD_READONLY, 2, -1, 1, CMD_SPREAD_NONE,
      multi_watch, "cluster", "synod 0.1", "O(1) for every key", "Is a key written to from here on?",
      "key [key ...]"},
+    {"watch-all", "synod", -3, CMD_INTERNAL | CMD_NOSCRIPT | CMD_READONLY, 2, -1, 1,
+     CMD_SPREAD_CONCAT, multi_watch, "cluster", "synod 0.1", "O(1) for every key",
+     "Is a key written to from here on?", "key [key ...]"},
 };
 const size_t ring_command_count = sizeof ring_commands / sizeof *ring_commands;

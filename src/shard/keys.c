@@ -57,6 +57,13 @@ void keys_system(struct buf *out, struct bytes suffix)
     buf_append_bytes(out, suffix);
 }
 
+void keys_txn(struct buf *out, uint16_t slot, uint64_t who, uint64_t seq)
+{
+    keys_kind(out, slot, KEYS_TXN);
+    put_be(out, who, 8);
+    put_be(out, seq, 8);
+}
+
 void keys_applied(struct buf *out, uint32_t group)
 {
     keys_kind(out, KEYS_RECORDS, KEYS_APPLIED);

@@ -2,6 +2,7 @@
  * keys are one range, so that a group, a slot that moves, a snapshot and a drop are ranges.
  *
  *   slot 0 0x01 suffix              a row of the cluster map: group 0 alone has them
+ *   slot:2 0x02 who:8 seq:8         a transaction's record (redis/txn.h), in the group's first slot
  *   slot:2 'm' h48:6 key            meta: type, expiry, and a string's bytes or a collection's head
  *                                   (redis/object.h)
  *   slot:2 's' objid:8 member       an element of a collection
@@ -18,6 +19,7 @@
 #include "base/buf.h"
 
 #define KEYS_SYSTEM  0x01
+#define KEYS_TXN     0x02
 #define KEYS_META    'm'
 #define KEYS_SUB     's'
 #define KEYS_EXPIRY  'x'
@@ -28,6 +30,7 @@
 #define KEYS_META_HEAD   9  /* bytes before the user's key in a meta key */
 #define KEYS_SUB_HEAD    11 /* bytes before the member in a sub key, and the size of a sub prefix */
 #define KEYS_EXPIRY_HEAD 11
+#define KEYS_TXN_HEAD    3
 
 /* Each clears `out` and writes one key. */
 void keys_meta(struct buf *out, uint16_t slot, struct bytes key);
@@ -35,6 +38,7 @@ void keys_sub(struct buf *out, uint16_t slot, uint64_t objid,
               struct bytes member); /* member empty: the prefix of the object */
 void keys_expiry(struct buf *out, uint16_t slot, uint64_t ms, struct bytes key);
 void keys_system(struct buf *out, struct bytes suffix);
+void keys_txn(struct buf *out, uint16_t slot, uint64_t who, uint64_t seq);
 void keys_applied(struct buf *out, uint32_t group);
 uint32_t keys_applied_group(struct bytes key); /* UINT32_MAX: no such key */
 /* Start of everything of `slot`, or of one kind in it. slot may be SLOT_COUNT: the end of all

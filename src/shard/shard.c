@@ -647,7 +647,8 @@ static bool due_each(void *ctx, struct bytes key, struct bytes value)
 
 /* 1: more are due in the slot; 0: no more; -1: missed; -2: the engine failed. */
 static int expire_slot(struct shard *s, struct view *v, uint16_t slot,
-                       void (*touch)(struct view *, struct bytes), int64_t wall_ms, uint64_t random)
+                       bool (*touch)(void *ctx, struct view *, struct bytes), void *ctx,
+                       int64_t wall_ms, uint64_t random)
 {
     struct source source = {s, false, false, 0};
     struct due d = {.next_ms = UINT64_MAX, .bytes_max = s->effects_max / 8};
@@ -661,16 +662,18 @@ static int expire_slot(struct shard *s, struct view *v, uint16_t slot,
     buf_deinit(&lo), buf_deinit(&hi);
 
     struct reader keys = reader_of(buf_bytes(&d.keys));
+    bool all = true;
     for (uint32_t i = 0; i < d.count && !v->missed; i++)
-        touch(v, keys_user(reader_blob(&keys), KEYS_EXPIRY_HEAD));
+        all &= touch(ctx, v, keys_user(reader_blob(&keys), KEYS_EXPIRY_HEAD));
     buf_deinit(&d.keys);
     if (v->missed) return source.failed ? -2 : -1;
-    s->expiry_hint[slot - s->slot_lo] = d.next_ms ? d.next_ms : 1;
+    s->expiry_hint[slot - s->slot_lo] = d.next_ms && all ? d.next_ms : 1;
     if (view_wrote(v)) batch_add(s, v);
-    return d.more;
+    return d.more && all;
 }
 
-int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view *, struct bytes),
+int64_t shard_expire(struct shard *s, struct view *v,
+                     bool (*touch)(void *ctx, struct view *, struct bytes), void *ctx,
                      int64_t wall_ms, uint64_t random)
 {
     uint32_t looked = 0;
@@ -679,7 +682,7 @@ int64_t shard_expire(struct shard *s, struct view *v, void (*touch)(struct view 
         uint64_t *hint = &s->expiry_hint[slot - s->slot_lo];
         if (*hint > (uint64_t)wall_ms) continue;
         if (s->batch.size >= s->batch_max || looked++ >= EXPIRE_SLOTS) return 1;
-        int more = expire_slot(s, v, slot, touch, wall_ms, random);
+        int more = expire_slot(s, v, slot, touch, ctx, wall_ms, random);
         if (more < 0) return more;
         if (more > 0) return 1;
     }
@@ -712,30 +715,42 @@ bool shard_unborn(const struct shard *s)
     return space_narrowed(s->space);
 }
 
-struct system_walk {
-    void (*each)(void *ctx, struct bytes suffix, struct bytes value);
+struct row_walk {
+    void (*each)(void *ctx, struct bytes key, struct bytes value);
     void *ctx;
+    size_t head; /* bytes of the key that are left away */
 };
 
-static bool system_visit(void *ctx, struct bytes key, struct bytes value)
+static bool row_visit(void *ctx, struct bytes key, struct bytes value)
 {
-    const struct system_walk *w = ctx;
-    w->each(w->ctx, keys_user(key, KEYS_SYSTEM_HEAD), value);
+    const struct row_walk *w = ctx;
+    w->each(w->ctx, keys_user(key, w->head), value);
     return true;
+}
+
+static bool rows_of_kind(struct shard *s, uint16_t slot, uint8_t kind, struct row_walk *walk)
+{
+    struct buf lo = {0}, hi = {0};
+    keys_kind(&lo, slot, kind);
+    keys_kind(&hi, slot, kind + 1);
+    enum engine_result result =
+        space_range_applied(s->space, buf_bytes(&lo), buf_bytes(&hi), true, row_visit, walk);
+    buf_deinit(&lo), buf_deinit(&hi);
+    return result == ENGINE_ABSENT;
 }
 
 bool shard_system_each(struct shard *s,
                        void (*each)(void *ctx, struct bytes suffix, struct bytes value), void *ctx)
 {
-    struct system_walk walk = {each, ctx};
-    struct buf lo = {0}, hi = {0};
-    if (s->slot_lo > 0) return true;
-    keys_system(&lo, (struct bytes){0});
-    keys_kind(&hi, 0, KEYS_SYSTEM + 1);
-    enum engine_result result =
-        space_range_applied(s->space, buf_bytes(&lo), buf_bytes(&hi), true, system_visit, &walk);
-    buf_deinit(&lo), buf_deinit(&hi);
-    return result == ENGINE_ABSENT;
+    struct row_walk walk = {each, ctx, KEYS_SYSTEM_HEAD};
+    return s->slot_lo > 0 || rows_of_kind(s, 0, KEYS_SYSTEM, &walk);
+}
+
+bool shard_txns_each(struct shard *s, void (*each)(void *ctx, struct bytes key, struct bytes value),
+                     void *ctx)
+{
+    struct row_walk walk = {each, ctx, 0};
+    return rows_of_kind(s, s->slot_lo, KEYS_TXN, &walk);
 }
 
 int64_t shard_slot_keys(const struct shard *s, uint16_t slot)

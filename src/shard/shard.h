@@ -155,11 +155,11 @@ void shard_proposed(struct shard *s);
 void shard_passed(struct shard *s);
 
 /* Deletes keys whose time has come, a bounded number, as effects in the batch. `touch` looks at one
- * key, which deletes it if it is expired. Returns ms until it is worth calling again; -1: the view
- * missed, fetch and call again; -2: the engine failed to read. */
+ * key, which deletes it if it is expired; false: not now. Returns ms until it is worth calling
+ * again; -1: the view missed, fetch and call again; -2: the engine failed to read. */
 int64_t shard_expire(struct shard *s, struct view *v,
-                     void (*touch)(struct view *v, struct bytes key), int64_t wall_ms,
-                     uint64_t random);
+                     bool (*touch)(void *ctx, struct view *v, struct bytes key), void *ctx,
+                     int64_t wall_ms, uint64_t random);
 
 /* A key may expire before that time, as far as is known without looking. */
 bool shard_expires(const struct shard *s, int64_t before_ms);
@@ -172,6 +172,10 @@ bool shard_unborn(const struct shard *s); /* a newborn waits for its flush */
  * install. Nothing to visit in shards without slot 0. False: the engine failed. */
 bool shard_system_each(struct shard *s,
                        void (*each)(void *ctx, struct bytes suffix, struct bytes value), void *ctx);
+
+/* The same for the rows of transactions (keys.h): their whole keys. */
+bool shard_txns_each(struct shard *s, void (*each)(void *ctx, struct bytes key, struct bytes value),
+                     void *ctx);
 
 /* Live keys in a slot, applied. */
 int64_t shard_slot_keys(const struct shard *s, uint16_t slot);

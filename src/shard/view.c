@@ -43,6 +43,7 @@ void view_begin(struct view *v, const struct view_source *source, int64_t now_ms
     v->effects_max = SIZE_MAX;
     v->reply = NULL;
     v->watch = NULL;
+    v->locks = NULL;
     v->config = (struct bytes){0};
 }
 

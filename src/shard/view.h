@@ -56,8 +56,9 @@ struct view {
     uint16_t slot_lo, slot_hi; /* slots [lo, hi) that this view covers (the group's) */
     struct bytes config;       /* the group's, for a split; empty after view_begin */
     size_t effects_max;        /* bytes; view_begin sets no bound (SIZE_MAX) */
-    /* The runner's, for WATCH and EXEC; NULL after view_begin. */
+    /* The runner's, for WATCH and EXEC and for transactions over groups; NULL after view_begin. */
     struct watch *watch;
+    struct locks *locks;
     uint32_t group;
     uint64_t leadership;     /* this leader's, and no other's */
     const struct buf *reply; /* watched while the command reads: refused beyond reply_max bytes. */

@@ -2,13 +2,16 @@
 #include "sim/members.h"
 
 #include "node/wire.h"
+#include "sim/bank.h"
 
 #include <stdarg.h>
 
 #define LIVENESS_BOUND (10 * SECOND)
-#define LOOK_EVERY     (5 * MILLISECOND)
-#define SETTLE_BOUND   (60 * SECOND)
-#define TICKS_DEFAULT  20000
+/* Transactions whose clients are gone, and whose node does not know, try for up to 10 s. */
+#define TELLERS_BOUND (2 * LIVENESS_BOUND)
+#define LOOK_EVERY    (5 * MILLISECOND)
+#define SETTLE_BOUND  (60 * SECOND)
+#define TICKS_DEFAULT 20000
 
 const char *const sim_mode_names[] = {"swarm", "calm",   "crashes", "network",
                                       "disks", "clocks", "elastic", NULL};
@@ -16,10 +19,15 @@ const char *const sim_mode_names[] = {"swarm", "calm",   "crashes", "network",
 const char *sim_class_name(enum sim_class class)
 {
     static const char *const names[SIM_CLASSES] = {
-        [SIM_PASSED] = "passed",          [SIM_AGREEMENT] = "agreement",
-        [SIM_LINEAR] = "linearizability", [SIM_DIVERGED] = "diverged",
-        [SIM_STUCK] = "liveness",         [SIM_ENDED] = "ended",
-        [SIM_PROTOCOL] = "protocol",      [SIM_RANDOM] = "determinism",
+        [SIM_PASSED] = "passed",
+        [SIM_AGREEMENT] = "agreement",
+        [SIM_LINEAR] = "linearizability",
+        [SIM_ATOMICITY] = "atomicity",
+        [SIM_DIVERGED] = "diverged",
+        [SIM_STUCK] = "liveness",
+        [SIM_ENDED] = "ended",
+        [SIM_PROTOCOL] = "protocol",
+        [SIM_RANDOM] = "determinism",
         [SIM_ASSERTED] = "assertion",
     };
     return names[class];
@@ -193,6 +201,28 @@ static uint32_t draw_core(struct sim *s)
     return host;
 }
 
+static bool writes_answered(struct sim *s, char *missing, size_t size)
+{
+    return workload_satisfied(s->workload, missing, size);
+}
+
+static bool tellers_answered(struct sim *s, char *missing, size_t size)
+{
+    return bank_satisfied(s->bank, missing, size);
+}
+
+static void await(struct sim *s, uint64_t began, uint64_t bound,
+                  bool (*answered)(struct sim *s, char *missing, size_t size))
+{
+    char missing[200];
+    while (!s->stop && !answered(s, missing, sizeof missing)) {
+        if (world_now(s->w) >= began + bound)
+            sim_fail(s, SIM_STUCK, "after %u s without faults: %s", (unsigned)(bound / SECOND),
+                     missing);
+        run_for(s, 20 * MILLISECOND);
+    }
+}
+
 /* Nothing fails any more: a majority must go on, and soon. */
 static void phase_liveness(struct sim *s)
 {
@@ -201,27 +231,21 @@ static void phase_liveness(struct sim *s)
     nemesis_heal(s->nemesis, away);
     if (away != UINT32_MAX) workload_avoid(s->workload, away);
     workload_demand_writes(s->workload);
-    uint64_t end = world_now(s->w) + LIVENESS_BOUND;
-    while (!s->stop && !workload_satisfied(s->workload, missing, sizeof missing)) {
-        if (world_now(s->w) >= end)
-            sim_fail(s, SIM_STUCK, "after %u s without faults: %s",
-                     (unsigned)(LIVENESS_BOUND / SECOND), missing);
-        run_for(s, 20 * MILLISECOND);
-    }
+    bank_demand(s->bank);
+    uint64_t began = world_now(s->w);
+    await(s, began, LIVENESS_BOUND, writes_answered);
+    await(s, began, TELLERS_BOUND, tellers_answered);
     run_for(s, SECOND);
     workload_quiet(s->workload);
+    bank_quiet(s->bank);
     workload_demand_reads(s->workload);
-    end = world_now(s->w) + LIVENESS_BOUND;
-    while (!s->stop && !workload_satisfied(s->workload, missing, sizeof missing)) {
-        if (world_now(s->w) >= end) sim_fail(s, SIM_STUCK, "%s", missing);
-        run_for(s, 20 * MILLISECOND);
-    }
+    await(s, world_now(s->w), LIVENESS_BOUND, writes_answered);
     for (uint32_t i = 0; i < s->nodes; i++) /* the one kept away may come back now */
         for (uint32_t j = 0; j <= s->clients_host; j++) {
             world_block(s->w, i, j, false);
             world_block(s->w, j, i, false);
         }
-    end = world_now(s->w) + SETTLE_BOUND;
+    uint64_t end = world_now(s->w) + SETTLE_BOUND;
     while (!s->stop && !members_settled(s, missing, sizeof missing)) {
         if (world_now(s->w) >= end)
             sim_fail(s, SIM_STUCK, "after %u s the ring has not settled: %s",
@@ -273,6 +297,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     s->nemesis = nemesis_new(s);
     s->operator= operator_new(s);
     s->workload = workload_new(s);
+    s->bank = bank_new(s);
     for (uint32_t i = 0; i < s->founders; i++)
         world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
     if (s->witness) world_after(s->w, draw(s, 0, 2 * SECOND), join_first, &s->member[s->founders]);
@@ -293,6 +318,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     cover_world(s);
     members_deinit(s);
     workload_free(s->workload);
+    bank_free(s->bank);
     operator_free(s->operator);
     result->hash = world_hash(s->w);
     world_free(s->w);

@@ -17,6 +17,7 @@ enum sim_class {
     SIM_PASSED,
     SIM_AGREEMENT, /* two replicas applied different things, or not in order */
     SIM_LINEAR,    /* a history has no linearization: a lost write, a stale read */
+    SIM_ATOMICITY, /* a transaction was done in part, twice, or seen so; an acknowledged one lost */
     SIM_DIVERGED,  /* replicas at the same position hold different data */
     SIM_STUCK,     /* no progress although a majority is well */
     SIM_ENDED,     /* a node ended itself, or does not start, without cause */
@@ -78,7 +79,8 @@ struct sim_options {
             X(splits) X(split_births) X(gone) X(came_back) X(asked) X(asked_ok) X(asked_refused)   \
                 X(asked_unknown) X(drains) X(undrains) X(removes) X(moves) X(splits_asked)         \
                 X(merges_asked) X(yields) X(transactions) X(watched) X(watch_aborts)               \
-                    X(leaders_asked) X(settings) X(weights)
+                    X(leaders_asked) X(settings) X(weights)                                        \
+    X(bank) X(transfers) X(audits) X(pairs) X(bank_refused) X(bank_unknown)
 /* clang-format on */
 struct sim_cover {
 #define SIM_COVER_FIELD(name) uint64_t name;

@@ -46,8 +46,43 @@ runAll({
     assert.strictEqual(await a.multi().incr('{io:t}n').exec(), null);
     const mixed = await a.multi().get('{io:t}h').get('{io:t}n').exec();
     assert(/WRONGTYPE/.test(mixed[0][0].message) && mixed[1][1] === '2');
-    await assert.rejects(a.multi().set('foo', 1).set('bar', 1).exec(), /CROSSSLOT/);
     a.disconnect(), b.disconnect();
+  },
+
+  async 'ioredis does a transaction over any slots as a whole'() {
+    const [a, b] = [new Redis(ports[0], '127.0.0.1', options), new Redis(ports[1], '127.0.0.1', options)];
+    const keys = Array.from({ length: 30 }, (_, i) => `io:any:${i}`);
+    await a.del(keys);
+    assert.strictEqual(await a.mset(Object.fromEntries(keys.map(key => [key, '1']))), 'OK');
+    assert.deepStrictEqual(await b.mget(keys), keys.map(() => '1'));
+    assert.strictEqual(await b.msetnx('io:new', '1', keys[7], '2'), 0);
+    assert.strictEqual(await b.exists('io:new', ...keys, keys[0]), 31);
+    const all = a.multi({ pipeline: true });
+    for (const key of keys) all.incr(key);
+    assert.deepStrictEqual(await all.exec(), keys.map(() => [null, 2]));
+    const mixed = await b.multi().hset('io:any:h', 'f', 'v').get('io:any:h').decr(keys[0]).rename(keys[1], keys[2]).exec();
+    assert(mixed[0][1] === 1 && /WRONGTYPE/.test(mixed[1][0].message) && mixed[2][1] === 1 && mixed[3][1] === 'OK');
+    assert.deepStrictEqual(await a.mget(keys.slice(0, 3)), ['1', null, '2']);
+    await a.watch(keys[3], keys[4], keys[1]);
+    await b.incr(keys[4]);
+    assert.strictEqual(await a.multi().incr(keys[3]).incr(keys[4]).exec(), null);
+    await a.watch(keys[3], keys[4], keys[1]);
+    assert.deepStrictEqual(await a.multi().incr(keys[3]).incr(keys[4]).exec(), [[null, 3], [null, 4]]);
+    assert.strictEqual(await a.unlink(keys.concat('io:any:h')), 30);
+    a.disconnect(), b.disconnect();
+  },
+
+  async 'the cluster client of ioredis has commands with keys of any slots'() {
+    const c = new Redis.Cluster(ports.map(port => ({ host: '127.0.0.1', port })), { redisOptions: options });
+    const keys = Array.from({ length: 30 }, (_, i) => `io:cany:${i}`);
+    await c.mset(Object.fromEntries(keys.map(key => [key, key])));
+    assert.deepStrictEqual(await c.mget(keys), keys);
+    await c.rename(keys[0], keys[1]);
+    assert.strictEqual(await c.exists(...keys), 29);
+    assert.strictEqual(await c.copy(keys[1], keys[2], 'REPLACE'), 1);
+    assert.strictEqual(await c.get(keys[2]), keys[0]);
+    assert.strictEqual(await c.del(...keys), 29);
+    c.disconnect();
   },
 
   async 'ioredis scans the whole cluster through one node'() {

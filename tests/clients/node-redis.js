@@ -59,6 +59,45 @@ for (const RESP of [2, 3]) {
     a.destroy(), b.destroy();
   };
 
+  tests[`node-redis does a transaction over any slots as a whole (RESP${RESP})`] = async () => {
+    const [a, b] = [await open(ports[0], RESP), await open(ports[1], RESP)];
+    const keys = Array.from({ length: 30 }, (_, i) => `nr:any:${i}`);
+    await a.del([...keys, 'nr:any:h']);
+    assert.strictEqual(await a.mSet(keys.map(key => [key, '1'])), 'OK');
+    assert.deepStrictEqual(await b.mGet(keys), keys.map(() => '1'));
+    assert.strictEqual(await b.mSetNX([['nr:new', '1'], [keys[7], '2']]), 0);
+    assert.strictEqual(await b.exists(['nr:new', ...keys, keys[0]]), 31);
+    assert.deepStrictEqual(await keys.reduce((all, key) => all.incr(key), a.multi()).exec(), keys.map(() => 2));
+    const mixed = await b.multi().hSet('nr:any:h', 'f', 'v').hGetAll('nr:any:h').decr(keys[0]).rename(keys[1], keys[2]).exec();
+    assert.deepStrictEqual([mixed[0], { ...mixed[1] }, mixed[2], mixed[3]], [1, { f: 'v' }, 1, 'OK']);
+    await assert.rejects(b.multi().get('nr:any:h').incr(keys[0]).exec(),
+      error => /WRONGTYPE/.test(error.replies[0].message) && error.replies[1] === 2);
+    assert.deepStrictEqual(await a.mGet(keys.slice(0, 3)), ['2', null, '2']);
+    await a.watch([keys[3], keys[4], keys[1]]);
+    await b.incr(keys[4]);
+    await assert.rejects(a.multi().incr(keys[3]).incr(keys[4]).exec(), WatchError);
+    await a.watch([keys[3], keys[4], keys[1]]);
+    assert.deepStrictEqual(await a.multi().incr(keys[3]).incr(keys[4]).exec(), [3, 4]);
+    assert.strictEqual(await a.unlink([...keys, 'nr:any:h']), 30);
+    a.destroy(), b.destroy();
+  };
+
+  tests[`the cluster client of node-redis has commands with keys of any slots (RESP${RESP})`] = async () => {
+    const c = createCluster({ RESP, rootNodes: ports.map(port => ({ socket: { host: '127.0.0.1', port } })) });
+    c.on('error', error => console.log(`# ${error}`));
+    await c.connect();
+    const keys = Array.from({ length: 30 }, (_, i) => `nr:cany:${i}`);
+    await c.mSet(keys.map(key => [key, key]));
+    assert.deepStrictEqual(await c.mGet(keys), keys);
+    await c.rename(keys[0], keys[1]);
+    assert.strictEqual(await c.exists(keys), 29);
+    assert.strictEqual(await c.copy(keys[1], keys[2], { REPLACE: true }), 1);
+    assert.strictEqual(await c.get(keys[2]), keys[0]);
+    assert.deepStrictEqual(await c.multi().set(keys[3], 'x').get(keys[4]).mGet([keys[5], keys[6]]).exec(), ['OK', keys[4], [keys[5], keys[6]]]);
+    assert.strictEqual(await c.del(keys), 29);
+    c.destroy();
+  };
+
   tests[`node-redis scans the whole cluster through one node (RESP${RESP})`] = async () => {
     const c = await open(ports[0], RESP), found = new Set();
     await Promise.all(Array.from({ length: 500 }, (_, i) => c.set(`nr:scan:${i}`, String(i))));

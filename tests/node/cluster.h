@@ -10,7 +10,7 @@
 
 #define CLUSTER_MAX 5
 #define CLIENT_HOST CLUSTER_MAX
-#define CLIENTS_MAX 8
+#define CLIENTS_MAX 160
 
 struct cluster;
 

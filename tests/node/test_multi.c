@@ -177,20 +177,4 @@ TEST(what_a_connection_watches_is_bounded)
     cluster_deinit(&c);
 }
 
-TEST(keys_of_several_groups_are_refused_whole)
-{
-    struct cluster c;
-    cluster_init(&c, 3, 16, 3);
-    struct client *k = client_open(&c, 0);
-    struct buf reply = {0};
-    says(k, "MULTI", "+OK\r\n");
-    says(k, "SET foo 1", QUEUED);
-    says(k, "SET bar 1", QUEUED);
-    client_say(k, "EXEC");
-    assert_memory_equal(client_reply(k, &reply).data, "-CROSSSLOT", 10);
-    says(k, "EXISTS foo", ":0\r\n");
-    buf_deinit(&reply);
-    cluster_deinit(&c);
-}
-
 TEST_MAIN

@@ -122,11 +122,22 @@ def redis_py_works_plain_and_pipelined(env):
         except redis.WatchError:
             pass
     expect(a.transaction(lambda p: (p.get("{t}a"), p.multi(), p.incr("{t}a")), "{t}a") == [8] and b.get("{t}a") == b"8")
-    try:
-        a.pipeline(transaction=True).set("foo", 1).set("bar", 1).execute()
-        raise AssertionError("keys of two groups were taken")
-    except redis.ResponseError as error:
-        expect("CROSSSLOT" in str(error), error)
+    a.set("foo", 1)
+    with b.pipeline(transaction=True) as p:  # keys of any groups
+        expect(p.incr("foo").hset("bar", "f", "v").set("baz", "x", ex=100).hgetall("bar").execute() == [2, 1, True, {b"f": b"v"}])
+    expect(a.mget("foo", "bar", "baz") == [b"2", None, b"x"] and a.exists("foo", "bar", "baz", "none") == 3)
+    expect(b.rename("baz", "qux") and 90 < a.ttl("qux") <= 100 and a.msetnx({"foo": 1, "baz": 1}) is False)
+    expect(a.transaction(lambda p: (p.get("foo"), p.multi(), p.incr("foo"), p.delete("bar", "qux")), "foo", "bar") == [3, 2])
+    with a.pipeline() as p:
+        p.watch("foo", "bar")
+        b.hset("bar", "f", "w")
+        p.multi()
+        p.incr("foo")
+        try:
+            p.execute()
+            raise AssertionError("what was watched in two groups has changed, and EXEC was done")
+        except redis.WatchError:
+            pass
 
 
 @scenario()

@@ -242,10 +242,12 @@ static void lose(struct rig *r)
     shard_lead(r->leader.shard, r->leader.shard->applied + 1);
 }
 
-static void touch(struct view *v, struct bytes key)
+static bool touch(void *ctx, struct view *v, struct bytes key)
 {
+    (void)ctx;
     struct object o;
     (void)object_get(v, key, &o);
+    return true;
 }
 
 /* ---- random commands ---- */
@@ -331,7 +333,8 @@ static void random_run(uint64_t seed, uint32_t miss_ppm)
             if (prng_below(&r->random, 5) == 0) restart_follower(r);
             break;
         case 17:
-            (void)shard_expire(r->leader.shard, &r->view, touch, r->now_ms, prng_u64(&r->random));
+            (void)shard_expire(r->leader.shard, &r->view, touch, NULL, r->now_ms,
+                               prng_u64(&r->random));
             break;
         case 18: settle(r); break;
         }
@@ -597,7 +600,7 @@ TEST(no_command_shows_a_system_row)
 static void expire_all(struct rig *r)
 {
     for (int i = 0; i < 100; i++) {
-        if (shard_expire(r->leader.shard, &r->view, touch, r->now_ms, 1) >= 100) break;
+        if (shard_expire(r->leader.shard, &r->view, touch, NULL, r->now_ms, 1) >= 100) break;
         propose(r);
     }
     settle(r);
@@ -639,7 +642,7 @@ TEST(an_expiry_that_was_lost_with_the_leadership_is_done_by_the_next)
     settle(r);
     r->now_ms += 20;
     for (int i = 0; i < 10 && !r->leader.shard->batch.size; i++)
-        (void)shard_expire(r->leader.shard, &r->view, touch, r->now_ms, 1);
+        (void)shard_expire(r->leader.shard, &r->view, touch, NULL, r->now_ms, 1);
     assert_true(r->leader.shard->batch.size > 0);
     lose(r);
     assert_int_equal(r->leader.shard->keys, 1);
@@ -683,7 +686,7 @@ TEST(active_expiry_after_a_restart_asks_for_what_is_not_in_memory)
     r->now_ms += 20;
     int64_t wait;
     int fetches = 0;
-    while ((wait = shard_expire(r->leader.shard, &r->view, touch, r->now_ms, 1)) != 100) {
+    while ((wait = shard_expire(r->leader.shard, &r->view, touch, NULL, r->now_ms, 1)) != 100) {
         if (wait >= 0) continue;
         assert_int_equal(wait, -1);
         assert_true(++fetches < 1000);

@@ -298,7 +298,7 @@ TEST(a_split_is_alone_in_its_entry_and_nothing_is_written_behind_it_until_it_is_
     assert_int_equal(act(one, &v, &wipe), VIEW_LATER);
     assert_int_equal(act(one, &v, &read), VIEW_ALLOWED); /* reads go on */
     assert_int_equal(read.found, VIEW_FOUND);
-    assert_int_equal(shard_expire(one, &v, NULL, 5000, 1), 1);
+    assert_int_equal(shard_expire(one, &v, NULL, NULL, 5000, 1), 1);
     shard_check(one);
     choose_batch(one);
     assert_int_equal(act(one, &v, &low), VIEW_ALLOWED);
@@ -539,7 +539,7 @@ TEST(a_sealed_group_is_neither_read_nor_written_until_it_is_opened)
     assert_int_equal(act(one, &v, &write), VIEW_SEALED);
     assert_int_equal(act(one, &v, &read), VIEW_SEALED);
     assert_int_equal(act(one, &v, &split), VIEW_SEALED);
-    assert_int_equal(shard_expire(one, &v, NULL, 5000, 1), 1);
+    assert_int_equal(shard_expire(one, &v, NULL, NULL, 5000, 1), 1);
     shard_lost(one);
     struct buf value = {0}, key = {0};
     struct paxos_entry e = {.position = 2, .ballot = 9, .born = 9, .kind = PAXOS_DATA};

@@ -1,0 +1,447 @@
+/* A transaction over several groups, at its coordinator: the node that the client is connected to.
+ * txn/txn.h says what comes after what; here that is carried out: what is asked of whom, and what
+ * the client is told.
+ *
+ * A try that ends because somebody else has its keys, or because a leader changed, is followed by
+ * another with a new id and the same age, so that it wins in the end. */
+#include "node/txn.h"
+#include "base/assert.h"
+#include "base/mem.h"
+
+#define AGAIN_AFTER (20 * MS)
+
+/* ---- asking ---- */
+
+void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
+             uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx)
+{
+    struct bytes v[10] = {BYTES("SYNOD"), bytes_str(strchr(name, '|') + 1)};
+    struct group *g = group_named(n, group);
+    if (!g) {
+        done(ctx, BYTES("-TRYAGAIN this node does not know the group yet\r\n"));
+        return;
+    }
+    struct request *r = request_new(n);
+    ASSERT(count + 2 <= sizeof v / sizeof *v);
+    for (uint32_t i = 0; i < count; i++) v[2 + i] = arg[i];
+    request_take(r, command_named(name), &(struct cmd_args){v, count + 2}, 2);
+    r->done = done;
+    r->done_ctx = ctx;
+    r->group = g->id;
+    request_wait(r, g);
+    group_retry(g);
+}
+
+struct txn_id txn_new_id(struct node *n)
+{
+    uint64_t life = n->identity.incarnation & ((1ull << 48) - 1);
+    return (struct txn_id){(uint64_t)n->identity.node << 48 | life, ++n->txn_seq};
+}
+
+/* ---- making and ending ---- */
+
+static void transaction_free(struct transaction *t)
+{
+    for (uint32_t i = 0; i < t->parts; i++) {
+        struct part *p = &t->part[i];
+        buf_deinit(&p->items), buf_deinit(&p->watches), buf_deinit(&p->effects);
+        buf_deinit(&p->lo), buf_deinit(&p->hi);
+    }
+    list_remove(&t->link);
+    rows_free(t->rows);
+    buf_deinit(&t->reply), buf_deinit(&t->error);
+    mem_free(t->part);
+    mem_free(t->state);
+    mem_free(t->item);
+    mem_free(t);
+}
+
+static void end_if_over(struct transaction *t)
+{
+    if (t->over && !t->open) transaction_free(t);
+}
+
+static struct transaction *transaction_new(struct node *n, struct request *r)
+{
+    struct transaction *t = mem_zalloc(sizeof *t);
+    t->node = n;
+    t->r = r;
+    t->id = txn_new_id(n);
+    t->rows = rows_new();
+    list_push(&n->txns, &t->link);
+    return t;
+}
+
+/* ---- the machine's effects ---- */
+
+struct answer_for {
+    struct transaction *t;
+    uint32_t part;
+    uint64_t ask;
+    bool locks;
+};
+
+static bool begins(struct bytes reply, const char *text)
+{
+    size_t size = strlen(text);
+    return reply.size >= size && memcmp(reply.data, text, size) == 0;
+}
+
+static void keep_error(struct transaction *t, struct bytes reply)
+{
+    if (t->error.size) return;
+    buf_append(&t->error, reply.data + 1, reply.size - 3); /* "-text\r\n" */
+}
+
+/* What an answer that is an error means for the machine. */
+static uint8_t refusal(struct transaction *t, struct bytes reply)
+{
+    bool lost = !reply.size || begins(reply, "-UNKNOWN");
+    t->retries = lost || begins(reply, "-TXNLOST") || begins(reply, "-TRYAGAIN");
+    if (lost) return TXN_EV_LOST;
+    if (!t->retries) keep_error(t, reply);
+    if (begins(reply, "-TRYAGAIN") || begins(reply, "-CLUSTERDOWN")) return TXN_EV_FAILED;
+    return TXN_EV_NO;
+}
+
+/* LOCK: token, times, rows. False: it cannot be read. */
+static bool take_locked(struct transaction *t, struct part *p, struct bytes reply)
+{
+    int64_t size;
+    size_t line;
+    if (!request_reply_number(reply, '$', &size, &line) || size < 24) return false;
+    struct reader r = reader_of(bytes_of(reply.data + line, (size_t)size));
+    p->token = reader_u64(&r);
+    int64_t now_ms = (int64_t)reader_u64(&r);
+    uint64_t newest = reader_u64(&r);
+    if (now_ms > t->now_ms) t->now_ms = now_ms;
+    if (newest > t->node->txn_clock) t->node->txn_clock = newest;
+    while (reader_left(&r))
+        if (!rows_add(t->rows, &r)) return false;
+    return true;
+}
+
+static void on_answer(struct transaction *t, uint32_t i, struct bytes reply)
+{
+    struct part *p = &t->part[i];
+    int64_t number;
+    size_t line;
+    if (!reply.size || reply.data[0] == '-') {
+        transaction_event(t, refusal(t, reply), i);
+    } else if (p->asked == TXN_FX_LOCK && (begins(reply, "$-1") || begins(reply, "_"))) {
+        t->unwatched = true;
+        transaction_event(t, TXN_EV_NO, i);
+    } else if (p->asked == TXN_FX_LOCK) {
+        if (take_locked(t, p, reply)) {
+            transaction_event(t, TXN_EV_YES, i);
+        } else {
+            keep_error(t, BYTES("-ERR a group's leader answers what this node cannot read\r\n"));
+            transaction_event(t, TXN_EV_NO, i);
+        }
+    } else if (p->asked == TXN_FX_DECIDE) {
+        bool commit = request_reply_number(reply, ':', &number, &line) && number;
+        t->retries = true;
+        transaction_event(t, commit ? TXN_EV_YES : TXN_EV_NO, i);
+    } else {
+        transaction_event(t, TXN_EV_YES, i);
+    }
+}
+
+static void answered(void *ctx, struct bytes reply);
+
+static void send_as(struct transaction *t, uint32_t i, uint64_t ask, const char *name,
+                    const struct bytes *arg, uint32_t count)
+{
+    struct answer_for *a = mem_zalloc(sizeof *a);
+    *a = (struct answer_for){t, i, ask, strcmp(name, "synod|lock") == 0};
+    t->open++;
+    txn_ask(t->node, t->part[i].group, name, arg, count, answered, a);
+}
+
+static void send(struct transaction *t, uint32_t i, const char *name, const struct bytes *arg,
+                 uint32_t count)
+{
+    send_as(t, i, ++t->part[i].asks, name, arg, count);
+}
+
+static void send_finish(struct transaction *t, uint32_t i, uint64_t ask, bool commit)
+{
+    struct buf id = {0}, number = {0};
+    txn_put_id(&id, t->id);
+    buf_u64(&number, commit);
+    send_as(t, i, ask, "synod|finish", (struct bytes[]){buf_bytes(&id), buf_bytes(&number)}, 2);
+    buf_deinit(&id), buf_deinit(&number);
+}
+
+/* A LOCK that was granted although its transaction had been told to end first. */
+static bool locked_late(const struct answer_for *a, struct bytes reply)
+{
+    return a->locks && !a->t->node->dead && reply.size && reply.data[0] != '-';
+}
+
+static void answered(void *ctx, struct bytes reply)
+{
+    struct answer_for *a = ctx;
+    struct transaction *t = a->t;
+    uint32_t i = a->part;
+    bool mine = a->ask == t->part[i].asks && !t->over;
+    if (mine)
+        on_answer(t, i, reply);
+    else if (locked_late(a, reply))
+        send_finish(t, i, 0, false); /* whose answer is for nobody */
+    mem_free(a);
+    t->open--;
+    end_if_over(t);
+}
+
+static void send_lock(struct transaction *t, uint32_t i, struct bytes id)
+{
+    struct part *p = &t->part[i];
+    struct buf number = {0};
+    buf_u64(&number, t->start);
+    buf_u64(&number, p->token);
+    buf_u64(&number, p->reverse);
+    struct bytes n = buf_bytes(&number);
+    if (!p->lo.size) transaction_put_items(t, i);
+    send(t, i, "synod|lock",
+         (struct bytes[]){id, bytes_of(n.data, 8), bytes_of(n.data + 8, 8), buf_bytes(&p->lo),
+                          buf_bytes(&p->hi), bytes_of(n.data + 16, 8), buf_bytes(&p->watches),
+                          buf_bytes(&p->items)},
+         8);
+    buf_deinit(&number);
+}
+
+static void put_record(struct transaction *t, uint32_t i, struct buf *out)
+{
+    struct buf groups = {0};
+    struct txn_record r = {.state = TXN_PREPARED,
+                           .start = t->start,
+                           .anchor = t->part[t->machine.anchor].group,
+                           .items = buf_bytes(&t->part[i].items),
+                           .effects = buf_bytes(&t->part[i].effects)};
+    for (uint32_t k = 0; k < t->parts; k++)
+        if (t->state[k].writes) buf_u32(&groups, t->part[k].group), r.count++;
+    r.groups = buf_bytes(&groups);
+    txn_record_put(out, &r);
+    buf_deinit(&groups);
+}
+
+static void send_part(struct transaction *t, uint32_t i)
+{
+    struct part *p = &t->part[i];
+    struct buf id = {0}, number = {0}, record = {0};
+    txn_put_id(&id, t->id);
+    struct bytes d = buf_bytes(&id);
+    buf_u64(&number, p->token);
+    switch (p->asked) {
+    case TXN_FX_LOCK: send_lock(t, i, d); break;
+    case TXN_FX_HOLDS: send(t, i, "synod|holds", (struct bytes[]){d, buf_bytes(&number)}, 2); break;
+    case TXN_FX_PREPARE:
+        put_record(t, i, &record);
+        send(t, i, t->free_of_room ? "synod|prepare-free" : "synod|prepare",
+             (struct bytes[]){d, buf_bytes(&number), buf_bytes(&record)}, 3);
+        break;
+    case TXN_FX_APPLY:
+        send(t, i, t->free_of_room ? "synod|apply-free" : "synod|apply",
+             (struct bytes[]){d, buf_bytes(&number), buf_bytes(&p->effects), buf_bytes(&p->items)},
+             4);
+        break;
+    case TXN_FX_DECIDE: send(t, i, "synod|decide", &d, 1); break;
+    case TXN_FX_FINISH: send_finish(t, i, ++p->asks, p->commit); break;
+    case TXN_FX_FORGET: send(t, i, "synod|forget", &d, 1); break;
+    default: ASSERT(!"not a part's effect");
+    }
+    buf_deinit(&id), buf_deinit(&number), buf_deinit(&record);
+}
+
+/* ---- the answer ---- */
+
+static void answer_client(struct transaction *t)
+{
+    struct request *r = t->r;
+    t->r = NULL;
+    buf_clear(&r->reply);
+    buf_append_bytes(&r->reply, buf_bytes(&t->reply));
+    r->children = 0;
+    request_done(r);
+}
+
+static void answer_error(struct transaction *t, const char *text)
+{
+    buf_clear(&t->reply);
+    reply_error(&(struct reply){&t->reply, t->r->version}, text);
+    t->r->refused = true;
+    answer_client(t);
+}
+
+/* Another try, as old as the first. */
+static void try_again(struct transaction *t)
+{
+    struct node *n = t->node;
+    struct transaction *next = transaction_new(n, t->r);
+    n->stats.txn_retried++;
+    uint64_t wait = 1ull << (t->tries < 6 ? t->tries : 6);
+    t->r = NULL;
+    next->start = t->start;
+    next->deadline = t->deadline;
+    next->tries = t->tries + 1;
+    next->begin_at = n->now + prng_below(&n->random, wait * MS) + 1;
+}
+
+static void aborted(struct transaction *t)
+{
+    struct buf text = {0};
+    if (t->unwatched) { /* somebody wrote to what it watched */
+        buf_clear(&t->reply);
+        reply_nil_array(&(struct reply){&t->reply, t->r->version});
+        answer_client(t);
+    } else if (t->retries && t->node->now < t->deadline && !t->r->gone) {
+        try_again(t);
+    } else if (t->error.size) {
+        t->node->stats.txn_aborted++;
+        buf_append_bytes(&text, buf_bytes(&t->error));
+        buf_u8(&text, 0);
+        answer_error(t, (const char *)text.data);
+    } else {
+        t->node->stats.txn_aborted++;
+        answer_error(t, "TXNABORT keys of this transaction were locked by others, or their leaders "
+                        "changed, for 10 s; nothing was changed, send it again");
+    }
+    buf_deinit(&text);
+}
+
+static void on_effect(void *ctx, const struct txn_effect *fx);
+
+void transaction_event(struct transaction *t, uint8_t event, uint32_t part)
+{
+    txn_step(&t->machine, &(struct txn_event){event, part}, on_effect, t);
+}
+
+/* ---- carrying it out ---- */
+
+void transaction_refuse(struct transaction *t, const char *text)
+{
+    if (text)
+        answer_error(t, text);
+    else
+        try_again(t);
+    transaction_event(t, TXN_EV_REFUSED, 0);
+}
+
+static void on_answered(struct transaction *t, uint8_t outcome)
+{
+    switch (outcome) {
+    case TXN_COMMITTED:
+        for (uint32_t i = 0; i < t->parts && t->r->client; i++)
+            if (t->state[i].writes) client_wrote(t->r->client, t->part[i].group);
+        t->node->stats.txn_committed++;
+        answer_client(t);
+        break;
+    case TXN_ABORTED: aborted(t); break;
+    default: answer_error(t, TEXT_UNKNOWN);
+    }
+}
+
+static void on_effect(void *ctx, const struct txn_effect *fx)
+{
+    struct transaction *t = ctx;
+    switch (fx->type) {
+    case TXN_FX_EVALUATE: transaction_evaluate(t); break;
+    case TXN_FX_ANSWER: on_answered(t, fx->outcome); break;
+    case TXN_FX_OVER: t->over = true; break;
+    case TXN_FX_AGAIN:
+        t->part[fx->part].again = true;
+        t->again_at = t->node->now + AGAIN_AFTER;
+        break;
+    default:
+        t->part[fx->part].asked = fx->type;
+        t->part[fx->part].commit = fx->commit;
+        send_part(t, fx->part);
+    }
+}
+
+static void again(struct transaction *t)
+{
+    t->again_at = 0;
+    for (uint32_t i = 0; i < t->parts; i++) {
+        if (!t->part[i].again) continue;
+        t->part[i].again = false;
+        send_part(t, i);
+    }
+}
+
+static void begin(struct transaction *t)
+{
+    t->begun = true;
+    t->r->begun = true;
+    if (t->r->gone) {
+        t->over = true;
+        answer_client(t);
+        return;
+    }
+    transaction_plan(t);
+    txn_init(&t->machine, t->state, t->parts);
+    transaction_event(t, TXN_EV_BEGIN, 0);
+}
+
+static void look(struct transaction *t)
+{
+    struct node *n = t->node;
+    /* Who hung up before anything was decided will not hear of it: others may have the keys. */
+    bool late = n->now > t->deadline || (t->r && t->r->gone);
+    if (!t->begun) {
+        bool follows = t->r->client && request_follows(t->r->client, t->r);
+        if (n->now >= t->begin_at && !follows) begin(t);
+    } else if (late && !t->over && (t->machine.phase <= TXN_VOTING || t->again_at)) {
+        transaction_event(t, TXN_EV_GIVE_UP, 0);
+    } else if (t->again_at && n->now >= t->again_at) {
+        again(t);
+    }
+    end_if_over(t);
+}
+
+void txn_turn(struct node *n)
+{
+    struct list *next;
+    for (struct list *l = n->txns.next; l != &n->txns; l = next) {
+        next = l->next;
+        look(LIST_OF(l, struct transaction, link));
+    }
+}
+
+/* Later than whatever this node has heard of: clocks may differ by hours, and a node whose clock is
+ * behind would else be the older one for ever (Lamport, "Time, Clocks, and the Ordering of Events
+ * in a Distributed System", 1978). */
+static uint64_t age(struct node *n)
+{
+    uint64_t wall = (uint64_t)n->wall_ms << 20;
+    n->txn_clock = wall > n->txn_clock ? wall : n->txn_clock + 1;
+    return n->txn_clock;
+}
+
+void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a)
+{
+    struct node *n = c->node;
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    request_take(r, cmd, a, c->version);
+    r->group = UINT32_MAX;
+    r->state = REQUEST_RUNNING;
+    r->children = 1; /* it has its own end */
+    c->barrier = r;
+    struct transaction *t = transaction_new(n, r);
+    t->start = age(n);
+    t->deadline = n->now + REQUEST_DEADLINE;
+}
+
+/* The requests that it asked with end it (request_free_all). */
+void txn_free_all(struct node *n)
+{
+    struct list *next;
+    for (struct list *l = n->txns.next; l != &n->txns; l = next) {
+        next = l->next;
+        struct transaction *t = LIST_OF(l, struct transaction, link);
+        t->over = true;
+        end_if_over(t);
+    }
+}

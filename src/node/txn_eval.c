@@ -1,0 +1,151 @@
+/* Evaluating a transaction over several groups: the command, or EXEC with all of its own, on a view
+ * over rows that the groups' leaders have handed out. What it misses is asked for, and all is
+ * evaluated again; what it writes is cut up by group. */
+#include "base/mem.h"
+#include "node/txn.h"
+#include "redis/multi.h"
+#include "shard/effects.h"
+#include "shard/keys.h"
+
+#define ROWS_MAX     (128u << 20) /* bytes that a transaction may read */
+#define WRITES_MAX   (256u << 20) /* ... or write */
+#define RECORD_SPARE 8192         /* of a Prepared record, besides effects and locks */
+#define FETCHES_MAX  100000u
+
+static void run(struct transaction *t, struct view *v, struct reply *out)
+{
+    const struct request *r = t->r;
+    struct cmd_args a = r->args;
+    struct bytes *v2 = NULL;
+    if (r->command->fn == multi_exec) { /* what is watched was looked at by those who know */
+        v2 = mem_alloc(a.count * sizeof *v2);
+        memcpy(v2, a.v, a.count * sizeof *v2);
+        v2[2] = (struct bytes){0};
+        a.v = v2;
+    }
+    r->command->fn(v, &a, out);
+    mem_free(v2);
+}
+
+/* A key that was only to be read is written to: it has expired, and whoever meets it deletes it.
+ * UINT32_MAX: none. */
+static uint32_t upgrade(struct transaction *t, const struct view *v)
+{
+    struct reader r = reader_of(buf_bytes(&v->effects));
+    struct effect e;
+    uint32_t part = UINT32_MAX;
+    while (effects_next(&r, &e) == 1) {
+        bool meta = (e.op == EFFECT_PUT || e.op == EFFECT_DEL) && e.key.size > KEYS_META_HEAD &&
+                    e.key.data[2] == KEYS_META;
+        struct item *item = meta ? transaction_item_of(t, keys_user(e.key, KEYS_META_HEAD)) : NULL;
+        if (!item || item->mode == LOCK_EXCLUSIVE || (part != UINT32_MAX && part != item->part))
+            continue;
+        item->mode = LOCK_EXCLUSIVE;
+        part = item->part;
+    }
+    return part;
+}
+
+static void effect_copy(struct buf *out, const struct effect *e)
+{
+    switch (e->op) {
+    case EFFECT_PUT: effects_put(out, e->key, e->value); break;
+    case EFFECT_DEL: effects_del(out, e->key); break;
+    case EFFECT_TRASH: effects_trash(out, e->key); break;
+    default: effects_count(out, e->slot, e->delta);
+    }
+}
+
+static void split_effects(struct transaction *t, const struct view *v)
+{
+    const struct node *n = t->node;
+    struct reader r = reader_of(buf_bytes(&v->effects));
+    struct effect e;
+    uint32_t at = UINT32_MAX, i = 0;
+    while (effects_next(&r, &e) == 1) {
+        uint16_t slot = e.op == EFFECT_COUNT ? e.slot : be16_get(e.key.data);
+        if (at != slot) i = transaction_part_of(t, n->slot_group[slot]);
+        at = slot;
+        if (i == t->parts) continue; /* the map has changed: the leader will say so */
+        effect_copy(&t->part[i].effects, &e);
+        t->state[i].writes = true;
+    }
+}
+
+/* The rest of what the evaluation missed, from the group that has its beginning. */
+static void fetch_more(struct transaction *t, const struct view *v)
+{
+    struct buf lo = {0}, hi = {0};
+    uint32_t i = t->parts;
+    buf_append_bytes(&lo, buf_bytes(&v->miss_lo));
+    buf_append_bytes(&hi, buf_bytes(&v->miss_hi));
+    rows_missing(t->rows, &lo, &hi, v->miss_reverse);
+    if (lo.size >= 2 && be16_get(lo.data) < SLOT_COUNT)
+        i = transaction_part_of(t, t->node->slot_group[be16_get(lo.data)]);
+    if (++t->fetches > FETCHES_MAX || rows_bytes(t->rows) > ROWS_MAX) {
+        transaction_refuse(t, "ERR the transaction reads more than 128 MiB; do it in parts");
+    } else if (i == t->parts) {
+        transaction_refuse(t, NULL); /* the map has changed meanwhile */
+    } else {
+        struct part *p = &t->part[i];
+        buf_deinit(&p->lo), buf_deinit(&p->hi);
+        p->lo = lo, p->hi = hi;
+        p->reverse = v->miss_reverse;
+        lo = hi = (struct buf){0};
+        transaction_event(t, TXN_EV_MORE, i);
+    }
+    buf_deinit(&lo), buf_deinit(&hi);
+}
+
+static bool fits(const struct transaction *t)
+{
+    for (uint32_t i = 0; i < t->parts; i++)
+        if (t->part[i].effects.size + t->part[i].items.size + RECORD_SPARE > t->node->effects_max)
+            return false;
+    return true;
+}
+
+static void evaluated(struct transaction *t, const struct view *v)
+{
+    uint32_t i = upgrade(t, v);
+    if (i != UINT32_MAX) {
+        buf_clear(&t->part[i].lo);
+        transaction_event(t, TXN_EV_MORE, i);
+        return;
+    }
+    split_effects(t, v);
+    if (v->objid_next - TXN_OBJIDS > TXN_OBJECTS_MAX || !fits(t)) {
+        transaction_refuse(
+            t, "ERR the transaction would write too much in one group; nothing was changed, do "
+               "it in parts");
+        return;
+    }
+    transaction_event(t, TXN_EV_EVALUATED, 0);
+}
+
+void transaction_evaluate(struct transaction *t)
+{
+    struct node *n = t->node;
+    struct view *v = &n->view;
+    struct view_source source = rows_source(t->rows);
+    struct reply out = {&t->reply, t->r->version};
+    buf_clear(&t->reply);
+    if (n->wall_ms > t->now_ms) t->now_ms = n->wall_ms;
+    view_begin(v, &source, t->now_ms, prng_u64(&n->random), TXN_OBJIDS, 0, SLOT_COUNT);
+    v->effects_max = WRITES_MAX;
+    v->reply = &t->reply;
+    v->reply_max = REPLY_MAX;
+    run(t, v, &out);
+    if (t->reply.size > REPLY_MAX && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
+    if (v->refused == VIEW_REPLY_TOO_LARGE)
+        transaction_refuse(
+            t, "ERR the reply is larger than 64 MiB; read it in parts (HSCAN, HMGET, GETRANGE)");
+    else if (v->refused)
+        transaction_refuse(
+            t, "ERR the transaction would write more than 256 MiB; nothing was changed, do it "
+               "in parts");
+    else if (v->missed)
+        fetch_more(t, v);
+    else
+        evaluated(t, v);
+}

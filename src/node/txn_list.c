@@ -1,0 +1,57 @@
+/* TXN LIST: the transactions over groups that this node knows of: those that it coordinates, and
+ * those that have something locked, are prepared or are decided in a group that is led here. */
+#include "node/txn.h"
+
+static const char *const phases[] = {
+    [TXN_LOCKING] = "locking",       [TXN_EVALUATING] = "evaluating",
+    [TXN_VOTING] = "voting",         [TXN_APPLYING] = "applying",
+    [TXN_DECIDING] = "deciding",     [TXN_FINISHING] = "finishing",
+    [TXN_FORGETTING] = "forgetting", [TXN_OVER] = "over"};
+static const char *const states[] = {
+    [LOCK_OPEN] = "open", [LOCK_PREPARED] = "prepared", [LOCK_DECIDED] = "decided"};
+
+static void put_head(struct reply *out, struct txn_id id, const char *role, const char *state,
+                     uint64_t age_ms, size_t groups)
+{
+    struct buf name = {0};
+    buf_printf(&name, "%u.%llu.%llu", txn_node(id),
+               (unsigned long long)(id.who & ((1ull << 48) - 1)), (unsigned long long)id.seq);
+    reply_map(out, 6);
+    reply_bulk_str(out, "id"), reply_bulk(out, buf_bytes(&name));
+    reply_bulk_str(out, "coordinator"), reply_i64(out, txn_node(id));
+    reply_bulk_str(out, "role"), reply_bulk_str(out, role);
+    reply_bulk_str(out, "state"), reply_bulk_str(out, state);
+    reply_bulk_str(out, "age-ms"), reply_i64(out, (int64_t)age_ms);
+    reply_bulk_str(out, "groups"), reply_array(out, groups);
+    buf_deinit(&name);
+}
+
+static void put_coordinated(const struct transaction *t, struct reply *out)
+{
+    const struct node *n = t->node;
+    uint64_t began = t->deadline - REQUEST_DEADLINE;
+    put_head(out, t->id, "coordinator", t->begun ? phases[t->machine.phase] : "waiting",
+             (n->now - began) / MS, t->parts);
+    for (uint32_t i = 0; i < t->parts; i++) reply_i64(out, t->part[i].group);
+}
+
+static size_t count_all(const struct node *n)
+{
+    size_t count = 0;
+    for (const struct list *l = n->txns.next; l != &n->txns; l = l->next) count++;
+    for (uint32_t g = 0; g < n->group_count; g++) count += n->group[g]->locks.owners;
+    return count;
+}
+
+void txn_list(struct node *n, struct reply *out)
+{
+    reply_array(out, count_all(n));
+    for (const struct list *l = n->txns.next; l != &n->txns; l = l->next)
+        put_coordinated(LIST_OF(l, const struct transaction, link), out);
+    for (uint32_t g = 0; g < n->group_count; g++) {
+        for (const struct lock_owner *o = n->group[g]->locks.first; o; o = o->next) {
+            put_head(out, o->id, "participant", states[o->state], (n->now - o->at) / MS, 1);
+            reply_i64(out, g);
+        }
+    }
+}
