@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/prng.h"
+#include "cli/bench_keys.h"
 #include "cli/bench_wire.h"
 #include "cli/clock.h"
 #include "cli/commands.h"
@@ -46,6 +47,8 @@ struct conn {
     struct bench_wire wire;
 };
 
+enum transfer { TRANSFER_ANY, TRANSFER_TAG };
+
 struct error_kind {
     char word[KIND_BYTES];
     uint64_t count;
@@ -61,15 +64,19 @@ struct bench {
     uint64_t clients, pipeline, value_bytes, keys, requests, wait_replicas, seed;
     uint64_t seconds_ms, warmup_ms;
     const char *prefix;
+    double zipf;
+    int transfer; /* enum transfer */
     bool etcd, as_json, fill;
 
     struct conn *conn;
     int epoll;
     struct prng random;
+    struct bench_keys draws;
     uint8_t *value;
     uint64_t issued, done; /* operations, warm-up included */
     bool measuring;
-    struct histogram latency; /* ns */
+    struct histogram latency;  /* ns */
+    uint64_t heard_ns, gap_ns; /* the last success; the longest time between two */
     struct error_kind kind[KINDS_MAX];
     unsigned kinds;
     uint64_t errors;
@@ -147,20 +154,47 @@ static enum bench_op op_choose(struct bench *b)
     return (enum bench_op)op;
 }
 
+static struct bytes account(const struct bench *b, uint64_t number, char *out, size_t room)
+{
+    unsigned long long tag = bench_keys_tag(&b->draws, number), n = number;
+    int size = b->transfer == TRANSFER_TAG
+                   ? snprintf(out, room, "{%.64st%llu}%012llu", b->prefix, tag, n)
+                   : snprintf(out, room, "%.64st%012llu", b->prefix, n);
+    return bytes_of(out, (size_t)size);
+}
+
+static void transfer_say(struct bench *b, struct conn *c, uint64_t from)
+{
+    char text[2][128];
+    uint64_t to = b->transfer == TRANSFER_TAG ? bench_keys_tagged(&b->draws, from, &b->random)
+                                              : bench_keys_other(&b->draws, from, &b->random);
+    bench_wire_transfer(&c->wire, &c->out, account(b, from, text[0], sizeof text[0]),
+                        account(b, to, text[1], sizeof text[1]),
+                        1 + (uint32_t)prng_below(&b->random, 100));
+}
+
+static void op_say(struct bench *b, struct conn *c, enum bench_op op, uint64_t number)
+{
+    char key[128];
+    if (op == BENCH_TRANSFER) {
+        transfer_say(b, c, number);
+        return;
+    }
+    int size = snprintf(key, sizeof key, "%.64s%c%012llu", b->prefix,
+                        op == BENCH_HSET || op == BENCH_HGET ? 'h'
+                        : op == BENCH_INCR                   ? 'n'
+                                                             : 's',
+                        (unsigned long long)number);
+    bench_wire_say(&c->wire, &c->out, op, bytes_of(key, (size_t)size),
+                   bytes_of(b->value, b->value_bytes));
+}
+
 /* Fills the connection's window with new operations, as far as any are left. */
 static void batch_start(struct bench *b, struct conn *c)
 {
-    char key[128];
     for (uint64_t i = 0; i < b->pipeline && (b->requests == 0 || b->issued < b->requests); i++) {
         enum bench_op op = op_choose(b);
-        uint64_t number = b->fill ? b->issued % b->keys : prng_below(&b->random, b->keys);
-        int size = snprintf(key, sizeof key, "%.64s%c%012llu", b->prefix,
-                            op == BENCH_HSET || op == BENCH_HGET ? 'h'
-                            : op == BENCH_INCR                   ? 'n'
-                                                                 : 's',
-                            (unsigned long long)number);
-        bench_wire_say(&c->wire, &c->out, op, bytes_of(key, (size_t)size),
-                       bytes_of(b->value, b->value_bytes));
+        op_say(b, c, op, b->fill ? b->issued % b->keys : bench_keys_draw(&b->draws, &b->random));
         c->owed++;
         b->issued++;
     }
@@ -189,6 +223,13 @@ static void conn_open(struct bench *b, struct conn *c)
     batch_start(b, c);
 }
 
+static void success(struct bench *b, uint64_t took, uint64_t now)
+{
+    histogram_add(&b->latency, took);
+    if (now - b->heard_ns > b->gap_ns) b->gap_ns = now - b->heard_ns;
+    b->heard_ns = now;
+}
+
 /* Takes all whole answers that are in the buffer. */
 static bool answers_take(struct bench *b, struct conn *c, uint64_t now)
 {
@@ -206,7 +247,7 @@ static bool answers_take(struct bench *b, struct conn *c, uint64_t now)
         if (heard == BENCH_ERROR)
             error_count(b, error);
         else if (b->measuring)
-            histogram_add(&b->latency, now - c->batch_ns);
+            success(b, now - c->batch_ns, now);
     }
     buf_drop_front(&c->in, at);
     return heard != BENCH_BAD;
@@ -233,8 +274,10 @@ static void conn_receive(struct bench *b, struct conn *c)
 
 /* ---- the run ---- */
 
-static void measure_start(struct bench *b)
+static void measure_start(struct bench *b, uint64_t now)
 {
+    b->heard_ns = now;
+    b->gap_ns = 0;
     memset(&b->latency, 0, sizeof b->latency);
     memset(b->kind, 0, sizeof b->kind);
     b->kinds = 0;
@@ -277,11 +320,12 @@ static void bench_run(struct bench *b, struct measure *m)
     uint64_t start = clock_ns(), begin = start + b->warmup_ms * 1000000, check = start;
     uint64_t end = b->requests ? UINT64_MAX : begin + b->seconds_ms * 1000000, now = start, cpu = 0;
     if (b->requests) begin = start;
+    b->heard_ns = begin;
     for (uint64_t i = 0; i < b->clients; i++) conn_open(b, &b->conn[i]);
 
     while (now < end && (b->requests == 0 || b->done < b->requests)) {
         if (!b->measuring && now >= begin) {
-            if (!b->requests) measure_start(b);
+            if (!b->requests) measure_start(b, now);
             b->measuring = true;
             begin = now;
             cpu = cpu_sum(b);
@@ -298,6 +342,7 @@ static void bench_run(struct bench *b, struct measure *m)
             if (owed == 0) break;
         }
     }
+    if (now - b->heard_ns > b->gap_ns) b->gap_ns = now - b->heard_ns;
     m->seconds = (double)(now - begin) / 1e9;
     m->cpu_us_per_op = b->latency.count ? (double)(cpu_sum(b) - cpu) / (double)b->latency.count : 0;
     for (unsigned i = 0; i < b->pids; i++) m->memory += process_memory(b->pid[i]);
@@ -313,9 +358,10 @@ static void report(const struct bench *b, const struct measure *m)
     if (b->as_json) {
         printf("{\"ops\":%llu,\"seconds\":%.3f,\"ops_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,"
                "\"p999_us\":%.1f,"
-               "\"max_us\":%.1f,\"cpu_us_per_op\":%.3f,\"memory_bytes\":%llu,\"errors\":{",
+               "\"max_us\":%.1f,\"gap_us\":%.1f,\"cpu_us_per_op\":%.3f,\"memory_bytes\":%llu,"
+               "\"errors\":{",
                (unsigned long long)h->count, m->seconds, rate, p50, p99, p999, max,
-               m->cpu_us_per_op, (unsigned long long)m->memory);
+               (double)b->gap_ns / 1e3, m->cpu_us_per_op, (unsigned long long)m->memory);
         for (unsigned i = 0; i < b->kinds; i++)
             printf("%s\"%s\":%llu", i ? "," : "", b->kind[i].word,
                    (unsigned long long)b->kind[i].count);
@@ -325,6 +371,7 @@ static void report(const struct bench *b, const struct measure *m)
     printf("%llu operations in %.2f s: %.0f/s\n", (unsigned long long)h->count, m->seconds, rate);
     printf("latency ms: p50 %.3f  p99 %.3f  p99.9 %.3f  max %.3f\n", p50 / 1e3, p99 / 1e3,
            p999 / 1e3, max / 1e3);
+    printf("longest time without a success: %.3f ms\n", (double)b->gap_ns / 1e6);
     if (b->pids)
         printf("servers: %.2f us of CPU an operation, %.1f MB\n", m->cpu_us_per_op,
                (double)m->memory / 1e6);
@@ -376,7 +423,8 @@ static int pids_parse(struct bench *b, const char *command, const char *list)
 /* "set=50,get=50", or "set" alone. */
 static int mix_parse(struct bench *b, const char *command, const char *mix)
 {
-    static const char *const name[BENCH_OPS] = {"set", "get", "hset", "hget", "incr", "ping"};
+    static const char *const name[BENCH_OPS] = {"set",  "get",  "hset",    "hget",
+                                                "incr", "ping", "transfer"};
     for (const char *at = mix;;) {
         size_t size = strcspn(at, "=,");
         unsigned op = 0;
@@ -386,12 +434,24 @@ static int mix_parse(struct bench *b, const char *command, const char *mix)
         unsigned long weight = *end == '=' ? strtoul(end + 1, &end, 10) : 1;
         if (op == BENCH_OPS || weight == 0 || weight > 1000000 || (*end && *end != ','))
             return cli_usage(
-                command, "--mix takes set, get, hset, hget, incr, ping with weights: set=1,get=9");
+                command,
+                "--mix takes set, get, hset, hget, incr, ping, transfer with weights: set=1,get=9");
         b->weight[op] += (unsigned)weight;
         b->weight_sum += (unsigned)weight;
         if (!*end) return EXIT_DONE;
         at = end + 1;
     }
+}
+
+static int zipf_parse(struct bench *b, const char *command, const char *text)
+{
+    char *end;
+    b->zipf = strtod(text, &end);
+    if (end == text || *end || !(b->zipf >= 0 && b->zipf < 1))
+        return cli_usage(command, "--zipf takes a number from 0 to below 1, not '%s'", text);
+    if (b->zipf > 0 && b->keys > BENCH_ZIPF_KEYS_MAX)
+        return cli_usage(command, "--zipf takes %u --keys at most", BENCH_ZIPF_KEYS_MAX);
+    return EXIT_DONE;
 }
 
 static int bench_begin(struct bench *b, const char *command, const char *at, const char *pids,
@@ -402,6 +462,9 @@ static int bench_begin(struct bench *b, const char *command, const char *at, con
     if (status == EXIT_DONE)
         status = mix_parse(b, command, b->fill && !mix ? "set" : mix ? mix : "set=1,get=1");
     if (status != EXIT_DONE) return status;
+    if (b->weight[BENCH_TRANSFER] && b->keys < 2)
+        return cli_usage(command, "a transfer takes two --keys");
+    bench_keys_init(&b->draws, b->keys, b->zipf);
     if (b->fill) b->requests = b->keys;
 
     struct rlimit files;
@@ -440,7 +503,8 @@ static void bench_end(struct bench *b)
 int cmd_bench(int argc, char **argv)
 {
     struct bench *b = mem_zalloc(sizeof *b);
-    const char *at = "127.0.0.1:7001", *pids = NULL, *mix = NULL;
+    const char *at = "127.0.0.1:7001", *pids = NULL, *mix = NULL, *zipf = "0";
+    static const char *const transfers[] = {"any", "tag", NULL};
     *b = (struct bench){.clients = 50,
                         .pipeline = 1,
                         .value_bytes = 100,
@@ -457,13 +521,17 @@ int cmd_bench(int argc, char **argv)
         {"pipeline", OPTION_NUMBER, &b->pipeline, 1, BENCH_PIPELINE_MAX, .value = "P",
          .help = "operations at once on each (1)"},
         {"mix", OPTION_TEXT, &mix, .value = "OP=WEIGHT,...",
-         .help = "of set, get, hset, hget, incr, ping (set=1,get=1)"},
+         .help = "of set, get, hset, hget, incr, ping, transfer (set=1,get=1)"},
+        {"transfer", OPTION_CHOICE, &b->transfer, .words = transfers, .value = "any|tag",
+         .help = "between any two keys, or two with the same hash tag (any)"},
         {"wait", OPTION_NUMBER, &b->wait_replicas, 0, 99, .value = "R",
-         .help = "WAIT R 0 behind each write (0: none)"},
+         .help = "WAIT R 0 behind each write, not transfers (0: none)"},
         {"value-size", OPTION_NUMBER, &b->value_bytes, 0, 32u << 20, .value = "BYTES",
          .help = "(100)"},
         {"keys", OPTION_NUMBER, &b->keys, 1, UINT32_MAX, .value = "N",
          .help = "drawn from so many, evenly (100000)"},
+        {"zipf", OPTION_TEXT, &zipf, .value = "S",
+         .help = "not evenly: the i-th as often as 1 / i^S, 0 <= S < 1 (0)"},
         {"prefix", OPTION_TEXT, &b->prefix, .value = "TEXT", .help = "of every key (bench:)"},
         {"fill", OPTION_FLAG, &b->fill, .help = "each key once, in order, instead of for a time"},
         {"requests", OPTION_NUMBER, &b->requests, 0, INT64_MAX, .value = "N",
@@ -476,12 +544,14 @@ int cmd_bench(int argc, char **argv)
          .help = "the servers' processes: CPU and memory"},
         {"seed", OPTION_NUMBER, &b->seed, 0, INT64_MAX, .value = "S",
          .help = "of keys and mix (1)"},
-        {"etcd", OPTION_FLAG, &b->etcd, .help = "they are etcd servers: Put and Range by gRPC"},
+        {"etcd", OPTION_FLAG, &b->etcd,
+         .help = "they are etcd servers: Put, Range and Txn by gRPC"},
         {"json", OPTION_FLAG, &b->as_json, .help = "one JSON object"},
         {0},
     };
     struct options_text text = {0};
     int status = options_parse(&(struct options){usage, table}, argc, argv, NULL, &text);
+    if (status == EXIT_DONE) status = zipf_parse(b, argv[0], zipf);
     if (status == EXIT_DONE) status = bench_begin(b, argv[0], at, pids, mix);
     if (status == EXIT_DONE) {
         struct measure m = {0};

@@ -12,7 +12,7 @@
 
 /* ---- RESP ---- */
 
-enum { OWED_OP, OWED_BEFORE_WAIT, OWED_WAIT };
+enum { OWED_OP, OWED_BEFORE_WAIT, OWED_WAIT, OWED_BEFORE_EXEC, OWED_EXEC };
 
 static void resp_word(struct buf *out, struct bytes word)
 {
@@ -58,6 +58,35 @@ static void resp_say(struct bench_wire *w, struct buf *out, enum bench_op op, st
     resp_owe(w, OWED_WAIT);
 }
 
+static void resp_transfer(struct bench_wire *w, struct buf *out, struct bytes from, struct bytes to,
+                          struct bytes amount)
+{
+    buf_append_bytes(out, BYTES("*1\r\n$5\r\nMULTI\r\n*3\r\n$6\r\nDECRBY\r\n"));
+    resp_word(out, from), resp_word(out, amount);
+    buf_append_bytes(out, BYTES("*3\r\n$6\r\nINCRBY\r\n"));
+    resp_word(out, to), resp_word(out, amount);
+    buf_append_bytes(out, BYTES("*1\r\n$4\r\nEXEC\r\n"));
+    for (int i = 0; i < 3; i++) resp_owe(w, OWED_BEFORE_EXEC);
+    resp_owe(w, OWED_EXEC);
+}
+
+/* EXEC's answer: an array of as many replies as follow, or an error. True: this was the last of it.
+ */
+static bool exec_is_over(struct bench_wire *w, uint8_t type, int64_t number)
+{
+    if (type == '*') {
+        w->write_failed = number <= 0;
+        w->left = number <= 0 ? 0 : (uint32_t)number;
+        return number <= 0;
+    }
+    if (w->left == 0) { /* an error instead */
+        w->write_failed = true;
+        return true;
+    }
+    w->write_failed |= type == '-';
+    return --w->left == 0;
+}
+
 static enum bench_heard resp_hear(struct bench_wire *w, struct bytes in, size_t *used,
                                   struct bytes *error)
 {
@@ -72,7 +101,7 @@ static enum bench_heard resp_hear(struct bench_wire *w, struct bytes in, size_t 
         if (!bytes_to_i64(line, &number) || number > (1 << 29)) return BENCH_BAD;
         if (number >= 0) *used += (size_t)number + 2;
         if (in.size < *used) return BENCH_MORE;
-    } else if (in.data[0] == ':') {
+    } else if (in.data[0] == ':' || (in.data[0] == '*' && w->owed[w->first] == OWED_EXEC)) {
         if (!bytes_to_i64(line, &number)) return BENCH_BAD;
     } else if (in.data[0] != '+' && in.data[0] != '-') {
         return BENCH_BAD;
@@ -80,9 +109,17 @@ static enum bench_heard resp_hear(struct bench_wire *w, struct bytes in, size_t 
 
     bool failed = in.data[0] == '-';
     uint8_t kind = w->owed[w->first];
+    if (kind == OWED_EXEC && in.data[0] == '*' && w->left) return BENCH_BAD;
+    bool replaced = kind == OWED_EXEC && failed && w->left == 0;
+    if (kind == OWED_EXEC && !exec_is_over(w, in.data[0], number)) return BENCH_OTHER;
     w->first = (w->first + 1) % sizeof w->owed;
     w->count--;
     if (failed) *error = line;
+    if (kind == OWED_BEFORE_EXEC) return BENCH_OTHER;
+    if (kind == OWED_EXEC) {
+        failed = w->write_failed;
+        if (failed && !replaced) *error = BYTES("EXEC with an error in it");
+    }
     if (kind == OWED_BEFORE_WAIT) {
         w->write_failed = failed;
         return BENCH_OTHER;
@@ -149,20 +186,12 @@ static void etcd_open(struct bench_wire *w, struct buf *out)
     w->stream = 1;
 }
 
-static size_t varint_size(uint64_t v)
+/* One call of a method with one message. The path is a literal header field (RFC 7541), with what
+ * stands before it: :method POST, :scheme http, both from the static table. */
+static void etcd_request(struct bench_wire *w, struct buf *out, struct bytes path,
+                         struct bytes message)
 {
-    size_t n = 1;
-    while (v >>= 7) n++;
-    return n;
-}
-
-static void etcd_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key,
-                     struct bytes value)
-{
-    /* :method POST, :scheme http from the static table; then literals: :path, :authority,
-     * content-type, te. */
-    static const char put[] = "\x83\x86\x04\x14/etcdserverpb.KV/Put";
-    static const char range[] = "\x83\x86\x04\x16/etcdserverpb.KV/Range";
+    /* More literals: :authority, content-type, te. */
     static const char rest[] = "\x01\x04"
                                "etcd"
                                "\x0f\x10\x10"
@@ -171,22 +200,28 @@ static void etcd_say(struct bench_wire *w, struct buf *out, enum bench_op op, st
                                "te"
                                "\x08"
                                "trailers";
-    bool writes = op == BENCH_SET || op == BENCH_HSET || op == BENCH_INCR;
-    const char *path = writes ? put : range;
-    size_t path_size = (writes ? sizeof put : sizeof range) - 1;
-
-    frame_head(out, path_size + sizeof rest - 1, FRAME_HEADERS, FLAG_END_HEADERS, w->stream);
-    buf_append(out, path, path_size);
+    frame_head(out, path.size + sizeof rest - 1, FRAME_HEADERS, FLAG_END_HEADERS, w->stream);
+    buf_append_bytes(out, path);
     buf_append(out, rest, sizeof rest - 1);
-
-    size_t size = 1 + varint_size(key.size) + key.size;
-    if (writes) size += 1 + varint_size(value.size) + value.size;
-    frame_head(out, 5 + size, FRAME_DATA, FLAG_END_STREAM, w->stream);
+    frame_head(out, 5 + message.size, FRAME_DATA, FLAG_END_STREAM, w->stream);
     buf_u8(out, 0); /* not compressed */
-    u32be(out, (uint32_t)size);
-    buf_u8(out, 0x0a), buf_blob(out, key);
-    if (writes) buf_u8(out, 0x12), buf_blob(out, value);
+    u32be(out, (uint32_t)message.size);
+    buf_append_bytes(out, message);
     w->stream += 2;
+}
+
+static void etcd_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key,
+                     struct bytes value)
+{
+    bool writes = op == BENCH_SET || op == BENCH_HSET || op == BENCH_INCR;
+    struct buf body = {0};
+    buf_u8(&body, 0x0a), buf_blob(&body, key);
+    if (writes) buf_u8(&body, 0x12), buf_blob(&body, value);
+    etcd_request(w, out,
+                 writes ? BYTES("\x83\x86\x04\x14/etcdserverpb.KV/Put")
+                        : BYTES("\x83\x86\x04\x16/etcdserverpb.KV/Range"),
+                 buf_bytes(&body));
+    buf_deinit(&body);
 }
 
 static enum bench_heard etcd_hear(struct bench_wire *w, struct bytes in, size_t *used,
@@ -231,6 +266,24 @@ static enum bench_heard etcd_hear(struct bench_wire *w, struct bytes in, size_t 
     }
 }
 
+/* A Txn whose success is two puts, compared to nothing. */
+static void etcd_transfer(struct bench_wire *w, struct buf *out, struct bytes from, struct bytes to,
+                          struct bytes amount)
+{
+    struct buf body = {0};
+    const struct bytes key[2] = {from, to};
+    for (int i = 0; i < 2; i++) {
+        struct buf put = {0}, request = {0};
+        buf_u8(&put, 0x0a), buf_blob(&put, key[i]);
+        buf_u8(&put, 0x12), buf_blob(&put, amount);
+        buf_u8(&request, 0x12), buf_blob(&request, buf_bytes(&put)); /* RequestOp: request_put */
+        buf_u8(&body, 0x12), buf_blob(&body, buf_bytes(&request));   /* success */
+        buf_deinit(&put), buf_deinit(&request);
+    }
+    etcd_request(w, out, BYTES("\x83\x86\x04\x14/etcdserverpb.KV/Txn"), buf_bytes(&body));
+    buf_deinit(&body);
+}
+
 /* ---- either ---- */
 
 void bench_wire_open(struct bench_wire *w, struct buf *out)
@@ -238,6 +291,7 @@ void bench_wire_open(struct bench_wire *w, struct buf *out)
     w->first = w->count = 0;
     w->write_failed = false;
     w->data_bytes = 0;
+    w->left = 0;
     memset(w->owed, 0, sizeof w->owed);
     if (w->etcd) etcd_open(w, out);
 }
@@ -249,6 +303,18 @@ void bench_wire_say(struct bench_wire *w, struct buf *out, enum bench_op op, str
         etcd_say(w, out, op, key, value);
     else
         resp_say(w, out, op, key, value);
+}
+
+void bench_wire_transfer(struct bench_wire *w, struct buf *out, struct bytes from, struct bytes to,
+                         uint32_t amount)
+{
+    char text[16];
+    int size = snprintf(text, sizeof text, "%u", amount);
+    struct bytes number = bytes_of(text, (size_t)size);
+    if (w->etcd)
+        etcd_transfer(w, out, from, to, number);
+    else
+        resp_transfer(w, out, from, to, number);
 }
 
 enum bench_heard bench_wire_hear(struct bench_wire *w, struct bytes in, size_t *used,

@@ -8,7 +8,16 @@
 
 #include "base/buf.h"
 
-enum bench_op { BENCH_SET, BENCH_GET, BENCH_HSET, BENCH_HGET, BENCH_INCR, BENCH_PING, BENCH_OPS };
+enum bench_op {
+    BENCH_SET,
+    BENCH_GET,
+    BENCH_HSET,
+    BENCH_HGET,
+    BENCH_INCR,
+    BENCH_PING,
+    BENCH_TRANSFER, /* bench_wire_transfer */
+    BENCH_OPS
+};
 
 #define BENCH_PIPELINE_MAX 1024
 
@@ -16,10 +25,11 @@ struct bench_wire {
     bool etcd;
     unsigned wait_replicas; /* > 0: WAIT n 0 behind each write, whose reply must be at least n */
     /* One connection's state. */
-    uint8_t owed[2 * BENCH_PIPELINE_MAX]; /* RESP: what the replies to come are for, a ring; etcd:
+    uint8_t owed[4 * BENCH_PIPELINE_MAX]; /* RESP: what the replies to come are for, a ring; etcd:
                                              which streams have DATA */
     unsigned first, count;
-    bool write_failed;   /* RESP: the reply before WAIT's was an error */
+    bool write_failed;   /* RESP: the reply before WAIT's was an error, or one of EXEC's replies */
+    uint32_t left;       /* RESP: of EXEC's replies */
     uint32_t stream;     /* etcd: the next stream number */
     uint32_t data_bytes; /* etcd: taken since the window was last opened */
 };
@@ -37,6 +47,11 @@ void bench_wire_open(struct bench_wire *w, struct buf *out);
 /* Appends one operation. */
 void bench_wire_say(struct bench_wire *w, struct buf *out, enum bench_op op, struct bytes key,
                     struct bytes value);
+/* The same: `amount` from one counter to another, as one transaction: MULTI, DECRBY, INCRBY, EXEC.
+ * etcd, which cannot count, is asked for a Txn that puts two values: less than a transfer, which
+ * would have to read them first. */
+void bench_wire_transfer(struct bench_wire *w, struct buf *out, struct bytes from, struct bytes to,
+                         uint32_t amount);
 /* Takes one message from the front of `in`; *used bytes are done with. May append to `out`
  * (HTTP/2's own acknowledgements). */
 enum bench_heard bench_wire_hear(struct bench_wire *w, struct bytes in, size_t *used,

@@ -56,7 +56,7 @@ def check_against_redis(port):
     case("fields are as in the record", redis(port, "hget", "pkg:bash", "Version") == field[len("Version: "):])
 
     done = synod("bench", "--at", at, "--json", "--ms", "500", "--warmup-ms", "0", "--pipeline", "7", "--mix",
-                 "set=2,get=1,hset=1,hget=1,incr=1,ping=1")
+                 "set=2,get=1,hset=1,hget=1,incr=1,ping=1,transfer=1", "--zipf", "0.99")
     told = json.loads(done.stdout)
     case("the load generator speaks every operation of its mix", told["ops"] > 1000 and told["errors"] == {}, done)
     done = synod("bench", "--at", at, "--fill", "--keys", "1234", "--prefix", "fill:")

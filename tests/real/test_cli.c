@@ -2,6 +2,7 @@
 #include "test.h"
 #include "base/buf.h"
 #include "base/prng.h"
+#include "cli/bench_keys.h"
 #include "cli/bench_wire.h"
 #include "cli/client.h"
 #include "cli/histogram.h"
@@ -12,6 +13,7 @@
 #include "cli/overview.h"
 #include "cli/status.h"
 
+#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -543,6 +545,66 @@ TEST(a_write_with_wait_is_done_when_enough_replicas_have_it)
     expect_heard(&w, BYTES("+OK\r\n:2\r\n+OK\r\n:1\r\n-ERR no\r\n:2\r\n+OK\r\n-ERR no\r\n"),
                  "oeee");
     buf_deinit(&out);
+}
+
+TEST(a_transfer_is_done_when_exec_is_answered_with_no_error_in_it)
+{
+    struct bench_wire w = {0};
+    struct buf out = {0};
+    for (int i = 0; i < 5; i++) bench_wire_transfer(&w, &out, BYTES("a"), BYTES("b"), 7);
+    struct bytes one = BYTES("*1\r\n$5\r\nMULTI\r\n*3\r\n$6\r\nDECRBY\r\n$1\r\na\r\n$1\r\n7\r\n"
+                             "*3\r\n$6\r\nINCRBY\r\n$1\r\nb\r\n$1\r\n7\r\n*1\r\n$4\r\nEXEC\r\n");
+    assert_int_equal(out.size, 5 * one.size);
+    assert_memory_equal(out.data, one.data, one.size);
+#define QUEUED "+OK\r\n+QUEUED\r\n+QUEUED\r\n"
+    expect_heard(&w,
+                 BYTES(QUEUED "*2\r\n:-7\r\n:7\r\n" QUEUED "-TXNABORT no\r\n"
+                              "-ERR no\r\n-ERR no\r\n+QUEUED\r\n-EXECABORT no\r\n" QUEUED
+                              "*2\r\n-ERR no\r\n:7\r\n" QUEUED "*-1\r\n"),
+                 "oeeee");
+    expect_heard(&w, BYTES(QUEUED "*2\r\n*1\r\n"), "x");
+    expect_heard(&w, BYTES("*2\r\n"), "x");
+    buf_deinit(&out);
+}
+
+TEST(keys_are_drawn_as_often_as_they_should_be)
+{
+    static const double zipf[] = {0, 0.5, 0.99};
+    enum { KEYS = 1000, DRAWS = 200000 };
+    uint32_t *seen = calloc(KEYS, sizeof *seen);
+    for (size_t z = 0; z < sizeof zipf / sizeof *zipf; z++) {
+        struct prng random;
+        struct bench_keys k;
+        double share[2], sum[2] = {0};
+        prng_init(&random, 1);
+        bench_keys_init(&k, KEYS, zipf[z]);
+        memset(seen, 0, KEYS * sizeof *seen);
+        for (int i = 0; i < DRAWS; i++) seen[bench_keys_draw(&k, &random)]++;
+        for (int i = 0; i < KEYS; i++) sum[i < 100] += pow(i + 1, -zipf[z]);
+        share[0] = sum[1] / (sum[0] + sum[1]), share[1] = 0;
+        for (int i = 0; i < 100; i++) share[1] += seen[i] / (double)DRAWS;
+        assert_true(fabs(share[0] - share[1]) < 0.02);
+    }
+    free(seen);
+}
+
+TEST(the_other_account_is_another_one_under_the_same_tag)
+{
+    static const uint64_t count[] = {2, 3, 9, 10, 25, 10000};
+    for (size_t c = 0; c < sizeof count / sizeof *count; c++) {
+        struct prng random;
+        struct bench_keys k;
+        prng_init(&random, 1);
+        bench_keys_init(&k, count[c], 0.99);
+        for (int i = 0; i < 1000; i++) {
+            uint64_t from = bench_keys_draw(&k, &random);
+            uint64_t to = bench_keys_tagged(&k, from, &random);
+            uint64_t any = bench_keys_other(&k, from, &random);
+            assert_true(from < count[c] && to < count[c] && any < count[c]);
+            assert_true(to != from && any != from);
+            assert_int_equal(bench_keys_tag(&k, to), bench_keys_tag(&k, from));
+        }
+    }
 }
 
 TEST(an_etcd_stream_counts_when_it_ends_and_only_with_data)
