@@ -460,6 +460,7 @@ struct node {
 
     struct list txns; /* transactions over groups that clients of this node wait for (txn.c) */
     uint64_t txn_seq;
+    uint64_t txn_at; /* when one of them is to be looked at again, at the latest */
     uint64_t txn_clock; /* the greatest age given or heard of: ms since 1970 << 20, and a count */
 };
 

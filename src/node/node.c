@@ -453,6 +453,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->askers);
     list_init(&n->traces);
     list_init(&n->txns);
+    n->txn_at = UINT64_MAX;
     view_init(&n->view);
     prng_init(&n->random, io_random(io));
     n->slow_micros = 10000;
@@ -798,6 +799,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
     uint64_t deadline = n->slow_at < n->heartbeat_at ? n->slow_at : n->heartbeat_at,
              log_at = log_deadline(n->log);
     if (log_at < deadline) deadline = log_at;
+    if (n->txn_at < deadline) deadline = n->txn_at;
     return n->advanced || n->awake ? now : deadline;
 }
 

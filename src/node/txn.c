@@ -56,6 +56,11 @@ static void transaction_free(struct transaction *t)
     mem_free(t);
 }
 
+static void look_at(struct node *n, uint64_t at)
+{
+    if (at < n->txn_at) n->txn_at = at;
+}
+
 static void end_if_over(struct transaction *t)
 {
     if (t->over && !t->open) transaction_free(t);
@@ -286,6 +291,7 @@ static void try_again(struct transaction *t)
     next->deadline = t->deadline;
     next->tries = t->tries + 1;
     next->begin_at = n->now + prng_below(&n->random, wait * MS) + 1;
+    look_at(n, next->begin_at);
 }
 
 static void aborted(struct transaction *t)
@@ -352,6 +358,7 @@ static void on_effect(void *ctx, const struct txn_effect *fx)
     case TXN_FX_AGAIN:
         t->part[fx->part].again = true;
         t->again_at = t->node->now + AGAIN_AFTER;
+        look_at(t->node, t->again_at);
         break;
     default:
         t->part[fx->part].asked = fx->type;
@@ -403,9 +410,13 @@ static void look(struct transaction *t)
 void txn_turn(struct node *n)
 {
     struct list *next;
+    n->txn_at = UINT64_MAX;
     for (struct list *l = n->txns.next; l != &n->txns; l = next) {
+        struct transaction *t = LIST_OF(l, struct transaction, link);
         next = l->next;
-        look(LIST_OF(l, struct transaction, link));
+        if (!t->begun && t->begin_at > n->now) look_at(n, t->begin_at);
+        if (t->again_at > n->now) look_at(n, t->again_at);
+        look(t);
     }
 }
 
