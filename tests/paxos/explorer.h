@@ -3,6 +3,7 @@
 #ifndef SYNOD_TEST_PAXOS_EXPLORER_H
 #define SYNOD_TEST_PAXOS_EXPLORER_H
 
+#include "explore.h"
 #include "paxos/internal.h"
 
 #ifndef EXPLORER_REPLICAS
@@ -83,10 +84,6 @@ struct world {
 struct bounds {
     uint32_t ballots, data, crashes, dups, times, beats, handovers, fetches, configs, learners;
     bool leases;
-};
-
-struct hash128 {
-    uint64_t a, b;
 };
 
 enum {

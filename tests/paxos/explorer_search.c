@@ -10,49 +10,10 @@
 
 #include "base/prng.h"
 
-#include <setjmp.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 int mutant_active;
-
-/* ---- storage of worlds: words, runs of zeros squeezed out ---- */
-
-static size_t squeeze(const struct world *from, uint64_t *to)
-{
-    const uint64_t *in = (const uint64_t *)(const void *)from;
-    size_t words = sizeof *from / 8, n = 0;
-    for (size_t i = 0; i < words;) {
-        size_t zeros = 0, at, full;
-        while (i + zeros < words && in[i + zeros] == 0) zeros++;
-        at = i + zeros;
-        for (full = 0; at + full < words && in[at + full] != 0; full++) {
-        }
-        to[n++] = (uint64_t)zeros << 32 | full;
-        memcpy(&to[n], &in[at], full * 8);
-        n += full;
-        i = at + full;
-    }
-    return n;
-}
-
-static void expand(const uint64_t *from, struct world *to)
-{
-    uint64_t *out = (uint64_t *)(void *)to;
-    size_t words = sizeof *to / 8;
-    for (size_t i = 0; i < words;) {
-        uint64_t zeros = *from >> 32, full = *from & UINT32_MAX;
-        from++;
-        memset(&out[i], 0, zeros * 8);
-        memcpy(&out[i + zeros], from, full * 8);
-        from += full;
-        i += zeros + full;
-    }
-}
+sigjmp_buf on_assert;
 
 /* ---- the search ---- */
 
@@ -64,45 +25,17 @@ static struct node *nodes;
 static struct {
     uint64_t *data;
 } * blobs; /* of nodes not yet expanded */
-static struct hash128 *seen;
-static uint64_t seen_mask, states, states_max = 12000000, transitions;
-
-static bool seen_add(struct hash128 h)
-{
-    h.a |= 1;
-    for (uint64_t i = h.b & seen_mask;; i = (i + 1) & seen_mask) {
-        if (seen[i].a == h.a && seen[i].b == h.b) return false;
-        if (seen[i].a) continue;
-        seen[i] = h;
-        return true;
-    }
-}
-
-static void *must(void *p)
-{
-    if (!p) fprintf(stderr, "explorer: out of memory\n"), exit(2);
-    return p;
-}
+static struct seen seen;
+static uint64_t states, states_max = 12000000, transitions;
 
 static void remember(uint32_t parent, struct action a)
 {
     static uint64_t scratch[sizeof(struct world) / 4];
-    size_t n = squeeze(w, scratch);
+    size_t n = squeeze(w, sizeof *w, scratch);
     blobs[states].data = must(malloc(n * 8));
     memcpy(blobs[states].data, scratch, n * 8);
     nodes[states] = (struct node){parent, a};
     states += 1;
-}
-
-static sigjmp_buf on_assert;
-static void on_abort(int sig)
-{
-    (void)sig;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGABRT);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    siglongjmp(on_assert, 1);
 }
 
 /* Does `a` from the present world; false if the result is outside the bounds. An assertion of the
@@ -135,24 +68,21 @@ static void print_path(uint32_t at, struct action last)
 
 static int search(void)
 {
-    uint64_t capacity = 1;
-    while (capacity < states_max * 2) capacity *= 2;
-    seen_mask = capacity - 1;
-    seen = must(calloc(capacity, sizeof *seen));
+    seen_init(&seen, states_max);
     nodes = must(malloc(states_max * sizeof *nodes));
     blobs = must(malloc(states_max * sizeof *blobs));
     static struct action list[4 * NET];
     uint64_t depth_end = 1, depth = 0;
     clock_t start = clock();
     genesis();
-    (void)seen_add(world_hash());
+    (void)seen_add(&seen, world_hash());
     remember(0, (struct action){0});
     for (uint64_t at = 0; at < states; at++) {
         if (at == depth_end) depth += 1, depth_end = states;
-        expand(blobs[at].data, w);
+        expand(blobs[at].data, w, sizeof *w);
         uint32_t n = actions(list);
         for (uint32_t i = 0; i < n; i++) {
-            if (i) expand(blobs[at].data, w);
+            if (i) expand(blobs[at].data, w, sizeof *w);
             bool inside = try_act(list[i]);
             if (violation) {
                 const char *what = violation;
@@ -161,7 +91,7 @@ static int search(void)
                 print_path((uint32_t)at, list[i]);
                 return 1;
             }
-            if (!inside || !seen_add(world_hash())) continue;
+            if (!inside || !seen_add(&seen, world_hash())) continue;
             if (states == states_max) {
                 printf("explorer: more than %llu states within the bounds: not exhaustive (depth "
                        "%llu reached)\n",

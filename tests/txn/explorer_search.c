@@ -10,80 +10,31 @@
  * found, 1 found (the path is printed), 2 usage or memory. */
 #include "explorer.h"
 
+#include "explore.h"
+
 #include "base/hash.h"
 #include "base/mutant.h"
 #include "base/prng.h"
 
-#include <setjmp.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 int mutant_active;
+sigjmp_buf on_assert;
 
 enum { LIST = 4 * ASKS + 64, WALK_STEPS = 400 };
 _Static_assert(sizeof(struct world) % 8 == 0, "worlds are kept as words");
 
-/* ---- storage of worlds: words, runs of zeros squeezed out ---- */
-
-static size_t squeeze(const struct world *from, uint64_t *to)
-{
-    const uint64_t *in = (const uint64_t *)(const void *)from;
-    size_t words = sizeof *from / 8, n = 0;
-    for (size_t i = 0; i < words;) {
-        size_t zeros = 0, at, full;
-        while (i + zeros < words && in[i + zeros] == 0) zeros++;
-        at = i + zeros;
-        for (full = 0; at + full < words && in[at + full] != 0; full++) {
-        }
-        to[n++] = (uint64_t)zeros << 32 | full;
-        memcpy(&to[n], &in[at], full * 8);
-        n += full;
-        i = at + full;
-    }
-    return n;
-}
-
-static void expand(const uint64_t *from, struct world *to)
-{
-    uint64_t *out = (uint64_t *)(void *)to;
-    size_t words = sizeof *to / 8;
-    for (size_t i = 0; i < words;) {
-        uint64_t zeros = *from >> 32, full = *from & UINT32_MAX;
-        from++;
-        memset(&out[i], 0, zeros * 8);
-        memcpy(&out[i + zeros], from, full * 8);
-        from += full;
-        i += zeros + full;
-    }
-}
-
-struct hash128 {
-    uint64_t a, b;
-};
 static uint64_t scratch[sizeof(struct world) / 4];
 
 static struct hash128 world_hash(void)
 {
-    struct bytes b = bytes_of(scratch, squeeze(w, scratch) * 8);
+    struct bytes b = bytes_of(scratch, squeeze(w, sizeof *w, scratch) * 8);
     return (struct hash128){hash64(b, 1), hash64(b, 2)};
 }
 
 /* ---- one action, and what it broke ---- */
 
 static uint64_t transitions, ends, ends_with[TXNS + 1]; /* so many transactions committed */
-
-static sigjmp_buf on_assert;
-static void on_abort(int sig)
-{
-    (void)sig;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGABRT);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    siglongjmp(on_assert, 1);
-}
 
 /* An assertion of what is explored is a violation too. */
 static void try_act(struct action a)
@@ -118,29 +69,12 @@ struct node {
 };
 static struct node *nodes;
 static uint64_t **blobs; /* of nodes not yet expanded */
-static struct hash128 *seen;
-static uint64_t seen_mask, states, states_max = 4000000;
-
-static void *must(void *p)
-{
-    if (!p) fprintf(stderr, "explorer: out of memory\n"), exit(2);
-    return p;
-}
-
-static bool seen_add(struct hash128 h)
-{
-    h.a |= 1;
-    for (uint64_t i = h.b & seen_mask;; i = (i + 1) & seen_mask) {
-        if (same(seen[i], h)) return false;
-        if (seen[i].a) continue;
-        seen[i] = h;
-        return true;
-    }
-}
+static struct seen seen;
+static uint64_t states, states_max = 4000000;
 
 static void remember(uint32_t parent, struct action a)
 {
-    size_t n = squeeze(w, scratch);
+    size_t n = squeeze(w, sizeof *w, scratch);
     blobs[states] = must(malloc(n * 8));
     memcpy(blobs[states], scratch, n * 8);
     nodes[states++] = (struct node){parent, a};
@@ -170,14 +104,11 @@ static int found(uint32_t at, const struct action *last)
 
 static void search_init(void)
 {
-    uint64_t capacity = 1;
-    while (capacity < states_max * 2) capacity *= 2;
-    seen_mask = capacity - 1;
-    seen = must(calloc(capacity, sizeof *seen));
+    seen_init(&seen, states_max);
     nodes = must(malloc(states_max * sizeof *nodes));
     blobs = must(malloc(states_max * sizeof *blobs));
     genesis();
-    (void)seen_add(world_hash());
+    (void)seen_add(&seen, world_hash());
     remember(0, (struct action){0});
 }
 
@@ -185,16 +116,16 @@ static void search_init(void)
 static int successors(uint32_t at)
 {
     static struct action list[LIST];
-    expand(blobs[at], w);
+    expand(blobs[at], w, sizeof *w);
     struct hash128 here = world_hash();
     uint32_t n = actions(list), others = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (i) expand(blobs[at], w);
+        if (i) expand(blobs[at], w, sizeof *w);
         try_act(list[i]);
         if (violation) return found(at, &list[i]);
         struct hash128 there = world_hash();
         others += !same(there, here);
-        if (!seen_add(there)) continue;
+        if (!seen_add(&seen, there)) continue;
         if (states == states_max) {
             printf("txn explorer: more than %llu states within the bounds: not exhaustive\n",
                    (unsigned long long)states);
@@ -203,7 +134,7 @@ static int successors(uint32_t at)
         remember(at, list[i]);
     }
     if (others) return 0;
-    expand(blobs[at], w);
+    expand(blobs[at], w, sizeof *w);
     if (is_clean()) {
         end_add();
         return 0;
