@@ -292,6 +292,12 @@ void client_expect(struct client *c, const char *text)
     buf_drop_front(&c->got, size);
 }
 
+void client_says(struct client *c, const char *line, const char *reply)
+{
+    client_say(c, "%s", line);
+    client_expect(c, reply);
+}
+
 struct bytes client_reply(struct client *c, struct buf *storage)
 {
     int64_t size = 0;

@@ -71,6 +71,9 @@ void client_say(struct client *c, const char *format, ...) __attribute__((format
 void client_await(struct client *c, size_t bytes);
 /* Exactly these bytes come next. */
 void client_expect(struct client *c, const char *text);
+/* Says it, and that is what comes next: all before it was answered. */
+void client_says(struct client *c, const char *line, const char *reply);
+#define QUEUED "+QUEUED\r\n"
 /* The next whole reply; valid until the next call. */
 struct bytes client_reply(struct client *c, struct buf *storage);
 void client_close(struct client *c);

@@ -5,14 +5,6 @@
 #include "base/prng.h"
 #include "ring/ring.h"
 
-#define QUEUED "+QUEUED\r\n"
-
-static void says(struct client *k, const char *line, const char *reply)
-{
-    client_say(k, "%s", line);
-    client_expect(k, reply);
-}
-
 /* Slots 15495, 3300, 7365, 11298: of four groups, all of them apart. */
 TEST(commands_take_keys_of_any_groups)
 {
@@ -20,19 +12,19 @@ TEST(commands_take_keys_of_any_groups)
     cluster_init(&c, 3, 4, 3);
     for (uint32_t n = 0; n < 3; n++) {
         struct client *k = client_open(&c, n);
-        says(k, "MSET a 1 b 2 c 3", "+OK\r\n");
-        says(k, "MGET a b c d", "*4\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$-1\r\n");
-        says(k, "EXISTS a b c d a", ":4\r\n");
-        says(k, "MSETNX d 4 a 9", ":0\r\n");
-        says(k, "EXISTS d", ":0\r\n");
-        says(k, "MSETNX d 4 e 5", ":1\r\n");
-        says(k, "TOUCH a d nobody", ":2\r\n");
-        says(k, "RENAME a aa", "+OK\r\n");
-        says(k, "GET aa", "$1\r\n1\r\n");
-        says(k, "RENAMENX aa b", ":0\r\n");
-        says(k, "COPY aa f", ":1\r\n");
-        says(k, "DEL aa b c d e f f", ":6\r\n");
-        says(k, "DBSIZE", ":0\r\n");
+        client_says(k, "MSET a 1 b 2 c 3", "+OK\r\n");
+        client_says(k, "MGET a b c d", "*4\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$-1\r\n");
+        client_says(k, "EXISTS a b c d a", ":4\r\n");
+        client_says(k, "MSETNX d 4 a 9", ":0\r\n");
+        client_says(k, "EXISTS d", ":0\r\n");
+        client_says(k, "MSETNX d 4 e 5", ":1\r\n");
+        client_says(k, "TOUCH a d nobody", ":2\r\n");
+        client_says(k, "RENAME a aa", "+OK\r\n");
+        client_says(k, "GET aa", "$1\r\n1\r\n");
+        client_says(k, "RENAMENX aa b", ":0\r\n");
+        client_says(k, "COPY aa f", ":1\r\n");
+        client_says(k, "DEL aa b c d e f f", ":6\r\n");
+        client_says(k, "DBSIZE", ":0\r\n");
     }
     cluster_deinit(&c);
 }
@@ -44,25 +36,25 @@ TEST(collections_and_their_expiry_move_between_groups)
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
     struct client *k = client_open(&c, 0);
-    says(k, "HSET a f v g w", ":2\r\n");
-    says(k, "PEXPIREAT a 4000000000000", ":1\r\n");
-    says(k, "RENAME a b", "+OK\r\n");
-    says(k, "PEXPIRETIME b", ":4000000000000\r\n");
-    says(k, "HGETALL b", "*4\r\n$1\r\nf\r\n$1\r\nv\r\n$1\r\ng\r\n$1\r\nw\r\n");
-    says(k, "COPY b c", ":1\r\n");
-    says(k, "HSET c f other", ":0\r\n");
-    says(k, "HGET b f", "$1\r\nv\r\n");
-    says(k, "MULTI", "+OK\r\n");
-    says(k, "HSET x 1 1", QUEUED);
-    says(k, "HSET y 2 2", QUEUED);
-    says(k, "HSET x 3 3", QUEUED);
-    says(k, "DEL x", QUEUED);
-    says(k, "HSET x 4 4", QUEUED);
-    says(k, "HLEN x", QUEUED);
-    says(k, "EXEC", "*6\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n");
-    says(k, "HGETALL x", "*2\r\n$1\r\n4\r\n$1\r\n4\r\n");
-    says(k, "HGETALL y", "*2\r\n$1\r\n2\r\n$1\r\n2\r\n");
-    says(k, "DBSIZE", ":4\r\n");
+    client_says(k, "HSET a f v g w", ":2\r\n");
+    client_says(k, "PEXPIREAT a 4000000000000", ":1\r\n");
+    client_says(k, "RENAME a b", "+OK\r\n");
+    client_says(k, "PEXPIRETIME b", ":4000000000000\r\n");
+    client_says(k, "HGETALL b", "*4\r\n$1\r\nf\r\n$1\r\nv\r\n$1\r\ng\r\n$1\r\nw\r\n");
+    client_says(k, "COPY b c", ":1\r\n");
+    client_says(k, "HSET c f other", ":0\r\n");
+    client_says(k, "HGET b f", "$1\r\nv\r\n");
+    client_says(k, "MULTI", "+OK\r\n");
+    client_says(k, "HSET x 1 1", QUEUED);
+    client_says(k, "HSET y 2 2", QUEUED);
+    client_says(k, "HSET x 3 3", QUEUED);
+    client_says(k, "DEL x", QUEUED);
+    client_says(k, "HSET x 4 4", QUEUED);
+    client_says(k, "HLEN x", QUEUED);
+    client_says(k, "EXEC", "*6\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n");
+    client_says(k, "HGETALL x", "*2\r\n$1\r\n4\r\n$1\r\n4\r\n");
+    client_says(k, "HGETALL y", "*2\r\n$1\r\n2\r\n$1\r\n2\r\n");
+    client_says(k, "DBSIZE", ":4\r\n");
     cluster_deinit(&c);
 }
 
@@ -71,17 +63,17 @@ TEST(an_exec_over_groups_is_as_one_in_a_group)
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
     struct client *k = client_open(&c, 1);
-    says(k, "MULTI", "+OK\r\n");
-    says(k, "SET a 5", QUEUED);
-    says(k, "INCR a", QUEUED);
-    says(k, "HSET a f v", QUEUED);
-    says(k, "PING", QUEUED);
-    says(k, "RENAME a b", QUEUED);
-    says(k, "MGET a b", QUEUED);
-    says(k, "EXEC",
-         "*6\r\n+OK\r\n:6\r\n-WRONGTYPE Operation against a key holding the wrong kind of "
-         "value\r\n+PONG\r\n+OK\r\n*2\r\n$-1\r\n$1\r\n6\r\n");
-    says(k, "GET b", "$1\r\n6\r\n");
+    client_says(k, "MULTI", "+OK\r\n");
+    client_says(k, "SET a 5", QUEUED);
+    client_says(k, "INCR a", QUEUED);
+    client_says(k, "HSET a f v", QUEUED);
+    client_says(k, "PING", QUEUED);
+    client_says(k, "RENAME a b", QUEUED);
+    client_says(k, "MGET a b", QUEUED);
+    client_says(k, "EXEC",
+                "*6\r\n+OK\r\n:6\r\n-WRONGTYPE Operation against a key holding the wrong kind of "
+                "value\r\n+PONG\r\n+OK\r\n*2\r\n$-1\r\n$1\r\n6\r\n");
+    client_says(k, "GET b", "$1\r\n6\r\n");
     cluster_deinit(&c);
 }
 
@@ -90,17 +82,17 @@ TEST(keys_of_several_groups_are_watched)
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
     struct client *k = client_open(&c, 0), *other = client_open(&c, 1);
-    says(k, "MSET a 1 b 2", "+OK\r\n");
+    client_says(k, "MSET a 1 b 2", "+OK\r\n");
     for (int changes = 0; changes < 3; changes++) {
-        says(k, "WATCH a b nobody", "+OK\r\n");
-        if (changes == 1) says(other, "SET b 3", "+OK\r\n");
-        if (changes == 2) says(other, "MSET nobody 1 other 1", "+OK\r\n");
-        says(k, "MULTI", "+OK\r\n");
-        says(k, "INCR a", QUEUED);
-        says(k, "INCR c", QUEUED);
-        says(k, "EXEC", changes ? "*-1\r\n" : "*2\r\n:2\r\n:1\r\n");
+        client_says(k, "WATCH a b nobody", "+OK\r\n");
+        if (changes == 1) client_says(other, "SET b 3", "+OK\r\n");
+        if (changes == 2) client_says(other, "MSET nobody 1 other 1", "+OK\r\n");
+        client_says(k, "MULTI", "+OK\r\n");
+        client_says(k, "INCR a", QUEUED);
+        client_says(k, "INCR c", QUEUED);
+        client_says(k, "EXEC", changes ? "*-1\r\n" : "*2\r\n:2\r\n:1\r\n");
     }
-    says(k, "MGET a c", "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
+    client_says(k, "MGET a c", "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
     cluster_deinit(&c);
 }
 
@@ -110,13 +102,13 @@ TEST(expired_keys_of_several_groups_are_deleted_once)
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
     struct client *k = client_open(&c, 0);
-    says(k, "PSETEX a 30 1", "+OK\r\n");
-    says(k, "PSETEX b 30 1", "+OK\r\n");
+    client_says(k, "PSETEX a 30 1", "+OK\r\n");
+    client_says(k, "PSETEX b 30 1", "+OK\r\n");
     cluster_run(&c, 31);
-    says(k, "MGET a b", "*2\r\n$-1\r\n$-1\r\n");
-    says(k, "DBSIZE", ":0\r\n");
+    client_says(k, "MGET a b", "*2\r\n$-1\r\n$-1\r\n");
+    client_says(k, "DBSIZE", ":0\r\n");
     cluster_run(&c, 1000);
-    says(k, "DBSIZE", ":0\r\n");
+    client_says(k, "DBSIZE", ":0\r\n");
     cluster_deinit(&c);
 }
 
@@ -185,26 +177,54 @@ TEST(a_leader_that_dies_leaves_all_or_nothing_and_no_locks)
 
 /* ---- groups that change ---- */
 
-/* Transfers go on for so many rounds; some are refused, while a group is between two owners. */
-static void transfers(struct cluster *c, struct client *k, int rounds)
+/* So many rounds of a transfer by each of three clients at once, and of an INCR by a fourth, which
+ * meets their locks. `meanwhile` is said in their midst. Transfers may be refused while a group is
+ * between two owners. */
+static void transfers(struct cluster *c, int rounds, const char *meanwhile)
 {
+    struct client *k[3], *plain = client_open(c, 0), *oper = client_open(c, 1);
+    int64_t added =
+        number(plain, "a") + number(plain, "b") + number(plain, "c") + number(plain, "d");
+    struct buf reply = {0};
+    int done = 0;
+    for (uint32_t n = 0; n < 3; n++) {
+        k[n] = client_open(c, n);
+        world_disk(c->w, n)->write_ns = 5000000; /* somebody is prepared nearly always */
+    }
     for (int i = 0; i < rounds; i++) {
-        struct buf reply = {0};
-        says(k, "MULTI", "+OK\r\n");
-        for (int n = 0; n < 4; n++) {
-            client_say(k, "%s %s", n % 2 ? "INCR" : "DECR", account[n]);
-            client_expect(k, QUEUED);
+        for (int n = 0; n < 3; n++) {
+            client_says(k[n], "MULTI", "+OK\r\n");
+            for (int j = 0; j < 4; j++) {
+                client_say(k[n], "%s %s", j % 2 ? "INCR" : "DECR", account[j]);
+                client_expect(k[n], QUEUED);
+            }
         }
-        client_say(k, "EXEC");
-        struct bytes r = client_reply(k, &reply);
-        assert_true(r.data[0] == '*' || memcmp(r.data, "-TRYAGAIN", 9) == 0);
-        buf_deinit(&reply);
-        cluster_run(c, 10);
+        for (int n = 0; n < 3; n++) client_say(k[n], "EXEC");
+        client_say(plain, "INCR %s", account[i % 4]);
+        if (meanwhile && i == rounds / 4) client_say(oper, "%s", meanwhile);
+        for (int n = 0; n < 3; n++) {
+            struct bytes r = client_reply(k[n], &reply);
+            assert_true(r.data[0] == '*' || memcmp(r.data, "-TRYAGAIN", 9) == 0);
+            done += r.data[0] == '*';
+        }
+        added += client_reply(plain, &reply).data[0] == ':';
     }
     int64_t sum = 0;
-    for (int i = 0; i < 4; i++) sum += number(k, account[i]);
-    assert_int_equal(sum, 0);
-    assert_true(number(k, "b") > rounds * 3 / 4);
+    for (int i = 0; i < 4; i++) sum += number(plain, account[i]);
+    assert_int_equal(sum, added);
+    assert_true(done > rounds * 2);
+    for (int n = 0; n < 3; n++) client_close(k[n]);
+    if (meanwhile) assert_int_equal(client_reply(oper, &reply).data[0], ':');
+    client_close(plain), client_close(oper);
+    buf_deinit(&reply);
+}
+
+TEST(commands_of_one_group_wait_for_locks)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 4, 3);
+    transfers(&c, 60, NULL);
+    cluster_deinit(&c);
 }
 
 static uint8_t group_state(struct cluster *c, uint32_t group)
@@ -218,29 +238,24 @@ TEST(a_split_waits_for_who_is_prepared_and_others_for_it)
 {
     struct cluster c;
     cluster_init(&c, 3, 2, 3);
-    struct client *k = client_open(&c, 0), *o = client_open(&c, 1);
-    says(k, "MSET a 0 b 0 c 0 d 0", "+OK\r\n");
     cluster_run(&c, 2000);
-    says(o, "SYNOD GROUP SPLIT 0", ":2\r\n");
-    says(o, "SYNOD GROUP SPLIT 1", ":3\r\n");
-    transfers(&c, k, 200);
+    transfers(&c, 120, "SYNOD GROUP SPLIT 0");
+    transfers(&c, 120, "SYNOD GROUP SPLIT 1");
+    cluster_run(&c, 2000);
     assert_int_equal(group_state(&c, 3), RING_GROUP_SERVING);
     cluster_deinit(&c);
 }
 
-/* Between the evaluation of a seal and its end nobody begins (seed 35000739). */
 TEST(a_merge_waits_for_who_is_prepared_and_others_for_it)
 {
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
-    struct client *k = client_open(&c, 0), *o = client_open(&c, 1);
-    says(k, "MSET a 0 b 0 c 0 d 0", "+OK\r\n");
     cluster_run(&c, 2000);
-    says(o, "SYNOD GROUP MERGE 1", ":2\r\n");
-    transfers(&c, k, 200);
+    transfers(&c, 120, "SYNOD GROUP MERGE 1");
+    cluster_run(&c, 2000);
     assert_int_not_equal(group_state(&c, 2), RING_GROUP_SERVING);
-    says(o, "SYNOD GROUP MERGE 1", ":3\r\n");
-    transfers(&c, k, 200);
+    transfers(&c, 120, "SYNOD GROUP MERGE 1");
+    cluster_run(&c, 2000);
     assert_int_not_equal(group_state(&c, 3), RING_GROUP_SERVING);
     cluster_deinit(&c);
 }
