@@ -42,19 +42,9 @@ static uint64_t group_knows(struct group *g, const struct paxos_member *m)
 /* Up to here a majority of the voters knows, and would after a crash, what is chosen. */
 uint64_t group_majority_knows(struct group *g)
 {
-    const struct paxos_config *c = &g->config;
-    uint64_t known = 0;
-    for (int i = 0; i < c->count; i++) {
-        uint64_t at = c->member[i].role == PAXOS_LEARNER ? 0 : group_knows(g, &c->member[i]);
-        int voters = 0, have = 0;
-        for (int k = 0; k < c->count; k++) {
-            if (c->member[k].role == PAXOS_LEARNER) continue;
-            voters++;
-            have += group_knows(g, &c->member[k]) >= at;
-        }
-        if (have > voters / 2 && at > known) known = at;
-    }
-    return known;
+    uint64_t knows[PAXOS_MEMBERS_MAX];
+    for (int i = 0; i < g->config.count; i++) knows[i] = group_knows(g, &g->config.member[i]);
+    return paxos_reached(&g->config, knows, paxos_quorum_prepare(&g->config));
 }
 
 static bool has_witness(const struct group *g)

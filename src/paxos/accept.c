@@ -280,7 +280,7 @@ void leader_advance(struct turn *t)
     uint64_t match[PAXOS_MEMBERS_MAX];
     for (int i = 0; i < px->opt.config.count; i++)
         match[i] = i == px->self ? own_match(px) : px->peer[i].match;
-    uint64_t chosen = paxos_reached(px, match, paxos_quorum_accept(&px->opt.config));
+    uint64_t chosen = paxos_reached(&px->opt.config, match, paxos_quorum_accept(&px->opt.config));
     if (chosen <= px->chosen) return;
 
     ASSERT(chosen <= px->streamed);

@@ -102,10 +102,15 @@ bool paxos_is_voter(const struct paxos *px)
     return px->self >= 0 && px->opt.config.member[px->self].role == PAXOS_VOTER;
 }
 
+static bool votes(const struct paxos_member *m)
+{
+    return m->role != PAXOS_LEARNER || MUTANT(MUTANT_LEARNER_VOTES);
+}
+
 /* Does member i's vote count? */
 bool paxos_votes(const struct paxos *px, int i)
 {
-    return px->opt.config.member[i].role != PAXOS_LEARNER || MUTANT(MUTANT_LEARNER_VOTES);
+    return votes(&px->opt.config.member[i]);
 }
 
 static uint32_t majority(const struct paxos_config *c)
@@ -136,13 +141,12 @@ uint32_t paxos_count(const struct paxos *px, uint8_t members)
     return count;
 }
 
-uint64_t paxos_reached(const struct paxos *px, const uint64_t *value, uint32_t quorum)
+uint64_t paxos_reached(const struct paxos_config *c, const uint64_t *value, uint32_t quorum)
 {
     uint64_t best = 0;
-    for (int i = 0; i < px->opt.config.count; i++) {
+    for (int i = 0; i < c->count; i++) {
         uint32_t reach = 0;
-        for (int k = 0; k < px->opt.config.count; k++)
-            reach += paxos_votes(px, k) && value[k] >= value[i];
+        for (int k = 0; k < c->count; k++) reach += votes(&c->member[k]) && value[k] >= value[i];
         if (reach >= quorum && value[i] > best) best = value[i];
     }
     return best;

@@ -137,11 +137,7 @@ bool paxos_votes(const struct paxos *px, int i);
 bool paxos_alone(const struct paxos *px);
 bool paxos_may_campaign(const struct paxos *px);
 bool paxos_may_lead(const struct paxos *px);
-uint32_t paxos_quorum_prepare(const struct paxos_config *c);
-uint32_t paxos_quorum_accept(const struct paxos_config *c);
 uint32_t paxos_count(const struct paxos *px, uint8_t members); /* of these, whose votes count */
-/* The highest value that at least `quorum` of the voting members' values reach. */
-uint64_t paxos_reached(const struct paxos *px, const uint64_t *value, uint32_t quorum);
 bool config_read(const struct paxos *px, const struct paxos_entry *e, struct paxos_config *out);
 bool config_follows(const struct paxos *px, const struct paxos_entry *e);
 void config_switch(struct turn *t, const struct paxos_config *next, struct paxos_id id);

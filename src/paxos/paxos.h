@@ -101,6 +101,13 @@ static inline int paxos_config_member(const struct paxos_config *c, uint16_t nod
     return -1;
 }
 
+/* How many of the voting members make a quorum of phase 1, and of phase 2. */
+uint32_t paxos_quorum_prepare(const struct paxos_config *c);
+uint32_t paxos_quorum_accept(const struct paxos_config *c);
+/* The highest value that at least `quorum` of the voting members' values reach; value[i] is member
+ * i's. */
+uint64_t paxos_reached(const struct paxos_config *c, const uint64_t *value, uint32_t quorum);
+
 /* The byte form (config.c; its other half is paxos_config_encode in msg.h). False: malformed, or
  * not 1 to PAXOS_MEMBERS_MAX members of distinct replicas and nodes, none of them 0, replicas below
  * next_replica, with a voter among them; *out is then unchanged. */

@@ -26,7 +26,7 @@ uint64_t read_support_end(const struct paxos *px)
     }
     uint32_t quorum = paxos_quorum_accept(&px->opt.config);
     if (MUTANT(MUTANT_LEASE_MINORITY)) quorum -= 1;
-    return paxos_reached(px, end, quorum);
+    return paxos_reached(&px->opt.config, end, quorum);
 }
 
 static void confirm_ask(struct turn *t)
