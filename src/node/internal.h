@@ -460,7 +460,7 @@ struct node {
 
     struct list txns; /* transactions over groups that clients of this node wait for (txn.c) */
     uint64_t txn_seq;
-    uint64_t txn_at; /* when one of them is to be looked at again, at the latest */
+    uint64_t txn_at;    /* when one of them is to be looked at again, at the latest */
     uint64_t txn_clock; /* the greatest age given or heard of: ms since 1970 << 20, and a count */
 };
 
@@ -767,7 +767,6 @@ void txn_begin(struct client *c, const struct command *cmd, const struct cmd_arg
 /* Asks a group's leader, wherever it is; done is called once. The name is a full one. */
 void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
              uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx);
-struct txn_id txn_new_id(struct node *n);
 void txn_turn(struct node *n);
 void txn_list(struct node *n, struct reply *out); /* TXN LIST (txn_list.c) */
 void txn_free_all(struct node *n);

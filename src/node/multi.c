@@ -264,14 +264,9 @@ static void watch_part(struct request *parent, const struct cmd_args *a, uint32_
 static void watch_groups(struct client *c, const struct cmd_args *a)
 {
     struct node *n = c->node;
-    struct request *r = client_request(c);
+    struct request *r = request_parent(c, command_named("synod|watch-all"), a);
     bool *asked = mem_zalloc(n->group_count * sizeof *asked);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, command_named("synod|watch-all"), a, c->version);
-    r->group = UINT32_MAX;
-    r->state = REQUEST_RUNNING;
     r->watching = true;
-    c->barrier = r;
     for (uint32_t i = 2; i < a->count; i++) {
         uint32_t group = n->slot_group[slot_of(a->v[i])];
         if (!asked[group]) watch_part(r, a, group);

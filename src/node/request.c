@@ -64,6 +64,18 @@ void request_take(struct request *r, const struct command *cmd, const struct cmd
     if (r->client) client_hold_bytes(r->client, r, size);
 }
 
+struct request *request_parent(struct client *c, const struct command *cmd,
+                               const struct cmd_args *a)
+{
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = c->node->leader_epoch;
+    request_take(r, cmd, a, c->version);
+    r->group = UINT32_MAX;
+    r->state = REQUEST_RUNNING;
+    c->barrier = r;
+    return r;
+}
+
 /* Its answer, should one come, is for nobody. */
 static void unmap(struct request *r)
 {
@@ -227,7 +239,7 @@ static void run_command(void *ctx, struct view *v)
     if (r->reply.out->size > v->reply_max && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
 }
 
-static void reply_refused(struct reply *out, const struct view *v, const struct shard *s)
+void request_reply_refused(struct reply *out, const struct view *v, size_t effects_max)
 {
     if (v->refused == VIEW_REPLY_TOO_LARGE)
         reply_errorf(
@@ -237,7 +249,7 @@ static void reply_refused(struct reply *out, const struct view *v, const struct 
         reply_errorf(out,
                      "ERR the command would write more than %zu KiB at once; nothing was changed, "
                      "do it in parts",
-                     s->effects_max >> 10);
+                     effects_max >> 10);
     else if (v->refused == VIEW_LATER)
         reply_error(out, "TRYAGAIN the group is being split");
     else if (v->refused == VIEW_SEALED)
@@ -273,7 +285,8 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
         return result;
     }
     if (result == SHARD_FAILED) reply_failed(&(struct reply){out, version});
-    if (result == SHARD_REFUSED) reply_refused(&(struct reply){out, version}, &n->view, g->shard);
+    if (result == SHARD_REFUSED)
+        request_reply_refused(&(struct reply){out, version}, &n->view, g->shard->effects_max);
     *hold = group_hold(g, saw, result == SHARD_DONE && view_wrote(&n->view));
     n->stats.evaluated++;
     g->load++;
@@ -616,15 +629,10 @@ void request_wait_replicas(struct client *c, const struct command *cmd, const st
     struct node *n = c->node;
     int64_t asked = 0;
     (void)bytes_to_i64(a->v[1], &asked);
-    struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, a, c->version);
-    r->group = UINT32_MAX;
-    r->state = REQUEST_RUNNING;
+    struct request *r = request_parent(c, cmd, a);
     r->wait_replicas = wait_count(n->group[0], asked);
     r->deadline = wait_deadline(n, (int64_t)timeout_ms);
     r->sum = n->group[0]->config.count ? n->group[0]->config.count - 1 : 0;
-    c->barrier = r;
     for (uint32_t g = 0; g < n->group_count; g++) {
         bool written = g / 64 < c->written_words && c->written[g / 64] >> g % 64 & 1;
         if (n->group[g]->row.state != RING_GROUP_SERVING) continue;

@@ -19,6 +19,10 @@ struct request *request_new(struct node *n);
 /* Gives it a command: its own copy of the arguments, a deadline. */
 void request_take(struct request *r, const struct command *cmd, const struct cmd_args *a,
                   uint8_t version);
+/* A client's command that is not of one group, or has a life of its own: RUNNING, with nothing
+ * behind it done before it. */
+struct request *request_parent(struct client *c, const struct command *cmd,
+                               const struct cmd_args *a);
 /* Its reply is complete: goes to whoever asked. The request may be gone after it. */
 void request_done(struct request *r);
 
@@ -30,6 +34,8 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
  * nothing was appended. */
 bool request_run_stale(struct group *g, const struct command *cmd, const struct cmd_args *a,
                        uint8_t version, struct buf *out);
+/* Why the view refused; effects_max: bytes. */
+void request_reply_refused(struct reply *out, const struct view *v, size_t effects_max);
 bool request_refused_full(const struct node *n, const struct command *cmd);
 /* Puts it at the end of the group's waiting list; group_retry looks at it. */
 void request_wait(struct request *r, struct group *g);

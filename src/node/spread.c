@@ -64,12 +64,7 @@ struct request *request_spread(struct client *c, const struct command *cmd,
                                const struct cmd_args *a)
 {
     struct node *n = c->node;
-    struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, a, c->version);
-    r->group = UINT32_MAX;
-    r->state = REQUEST_RUNNING;
-    c->barrier = r;
+    struct request *r = request_parent(c, cmd, a);
     if (cmd->spread == CMD_SPREAD_ANY) {
         r->next_group = (uint32_t)prng_below(&n->random, n->group_count);
         spread_next(r);

@@ -32,7 +32,7 @@ void txn_ask(struct node *n, uint32_t group, const char *name, const struct byte
     group_retry(g);
 }
 
-struct txn_id txn_new_id(struct node *n)
+static struct txn_id new_id(struct node *n)
 {
     uint64_t life = n->identity.incarnation & ((1ull << 48) - 1);
     return (struct txn_id){(uint64_t)n->identity.node << 48 | life, ++n->txn_seq};
@@ -71,7 +71,7 @@ static struct transaction *transaction_new(struct node *n, struct request *r)
     struct transaction *t = mem_zalloc(sizeof *t);
     t->node = n;
     t->r = r;
-    t->id = txn_new_id(n);
+    t->id = new_id(n);
     t->rows = rows_new();
     list_push(&n->txns, &t->link);
     return t;
@@ -325,12 +325,16 @@ void transaction_event(struct transaction *t, uint8_t event, uint32_t part)
 
 /* ---- carrying it out ---- */
 
-void transaction_refuse(struct transaction *t, const char *text)
+void transaction_refuse(struct transaction *t)
 {
-    if (text)
-        answer_error(t, text);
-    else
-        try_again(t);
+    t->r->refused = true;
+    answer_client(t);
+    transaction_event(t, TXN_EV_REFUSED, 0);
+}
+
+void transaction_retry(struct transaction *t)
+{
+    try_again(t);
     transaction_event(t, TXN_EV_REFUSED, 0);
 }
 
@@ -433,13 +437,8 @@ static uint64_t age(struct node *n)
 void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a)
 {
     struct node *n = c->node;
-    struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, a, c->version);
-    r->group = UINT32_MAX;
-    r->state = REQUEST_RUNNING;
+    struct request *r = request_parent(c, cmd, a);
     r->children = 1; /* it has its own end */
-    c->barrier = r;
     struct transaction *t = transaction_new(n, r);
     t->start = age(n);
     t->deadline = n->now + REQUEST_DEADLINE;

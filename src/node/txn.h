@@ -57,7 +57,8 @@ void transaction_evaluate(struct transaction *t);
 
 /* txn.c */
 void transaction_event(struct transaction *t, uint8_t event, uint32_t part);
-/* Evaluating it is of no use: answers the error, or (NULL) tries again, and lets go of all. */
-void transaction_refuse(struct transaction *t, const char *text);
+/* It cannot be done: answers the error that is in `reply`, or tries again; and lets go of all. */
+void transaction_refuse(struct transaction *t);
+void transaction_retry(struct transaction *t);
 
 #endif

@@ -72,6 +72,13 @@ static void split_effects(struct transaction *t, const struct view *v)
     }
 }
 
+static void refuse(struct transaction *t, const char *text)
+{
+    buf_clear(&t->reply);
+    reply_error(&(struct reply){&t->reply, t->r->version}, text);
+    transaction_refuse(t);
+}
+
 /* The rest of what the evaluation missed, from the group that has its beginning. */
 static void fetch_more(struct transaction *t, const struct view *v)
 {
@@ -83,9 +90,9 @@ static void fetch_more(struct transaction *t, const struct view *v)
     if (lo.size >= 2 && be16_get(lo.data) < SLOT_COUNT)
         i = transaction_part_of(t, t->node->slot_group[be16_get(lo.data)]);
     if (++t->fetches > FETCHES_MAX || rows_bytes(t->rows) > ROWS_MAX) {
-        transaction_refuse(t, "ERR the transaction reads more than 128 MiB; do it in parts");
+        refuse(t, "ERR the transaction reads more than 128 MiB; do it in parts");
     } else if (i == t->parts) {
-        transaction_refuse(t, NULL); /* the map has changed meanwhile */
+        transaction_retry(t); /* the map has changed meanwhile */
     } else {
         struct part *p = &t->part[i];
         buf_deinit(&p->lo), buf_deinit(&p->hi);
@@ -115,9 +122,8 @@ static void evaluated(struct transaction *t, const struct view *v)
     }
     split_effects(t, v);
     if (v->objid_next - TXN_OBJIDS > TXN_OBJECTS_MAX || !fits(t)) {
-        transaction_refuse(
-            t, "ERR the transaction would write too much in one group; nothing was changed, do "
-               "it in parts");
+        refuse(t, "ERR the transaction would write too much in one group; nothing was changed, do "
+                  "it in parts");
         return;
     }
     transaction_event(t, TXN_EV_EVALUATED, 0);
@@ -137,15 +143,13 @@ void transaction_evaluate(struct transaction *t)
     v->reply_max = REPLY_MAX;
     run(t, v, &out);
     if (t->reply.size > REPLY_MAX && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
-    if (v->refused == VIEW_REPLY_TOO_LARGE)
-        transaction_refuse(
-            t, "ERR the reply is larger than 64 MiB; read it in parts (HSCAN, HMGET, GETRANGE)");
-    else if (v->refused)
-        transaction_refuse(
-            t, "ERR the transaction would write more than 256 MiB; nothing was changed, do it "
-               "in parts");
-    else if (v->missed)
+    if (v->refused) {
+        buf_clear(&t->reply);
+        request_reply_refused(&out, v, WRITES_MAX);
+        transaction_refuse(t);
+    } else if (v->missed) {
         fetch_more(t, v);
-    else
+    } else {
         evaluated(t, v);
+    }
 }

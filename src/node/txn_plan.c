@@ -23,23 +23,11 @@ static void plan_key(void *ctx, struct bytes key)
     t->item[t->items++] = (struct item){.key = key, .mode = (uint8_t)p->mode};
 }
 
-static enum lock_mode mode_of(const struct command *c)
+static void plan_command(void *ctx, const struct command *c, const struct cmd_args *a)
 {
-    return c->flags & CMD_WRITE ? LOCK_EXCLUSIVE : LOCK_SHARED;
-}
-
-static void plan_commands(struct planning *p, const struct cmd_args *a)
-{
-    struct buf storage = {0};
-    struct cmd_args inner;
-    for (uint32_t i = 3; i < a->count; i++) {
-        const struct command *c =
-            multi_get_command(a->v[i], &inner, &storage) ? command_find(&inner, NULL) : NULL;
-        if (!c) continue;
-        p->mode = mode_of(c);
-        (void)command_keys(c, &inner, plan_key, p);
-    }
-    buf_deinit(&storage);
+    struct planning *p = ctx;
+    p->mode = txn_mode(c);
+    (void)command_keys(c, a, plan_key, p);
 }
 
 static int item_order(const void *a, const void *b)
@@ -110,13 +98,13 @@ static void plan_watch(void *ctx, struct bytes key, struct bytes watch)
 void transaction_plan(struct transaction *t)
 {
     const struct request *r = t->r;
-    struct planning p = {t, 0, mode_of(r->command)};
+    struct planning p = {.t = t};
     if (r->command->fn == multi_exec) {
-        plan_commands(&p, &r->args);
+        multi_commands(&r->args, plan_command, &p);
         p.mode = LOCK_SHARED;
         (void)multi_watched_keys(r->args.v[2], plan_key, &p);
     } else {
-        (void)command_keys(r->command, &r->args, plan_key, &p);
+        plan_command(&p, r->command, &r->args);
     }
     plan_sort(t);
     plan_parts(t);

@@ -75,16 +75,33 @@ void multi_watched_each(struct bytes watches,
         each(ctx, w.key, bytes_of(at, (size_t)(r.at - at)));
 }
 
-void multi_keys(const struct cmd_args *a, void (*each)(void *ctx, struct bytes key), void *ctx)
+void multi_commands(const struct cmd_args *a, multi_each *each, void *ctx)
 {
     struct buf storage = {0};
     struct cmd_args inner;
     for (uint32_t i = 3; i < a->count; i++) {
         const struct command *c =
             multi_get_command(a->v[i], &inner, &storage) ? command_find(&inner, NULL) : NULL;
-        if (c) (void)command_keys(c, &inner, each, ctx);
+        if (c) each(ctx, c, &inner);
     }
     buf_deinit(&storage);
+}
+
+struct keys_of {
+    void (*each)(void *ctx, struct bytes key);
+    void *ctx;
+};
+
+static void keys_of_command(void *ctx, const struct command *c, const struct cmd_args *a)
+{
+    const struct keys_of *keys = ctx;
+    (void)command_keys(c, a, keys->each, keys->ctx);
+}
+
+void multi_keys(const struct cmd_args *a, void (*each)(void *ctx, struct bytes key), void *ctx)
+{
+    struct keys_of keys = {each, ctx};
+    multi_commands(a, keys_of_command, &keys);
 }
 
 bool multi_takes(const struct command *c)

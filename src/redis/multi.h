@@ -25,6 +25,9 @@ bool multi_watched_keys(struct bytes watches, void (*each)(void *ctx, struct byt
 /* The same with the bytes of each watch. */
 void multi_watched_each(struct bytes watches,
                         void (*each)(void *ctx, struct bytes key, struct bytes watch), void *ctx);
+/* All its commands. `a` are the arguments of synod|exec. */
+typedef void multi_each(void *ctx, const struct command *c, const struct cmd_args *a);
+void multi_commands(const struct cmd_args *a, multi_each *each, void *ctx);
 /* The keys of all its commands. `a` are the arguments of synod|exec. */
 void multi_keys(const struct cmd_args *a, void (*each)(void *ctx, struct bytes key), void *ctx);
 

@@ -373,11 +373,6 @@ void txn_forget(struct view *v, const struct cmd_args *a, struct reply *out)
 
 /* ---- around the evaluation ---- */
 
-bool txn_is(const struct command *c)
-{
-    return c->flags & CMD_GROUP;
-}
-
 static bool lock_admits(struct locks *l, const struct cmd_args *a, uint64_t now)
 {
     struct txn_id id = id_of(a);
@@ -402,14 +397,9 @@ static void bar_key(void *ctx, struct bytes key)
     b->barred |= locks_bar(b->locks, key, b->mode);
 }
 
-static enum lock_mode mode_of(const struct command *c)
-{
-    return c->flags & CMD_WRITE ? LOCK_EXCLUSIVE : LOCK_SHARED;
-}
-
 bool txn_admits(struct locks *l, const struct command *c, const struct cmd_args *a, uint64_t now)
 {
-    struct bars b = {l, mode_of(c), false};
+    struct bars b = {l, txn_mode(c), false};
     if (c->fn == txn_lock) return lock_admits(l, a, now);
     if (!l->owners || txn_is(c) || c->flags & CMD_SYSTEM) return true;
     if (!l->held && c->first) return true;

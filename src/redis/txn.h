@@ -52,7 +52,15 @@ bool txn_get_id(struct bytes in, struct txn_id *id);
 bool txn_row_id(struct bytes engine_key, struct txn_id *id);
 
 /* Is it one of the commands above? */
-bool txn_is(const struct command *c);
+static inline bool txn_is(const struct command *c)
+{
+    return c->flags & CMD_GROUP;
+}
+/* How a command needs its keys. */
+static inline enum lock_mode txn_mode(const struct command *c)
+{
+    return c->flags & CMD_WRITE ? LOCK_EXCLUSIVE : LOCK_SHARED;
+}
 /* May the command be evaluated now, or must it wait for locks? A LOCK takes what it asks for. False
  * too where what it asks for is not in slots [slot_lo, slot_hi). */
 bool txn_admits(struct locks *l, const struct command *c, const struct cmd_args *a, uint64_t now);
