@@ -220,7 +220,6 @@ void object_set_expiry(struct view *v, struct object *o, int64_t expire_ms)
 {
     int64_t was_ms = o->expire_ms;
     ASSERT(o->type != OBJECT_NONE);
-    if (was_ms == expire_ms) return;
     o->expire_ms = expire_ms;
     put_meta(v, o);
     index_expiry(v, o, was_ms, expire_ms);

@@ -42,7 +42,8 @@ void object_put_string(struct view *v, const struct object *o, struct bytes valu
  * gave. With count 0 the caller has deleted the
  * elements: only the key goes. */
 void object_put_collection(struct view *v, const struct object *was, struct object *o);
-/* Changes only the expiry. o->string is no longer valid afterwards. */
+/* Changes only the expiry; counts as a write for WATCH even if it is the same, as with Redis.
+ * o->string is no longer valid afterwards. */
 void object_set_expiry(struct view *v, struct object *o, int64_t expire_ms);
 /* Deletes the key and all below it. No effect on OBJECT_NONE. */
 void object_delete(struct view *v, const struct object *o);

@@ -194,7 +194,7 @@ static void strings_getex(struct view *v, const struct cmd_args *a, struct reply
     if (opt.given == 0) return;
     if (expire_ms >= 0 && expire_ms <= v->now_ms)
         object_delete(v, &o);
-    else
+    else if (expire_ms >= 0 || o.expire_ms >= 0)
         object_set_expiry(v, &o, expire_ms);
 }
 

@@ -65,6 +65,8 @@ TEST(a_watched_key_that_was_written_to_ends_the_transaction)
         {"DEL {t}a", ":1\r\n", true},
         {"SET {t}a 1", "+OK\r\n", true}, /* the same value is a write */
         {"HSET {t}h f 2", ":0\r\n", true},
+        {"EXPIREAT {t}h 4102444800", ":1\r\n", true}, /* so is the same expiry */
+        {"GETEX {t}a PERSIST", "$1\r\n1\r\n", false},
         {"FLUSHALL", "+OK\r\n", true},
         {"SET {t}new 1", "+OK\r\n", true},
     };
@@ -77,6 +79,7 @@ TEST(a_watched_key_that_was_written_to_ends_the_transaction)
         (void)client_reply(other, &reply);
         client_says(other, "SET {t}a 1", "+OK\r\n");
         client_says(other, "HSET {t}h f 1", ":1\r\n");
+        client_says(other, "EXPIREAT {t}h 4102444800", ":1\r\n");
         client_says(k, "WATCH {t}a {t}h", "+OK\r\n");
         client_says(k, "WATCH {t}new", "+OK\r\n");
         client_says(other, cases[i].meanwhile, cases[i].answer);

@@ -57,7 +57,8 @@ def a_command(rng, keys):
         ("MSETNX", key, 3, other, 4), ("MSET", key, 1, other), ("RENAMENX", key, other), ("COPY", key, other), ("COPY", key, other, "REPLACE"),
         ("COPY", key, other, "DB", 0), ("MGET", key, other, "none", third, key), ("DEL", key, other, key), ("UNLINK", key, other, third),
         ("TOUCH", key, key, other, third), ("EXISTS", key, key, other, "none"), ("PEXPIREAT", key, FAR + rng.randrange(5)), ("PEXPIREAT", key, 1),
-        ("RENAME", key), ("RENAME", "none", key), ("HSET", key, "f", "x", "g", ""), ("PEXPIRETIME", key)])
+        ("RENAME", key), ("RENAME", "none", key), ("HSET", key, "f", "x", "g", ""), ("PEXPIRETIME", key), ("APPEND", key, ""),
+        ("GETEX", key, "EXAT", FAR // 1000), ("GETEX", key, "PERSIST"), ("SETRANGE", key, 1, ""), ("SET", key, 1, "KEEPTTL"), ("HDEL", key, "g", "q")])
 
 
 def a_step(rng, inside, keys):
