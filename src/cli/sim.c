@@ -293,7 +293,7 @@ int cmd_sim(int argc, char **argv)
          "how long faults last, in virtual ms (20000)", NULL},
         {"nodes", OPTION_NUMBER, &s.nodes, 1, 5, NULL, "N", "nodes (drawn from the seed)", NULL},
         {"mode", OPTION_CHOICE, &s.mode, 0, 0, sim_mode_names, "MODE",
-         "swarm, calm, crashes, network, disks or clocks", NULL},
+         "swarm, calm, crashes, network, disks, clocks or elastic", NULL},
         {"drift", OPTION_NUMBER, &s.drift, 1, 500000, NULL, "PPM",
          "how wrong clocks run (what nodes are told to expect)", NULL},
         {"twice", OPTION_FLAG, &s.twice, 0, 0, NULL, NULL, "run each seed twice and compare", NULL},

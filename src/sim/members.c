@@ -330,7 +330,12 @@ static void look_config(struct sim *s, struct member *m, uint32_t g,
                         const struct node_group_view *v)
 {
     struct seat *seat = &m->seat[g];
-    if (seat->config_position == v->config_position && seat->config.count) return;
+    bool first = !seat->config.count, kept = !v->installing && v->flushed >= v->config_position;
+    if (first || (kept && seat->durable_position != v->config_position)) {
+        seat->durable = v->config;
+        seat->durable_position = v->config_position;
+    }
+    if (seat->config_position == v->config_position && !first) return;
     if (!agree_configured(&s->agreement, g, v->config_position))
         sim_fail(s, SIM_AGREEMENT,
                  "node %u group %u: a configuration of position %" PRIu64 " came never into force",

@@ -44,6 +44,8 @@ struct seat {
     bool installing;          /* when last seen */
     uint64_t config_position; /* last seen, in whatever life */
     struct paxos_config config;
+    uint64_t durable_position; /* of the configuration that it finds after a restart, or older */
+    struct paxos_config durable;
 };
 
 /* What runs on a host of the world. Messages call it node host + 1, which for those that founded

@@ -23,7 +23,6 @@ struct node *members_map(const struct sim *s)
     return best;
 }
 
-/* The newest configuration of a group that anybody ever saw; NULL: none. */
 /* Was the group merged into another, as anybody knows? */
 static bool is_merged_away(const struct sim *s, uint32_t group)
 {
@@ -36,6 +35,7 @@ static bool is_merged_away(const struct sim *s, uint32_t group)
     return false;
 }
 
+/* The newest configuration of a group that anybody ever saw; NULL: none. */
 const struct paxos_config *members_config(const struct sim *s, uint32_t group, uint64_t *position)
 {
     const struct seat *best = NULL;
@@ -89,13 +89,30 @@ static bool may_lose_of(const struct sim *s, uint32_t group, const struct paxos_
     return !in || (voters >= 3 && !lost && witness_suffices(s, group, c, id));
 }
 
+/* The configuration that a member's replica goes on from: the one that it is at, or, if it is down,
+ * that it has on its disk (seed 43000378). False: it has none. */
+static bool goes_on_from(const struct member *m, uint32_t group, const struct paxos_config *newest,
+                         struct paxos_config *out)
+{
+    struct node_group_view v;
+    bool member = false;
+    if (m->state == MEMBER_UP) {
+        if (!node_group(m->node, group, &v)) return false;
+        *out = v.config;
+        return true;
+    }
+    for (int i = 0; i < newest->count; i++) member |= newest->member[i].node == m->id;
+    *out = m->seat[group].durable;
+    return m->state == MEMBER_DOWN && member && out->count;
+}
+
 /* May the member's data be lost for good? Not before the cluster is founded, which needs every
  * node; and in no group that would have lost two of its members, or has fewer than three that vote,
  * by the newest configuration and by those that its replicas are at: whoever knows of the newest
  * may be the one that is lost, and the others go on from the one before it (seed 3200272). */
 bool members_may_lose(struct sim *s, const struct member *m)
 {
-    struct node_group_view v;
+    struct paxos_config at;
     if (!members_map(s) || !m->id) return false;
     for (uint32_t i = 0; i < s->founders; i++)
         if (!s->member[i].took_part) return false;
@@ -105,8 +122,7 @@ bool members_may_lose(struct sim *s, const struct member *m)
         if (!c) continue;
         if (!may_lose_of(s, g, c, m->id)) return false;
         for (uint32_t i = 0; i < s->nodes; i++)
-            if (s->member[i].state == MEMBER_UP && node_group(s->member[i].node, g, &v) &&
-                !may_lose_of(s, g, &v.config, m->id))
+            if (goes_on_from(&s->member[i], g, c, &at) && !may_lose_of(s, g, &at, m->id))
                 return false;
     }
     return true;
