@@ -189,6 +189,7 @@ def what_changes_a_redis_cluster_is_answered_with_the_command_that_does_it(env):
         expect(isinstance(reply, Err) and reply.startswith("ERR ") and names in reply, words, "was answered", reply)
     expect(n.do("CLUSTER", "SAVECONFIG") == b"OK" and n.do("CLUSTER", "BUMPEPOCH").startswith(b"STILL "))
     expect(n.do("CLUSTER", "COUNT-FAILURE-REPORTS", mine) == 0 and isinstance(n.do("CLUSTER", "COUNT-FAILURE-REPORTS", "x"), Err))
+    until(30, "node 1 leads a group, so it has replicas", lambda: n.do("CLUSTER", "REPLICAS", mine))
     expect(len(n.do("CLUSTER", "REPLICAS", mine)) == len(n.do("CLUSTER", "SLAVES", mine)) >= 2, n.do("CLUSTER", "REPLICAS", mine))
     expect(n.do("CLUSTER", "MYSHARDID").decode() == mine)
     expect(isinstance(n.do("SYNOD", "DIGEST", "x"), Err) and isinstance(n.do("SYNOD", "DIGEST", "99"), Err))
