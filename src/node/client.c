@@ -230,6 +230,7 @@ void client_end(struct client *c)
 {
     struct node *n = c->node;
     request_client_gone(n, c);
+    session_free(c);
     list_remove(&c->link);
     list_remove(&c->waiting);
     n->client_count--;

@@ -219,7 +219,9 @@ void request_dispatch(struct client *c)
         multi_break(c);
     } else if (!is_miscounted(c, cmd, &a, &out)) {
         c->last_command = cmd->name;
-        if (c->multi && multi_queues(c, cmd)) {
+        if (c->session && session_command(c, cmd, &a, &out)) {
+            if (c->answer_count != answers) return; /* it became a request */
+        } else if (c->multi && multi_queues(c, cmd)) {
             if (queue_moved(c, cmd, &a)) return;
             multi_queue(c, cmd, &a, &out);
         } else if (cmd->flags & CMD_LOCAL) {

@@ -269,6 +269,7 @@ struct request {
     bool watching;             /* WATCH: the reply is kept (multi.c) */
     bool called_off;           /* LOCK: its transaction has ended meanwhile */
     struct timeline *timeline; /* at the leader */
+    bool barred;               /* it waits for keys that a transaction has locked */
     bool keyed;                /* `slot` says where it belongs, whatever becomes of its group */
     uint16_t slot;
     uint16_t slot_hi; /* of a child: it concerns the slots [slot, slot_hi); else 0 */
@@ -320,9 +321,10 @@ struct client {
     bool paused, closing;    /* closing: after the answers left */
     uint8_t reply_mode;
     bool readonly, no_evict, no_touch;
-    uint32_t lag_max_ms; /* READONLY: how stale a read may be */
-    struct multi *multi; /* MULTI and WATCH (multi.c); NULL: neither */
-    uint64_t *written;   /* bit per group: written to since the last WAIT; NULL: none */
+    uint32_t lag_max_ms;     /* READONLY: how stale a read may be */
+    struct multi *multi;     /* MULTI and WATCH (multi.c); NULL: neither */
+    struct session *session; /* BEGIN (session.c); NULL: none */
+    uint64_t *written;       /* bit per group: written to since the last WAIT; NULL: none */
     uint32_t written_words;
     char name[64], lib_name[64], lib_version[32];
     uint64_t created_at, active_at;
@@ -752,6 +754,8 @@ void multi_break(struct client *c); /* a command was refused: if in a transactio
 /* EXEC with arguments: true, and answered as Redis does. */
 bool multi_ends_badly(struct client *c, const struct command *cmd, const struct cmd_args *a,
                       struct reply *out);
+/* Has it a place in a transaction? Else answers the error. */
+bool multi_may_queue(const struct command *cmd, struct reply *out);
 void multi_begin(struct client *c, struct reply *out);
 void multi_end_exec(struct client *c, struct reply *out);
 void multi_discard(struct client *c, struct reply *out);
@@ -760,6 +764,18 @@ void multi_unwatch(struct client *c, struct reply *out);
 void multi_watched(struct request *r); /* a WATCH has its reply */
 /* Leader: an evaluation of this command has written. */
 void multi_note(struct group *g, const struct command *cmd, const struct cmd_args *a);
+
+/* session.c: BEGIN ... COMMIT */
+void session_begin(struct client *c, const struct cmd_args *a, struct reply *out);
+/* Answered, or made a request of: true. False: it is done as outside of a transaction. */
+bool session_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                     struct reply *out);
+/* Answers, or makes a request of it. */
+void session_commit(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                    struct reply *out);
+void session_rollback(struct client *c, const struct cmd_args *a, struct reply *out);
+void session_savepoint(struct client *c, const struct cmd_args *a, struct reply *out);
+void session_free(struct client *c); /* rolls back, if there is something */
 
 /* txn.c: a transaction over several groups, at its coordinator */
 /* Makes a request of a command whose keys are of several groups, or a transaction. */

@@ -73,7 +73,28 @@ static void local_reset(struct local *l)
     c->name[0] = 0;
     c->readonly = c->no_evict = c->no_touch = false;
     multi_free(c);
+    session_free(c);
     reply_simple(l->out, "RESET");
+}
+
+static void local_begin(struct local *l)
+{
+    session_begin(l->c, l->a, l->out);
+}
+
+static void local_commit(struct local *l)
+{
+    session_commit(l->c, l->cmd, l->a, l->out);
+}
+
+static void local_rollback(struct local *l)
+{
+    session_rollback(l->c, l->a, l->out);
+}
+
+static void local_savepoint(struct local *l)
+{
+    session_savepoint(l->c, l->a, l->out);
 }
 
 static void local_multi(struct local *l)
@@ -803,6 +824,8 @@ static const struct {
     {NULL, "ping", local_ping},
     {NULL, "asking", local_ok},
     {NULL, "auth", local_auth},
+    {NULL, "begin", local_begin},
+    {NULL, "commit", local_commit},
     {NULL, "discard", local_discard},
     {NULL, "echo", local_echo},
     {NULL, "exec", local_exec},
@@ -816,6 +839,8 @@ static const struct {
     {NULL, "readwrite", local_readwrite},
     {NULL, "reset", local_reset},
     {NULL, "role", local_role},
+    {NULL, "rollback", local_rollback},
+    {NULL, "savepoint", local_savepoint},
     {NULL, "select", local_select},
     {NULL, "shutdown", local_shutdown},
     {NULL, "time", local_time},

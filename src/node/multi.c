@@ -66,10 +66,11 @@ void multi_break(struct client *c)
     if (c->multi && c->multi->on) c->multi->broken = true;
 }
 
-static bool may_queue(const struct command *cmd, struct reply *out)
+bool multi_may_queue(const struct command *cmd, struct reply *out)
 {
-    static const char *const slow[] = {"wait",         "trace", "debug|sleep",
-                                       "client|reply", "hello", "shutdown"};
+    static const char *const slow[] = {"wait",     "trace",    "debug|sleep", "client|reply",
+                                       "hello",    "shutdown", "begin",       "commit",
+                                       "rollback", "savepoint"};
     bool local = cmd->flags & CMD_LOCAL;
     if (local ? !is_one_of(cmd, slow, sizeof slow / sizeof *slow) : multi_takes(cmd)) return true;
     if (local || cmd->flags & CMD_SYSTEM)
@@ -87,7 +88,7 @@ void multi_queue(struct client *c, const struct command *cmd, const struct cmd_a
 {
     struct multi *m = c->multi;
     struct buf item = {0};
-    if (!may_queue(cmd, out)) {
+    if (!multi_may_queue(cmd, out)) {
         m->broken = true;
         return;
     }

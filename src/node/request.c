@@ -18,10 +18,11 @@
 
 #define MISSES_MAX                                                                                 \
     12 /* then the reactor itself reads: a value larger than every cache would miss for ever */
-#define FETCH_KEYS  1024u
-#define WAIT_GRACE  (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
-#define SPARES_MAX  1024u       /* requests that ended serve again: forwarding allocates nothing, */
-#define SPARE_BYTES 1024u       /* as long as arguments and reply are no larger than this */
+#define FETCH_KEYS   1024u
+#define BARRED_SPARE (1000 * MS)
+#define WAIT_GRACE   (1000 * MS) /* for the leader's own answer to a WAIT whose time is over */
+#define SPARES_MAX   1024u /* requests that ended serve again: forwarding allocates nothing, */
+#define SPARE_BYTES  1024u /* as long as arguments and reply are no larger than this */
 
 /* ---- making and ending ---- */
 
@@ -393,7 +394,10 @@ static enum attempt request_evaluate(struct request *r, struct group *g)
         return ATTEMPT_OVER;
     }
     if (r->writes && !group_can_write(g)) return ATTEMPT_WAITS;
-    if (!txn_may_run(g, r->command, &r->args)) return ATTEMPT_WAITS;
+    if (!txn_may_run(g, r->command, &r->args)) {
+        r->barred = !txn_is(r->command);
+        return ATTEMPT_WAITS;
+    }
     if (r->wait_replicas) return wait_evaluate(r, g, n->now >= r->deadline);
     if (r->traced && !r->timeline) r->timeline = trace_begin(n, g->id);
     buf_clear(&r->reply);
@@ -796,13 +800,22 @@ static void request_expired(struct request *r)
     }
 }
 
+/* Its keys are locked: said before the asker's node gives up, which would not know why. */
+static bool is_barred(const struct request *r)
+{
+    return r->barred && r->state == REQUEST_WAITING && r->node->now + BARRED_SPARE > r->deadline;
+}
+
 void request_deadlines(struct node *n)
 {
     struct list *next;
     for (struct list *l = n->requests.next; l != &n->requests; l = next) {
         next = l->next;
         struct request *r = LIST_OF(l, struct request, all);
-        if (n->now > r->deadline) request_expired(r);
+        if (is_barred(r))
+            request_error(r, TEXT_LOCKED);
+        else if (n->now > r->deadline)
+            request_expired(r);
     }
 }
 

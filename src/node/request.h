@@ -14,6 +14,10 @@
     "OOM the disk of the leader is nearly full: writes are refused until there is room; reads "    \
     "and deletes go on"
 
+#define TEXT_LOCKED                                                                                \
+    "TRYAGAIN keys of this command were locked by a transaction for 9 s (TXN LIST shows it); "     \
+    "nothing was changed"
+
 /* A request that nobody has asked for yet; it ends with request_done, or request_free. */
 struct request *request_new(struct node *n);
 /* Gives it a command: its own copy of the arguments, a deadline. */

@@ -8,6 +8,8 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
+#include <inttypes.h>
+
 #define AGAIN_AFTER (20 * MS)
 
 /* ---- asking ---- */
@@ -50,6 +52,9 @@ static void transaction_free(struct transaction *t)
     list_remove(&t->link);
     rows_free(t->rows);
     buf_deinit(&t->reply), buf_deinit(&t->error);
+    for (uint32_t i = 0; t->view && i < t->items; i++) mem_free((void *)t->item[i].key.data);
+    if (t->view) view_deinit(t->view);
+    mem_free(t->view);
     mem_free(t->part);
     mem_free(t->state);
     mem_free(t->item);
@@ -61,17 +66,18 @@ static void look_at(struct node *n, uint64_t at)
     if (at < n->txn_at) n->txn_at = at;
 }
 
-static void end_if_over(struct transaction *t)
+void transaction_end_if_over(struct transaction *t)
 {
     if (t->over && !t->open) transaction_free(t);
 }
 
-static struct transaction *transaction_new(struct node *n, struct request *r)
+struct transaction *transaction_new(struct node *n, struct request *r)
 {
     struct transaction *t = mem_zalloc(sizeof *t);
     t->node = n;
     t->r = r;
     t->id = new_id(n);
+    t->began_at = n->now;
     t->rows = rows_new();
     list_push(&n->txns, &t->link);
     return t;
@@ -196,7 +202,7 @@ static void answered(void *ctx, struct bytes reply)
         send_finish(t, i, 0, false); /* whose answer is for nobody */
     mem_free(a);
     t->open--;
-    end_if_over(t);
+    transaction_end_if_over(t);
 }
 
 static void send_lock(struct transaction *t, uint32_t i, struct bytes id)
@@ -207,7 +213,10 @@ static void send_lock(struct transaction *t, uint32_t i, struct bytes id)
     buf_u64(&number, p->token);
     buf_u64(&number, p->reverse);
     struct bytes n = buf_bytes(&number);
-    if (!p->lo.size) transaction_put_items(t, i);
+    if (!p->lo.size)
+        transaction_put_items(t, i, !t->view);
+    else if (t->view) /* which has them */
+        buf_clear(&p->items);
     send(t, i, "synod|lock",
          (struct bytes[]){id, bytes_of(n.data, 8), bytes_of(n.data + 8, 8), buf_bytes(&p->lo),
                           buf_bytes(&p->hi), bytes_of(n.data + 16, 8), buf_bytes(&p->watches),
@@ -261,10 +270,11 @@ static void send_part(struct transaction *t, uint32_t i)
 
 /* ---- the answer ---- */
 
-static void answer_client(struct transaction *t)
+void transaction_answer(struct transaction *t)
 {
     struct request *r = t->r;
     t->r = NULL;
+    t->wait_until = 0;
     buf_clear(&r->reply);
     buf_append_bytes(&r->reply, buf_bytes(&t->reply));
     r->children = 0;
@@ -273,10 +283,12 @@ static void answer_client(struct transaction *t)
 
 static void answer_error(struct transaction *t, const char *text)
 {
+    if (t->session) session_ended(t->session, text);
+    if (!t->r) return;
     buf_clear(&t->reply);
     reply_error(&(struct reply){&t->reply, t->r->version}, text);
     t->r->refused = true;
-    answer_client(t);
+    transaction_answer(t);
 }
 
 /* Another try, as old as the first. */
@@ -288,6 +300,7 @@ static void try_again(struct transaction *t)
     uint64_t wait = 1ull << (t->tries < 6 ? t->tries : 6);
     t->r = NULL;
     next->start = t->start;
+    next->began_at = t->began_at;
     next->deadline = t->deadline;
     next->tries = t->tries + 1;
     next->begin_at = n->now + prng_below(&n->random, wait * MS) + 1;
@@ -296,23 +309,32 @@ static void try_again(struct transaction *t)
 
 static void aborted(struct transaction *t)
 {
+    struct node *n = t->node;
     struct buf text = {0};
     if (t->unwatched) { /* somebody wrote to what it watched */
         buf_clear(&t->reply);
         reply_nil_array(&(struct reply){&t->reply, t->r->version});
-        answer_client(t);
-    } else if (t->retries && t->node->now < t->deadline && !t->r->gone) {
-        try_again(t);
-    } else if (t->error.size) {
-        t->node->stats.txn_aborted++;
-        buf_append_bytes(&text, buf_bytes(&t->error));
-        buf_u8(&text, 0);
-        answer_error(t, (const char *)text.data);
-    } else {
-        t->node->stats.txn_aborted++;
-        answer_error(t, "TXNABORT keys of this transaction were locked by others, or their leaders "
-                        "changed, for 10 s; nothing was changed, send it again");
+        transaction_answer(t);
+        return;
     }
+    if (!t->view && t->retries && n->now < t->deadline && !t->r->gone) {
+        try_again(t);
+        return;
+    }
+    if (t->error.size)
+        buf_append_bytes(&text, buf_bytes(&t->error));
+    else if (t->view)
+        buf_printf(&text,
+                   "TXNABORT keys of this transaction were locked by others, their leaders "
+                   "changed, or its time was over; nothing was changed: BEGIN RETRY %" PRIu64
+                   " begins again, as old as this one",
+                   t->start);
+    else
+        buf_printf(&text, "TXNABORT keys of this transaction were locked by others, or their "
+                          "leaders changed, for 10 s; nothing was changed, send it again");
+    buf_u8(&text, 0);
+    n->stats.txn_aborted++;
+    answer_error(t, (const char *)text.data);
     buf_deinit(&text);
 }
 
@@ -327,13 +349,23 @@ void transaction_event(struct transaction *t, uint8_t event, uint32_t part)
 
 void transaction_refuse(struct transaction *t)
 {
+    struct bytes text = buf_bytes(&t->reply); /* "-text\r\n" */
+    if (t->session) {
+        buf_append(&t->error, text.data + 1, text.size - 3);
+        buf_u8(&t->error, 0);
+        session_ended(t->session, (const char *)t->error.data);
+    }
     t->r->refused = true;
-    answer_client(t);
+    transaction_answer(t);
     transaction_event(t, TXN_EV_REFUSED, 0);
 }
 
 void transaction_retry(struct transaction *t)
 {
+    if (t->view) { /* what its client was answered cannot be said again */
+        transaction_event(t, TXN_EV_GIVE_UP, 0);
+        return;
+    }
     try_again(t);
     transaction_event(t, TXN_EV_REFUSED, 0);
 }
@@ -345,7 +377,7 @@ static void on_answered(struct transaction *t, uint8_t outcome)
         for (uint32_t i = 0; i < t->parts && t->r->client; i++)
             if (t->state[i].writes) client_wrote(t->r->client, t->part[i].group);
         t->node->stats.txn_committed++;
-        answer_client(t);
+        transaction_answer(t);
         break;
     case TXN_ABORTED: aborted(t); break;
     default: answer_error(t, TEXT_UNKNOWN);
@@ -387,7 +419,7 @@ static void begin(struct transaction *t)
     t->r->begun = true;
     if (t->r->gone) {
         t->over = true;
-        answer_client(t);
+        transaction_answer(t);
         return;
     }
     transaction_plan(t);
@@ -399,7 +431,8 @@ static void look(struct transaction *t)
 {
     struct node *n = t->node;
     /* Who hung up before anything was decided will not hear of it: others may have the keys. */
-    bool late = n->now > t->deadline || (t->r && t->r->gone);
+    bool late =
+        n->now > t->deadline || (t->r && t->r->gone) || (t->wait_until && n->now > t->wait_until);
     if (!t->begun) {
         bool follows = t->r->client && request_follows(t->r->client, t->r);
         if (n->now >= t->begin_at && !follows) begin(t);
@@ -407,8 +440,10 @@ static void look(struct transaction *t)
         transaction_event(t, TXN_EV_GIVE_UP, 0);
     } else if (t->again_at && n->now >= t->again_at) {
         again(t);
+    } else if (t->view) {
+        session_look(t);
     }
-    end_if_over(t);
+    transaction_end_if_over(t);
 }
 
 void txn_turn(struct node *n)
@@ -427,7 +462,7 @@ void txn_turn(struct node *n)
 /* Later than whatever this node has heard of: clocks may differ by hours, and a node whose clock is
  * behind would else be the older one for ever (Lamport, "Time, Clocks, and the Ordering of Events
  * in a Distributed System", 1978). */
-static uint64_t age(struct node *n)
+uint64_t txn_age(struct node *n)
 {
     uint64_t wall = (uint64_t)n->wall_ms << 20;
     n->txn_clock = wall > n->txn_clock ? wall : n->txn_clock + 1;
@@ -440,7 +475,7 @@ void txn_begin(struct client *c, const struct command *cmd, const struct cmd_arg
     struct request *r = request_parent(c, cmd, a);
     r->children = 1; /* it has its own end */
     struct transaction *t = transaction_new(n, r);
-    t->start = age(n);
+    t->start = txn_age(n);
     t->deadline = n->now + REQUEST_DEADLINE;
 }
 
@@ -452,6 +487,7 @@ void txn_free_all(struct node *n)
         next = l->next;
         struct transaction *t = LIST_OF(l, struct transaction, link);
         t->over = true;
-        end_if_over(t);
+        if (t->session) session_ended(t->session, "CLUSTERDOWN the node stops");
+        transaction_end_if_over(t);
     }
 }

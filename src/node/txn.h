@@ -1,5 +1,6 @@
 /* A transaction over several groups at its coordinator: what txn.c (its life, what it asks and
- * answers), txn_plan.c (which keys, in which groups) and txn_eval.c (evaluating it) share. */
+ * answers), txn_plan.c (which keys, in which groups), txn_eval.c (evaluating it) and session.c
+ * (BEGIN: its commands come one by one) share. */
 #ifndef SYNOD_NODE_TXN_H
 #define SYNOD_NODE_TXN_H
 
@@ -9,9 +10,10 @@
 #include "txn/txn.h"
 
 struct item {
-    struct bytes key; /* in the request's arguments */
+    struct bytes key; /* in the request's arguments; of an open transaction its own */
     uint8_t mode;     /* enum lock_mode */
     uint32_t part;
+    uint32_t round; /* the last one that asked for more of it */
 };
 
 /* What the coordinator has of one group. */
@@ -31,7 +33,7 @@ struct transaction {
     struct node *node;
     struct request *r; /* NULL: it was answered, or another try has it */
     struct txn_id id;
-    uint64_t start, deadline, begin_at, again_at;
+    uint64_t start, began_at, deadline, begin_at, again_at;
     uint32_t tries, open, fetches; /* open: asks that were not answered */
     bool begun, over, retries, unwatched, free_of_room;
     struct txn machine;
@@ -39,26 +41,54 @@ struct transaction {
     struct part *part;
     uint32_t parts;
     struct item *item;
-    uint32_t items;
+    uint32_t items, item_capacity;
     struct rows *rows;
     int64_t now_ms;
     struct buf reply, error;
+    /* An open one: BEGIN was said, and its commands come one by one. */
+    struct view *view;       /* what they have written; NULL: it is none */
+    struct session *session; /* its client's; NULL: that has gone, or said COMMIT or ROLLBACK */
+    uint32_t round;          /* of them */
+    bool waits;              /* its command may not begin yet */
+    uint64_t wait_until, ask_at;
 };
+
+static inline bool transaction_idle(const struct transaction *t)
+{
+    return t->view && !t->r && !t->over && t->machine.phase == TXN_EVALUATING;
+}
 
 /* txn_plan.c: from the request's arguments, by the map as it is now. */
 void transaction_plan(struct transaction *t);
-/* Writes a part's locks, as they stand in the plan, into its `items`. */
-void transaction_put_items(struct transaction *t, uint32_t part);
+/* Of an open one: the keys of the command that it has now come to those that it had. */
+void transaction_plan_more(struct transaction *t);
+/* Writes a part's locks, as they stand in the plan, into its `items`: those that are asked for
+ * now, or all of them. */
+void transaction_put_items(struct transaction *t, uint32_t part, bool all);
 uint32_t transaction_part_of(const struct transaction *t, uint32_t group); /* t->parts: none */
 struct item *transaction_item_of(const struct transaction *t, struct bytes key); /* NULL: none */
 
 /* txn_eval.c: evaluates it, and steps the machine by what came of that. */
 void transaction_evaluate(struct transaction *t);
+void transaction_open_view(struct transaction *t);
+/* Of an open one: all its commands came. */
+void transaction_commit(struct transaction *t);
 
 /* txn.c */
+struct transaction *transaction_new(struct node *n, struct request *r);
+void transaction_end_if_over(struct transaction *t);
+/* Of one that begins now. */
+uint64_t txn_age(struct node *n);
 void transaction_event(struct transaction *t, uint8_t event, uint32_t part);
 /* It cannot be done: answers the error that is in `reply`, or tries again; and lets go of all. */
 void transaction_refuse(struct transaction *t);
 void transaction_retry(struct transaction *t);
+/* `reply` is what the client is told of its command. */
+void transaction_answer(struct transaction *t);
+
+/* session.c: the transaction has ended by itself; why: an error's text. */
+void session_ended(struct session *s, const char *why);
+/* Begins the command that waits, if it may; asks whether all is still locked. */
+void session_look(struct transaction *t);
 
 #endif

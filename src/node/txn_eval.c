@@ -28,10 +28,10 @@ static void run(struct transaction *t, struct view *v, struct reply *out)
 }
 
 /* A key that was only to be read is written to: it has expired, and whoever meets it deletes it.
- * UINT32_MAX: none. */
-static uint32_t upgrade(struct transaction *t, const struct view *v)
+ * Looks at the effects from `from` on. UINT32_MAX: none. */
+static uint32_t upgrade(struct transaction *t, const struct view *v, size_t from)
 {
-    struct reader r = reader_of(buf_bytes(&v->effects));
+    struct reader r = reader_of(bytes_of(v->effects.data + from, v->effects.size - from));
     struct effect e;
     uint32_t part = UINT32_MAX;
     while (effects_next(&r, &e) == 1) {
@@ -41,6 +41,7 @@ static uint32_t upgrade(struct transaction *t, const struct view *v)
         if (!item || item->mode == LOCK_EXCLUSIVE || (part != UINT32_MAX && part != item->part))
             continue;
         item->mode = LOCK_EXCLUSIVE;
+        item->round = t->round;
         part = item->part;
     }
     return part;
@@ -104,52 +105,114 @@ static void fetch_more(struct transaction *t, const struct view *v)
     buf_deinit(&lo), buf_deinit(&hi);
 }
 
-static bool fits(const struct transaction *t)
+static bool fits(const struct transaction *t, const struct view *v)
 {
+    if (v->objid_next - TXN_OBJIDS > TXN_OBJECTS_MAX) return false;
     for (uint32_t i = 0; i < t->parts; i++)
         if (t->part[i].effects.size + t->part[i].items.size + RECORD_SPARE > t->node->effects_max)
             return false;
     return true;
 }
 
-static void evaluated(struct transaction *t, const struct view *v)
+static void lock_more(struct transaction *t, uint32_t part)
 {
-    uint32_t i = upgrade(t, v);
-    if (i != UINT32_MAX) {
-        buf_clear(&t->part[i].lo);
-        transaction_event(t, TXN_EV_MORE, i);
-        return;
-    }
-    split_effects(t, v);
-    if (v->objid_next - TXN_OBJIDS > TXN_OBJECTS_MAX || !fits(t)) {
-        refuse(t, "ERR the transaction would write too much in one group; nothing was changed, do "
-                  "it in parts");
-        return;
-    }
-    transaction_event(t, TXN_EV_EVALUATED, 0);
+    buf_clear(&t->part[part].lo);
+    transaction_event(t, TXN_EV_MORE, part);
 }
 
-void transaction_evaluate(struct transaction *t)
+static void vote(struct transaction *t, const struct view *v)
 {
-    struct node *n = t->node;
-    struct view *v = &n->view;
-    struct view_source source = rows_source(t->rows);
+    split_effects(t, v);
+    if (fits(t, v))
+        transaction_event(t, TXN_EV_EVALUATED, 0);
+    else
+        refuse(t, "ERR the transaction would write too much in one group; nothing was changed, do "
+                  "it in parts");
+}
+
+static void reply_refused(struct transaction *t, const struct view *v)
+{
+    buf_clear(&t->reply);
+    request_reply_refused(&(struct reply){&t->reply, t->r->version}, v, WRITES_MAX);
+}
+
+static void view_run(struct transaction *t, struct view *v)
+{
     struct reply out = {&t->reply, t->r->version};
     buf_clear(&t->reply);
-    if (n->wall_ms > t->now_ms) t->now_ms = n->wall_ms;
-    view_begin(v, &source, t->now_ms, prng_u64(&n->random), TXN_OBJIDS, 0, SLOT_COUNT);
+    v->now_ms = t->now_ms;
     v->effects_max = WRITES_MAX;
     v->reply = &t->reply;
     v->reply_max = REPLY_MAX;
     run(t, v, &out);
     if (t->reply.size > REPLY_MAX && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
+}
+
+static void view_open(struct transaction *t, struct view *v)
+{
+    struct view_source source = rows_source(t->rows);
+    view_begin(v, &source, t->now_ms, prng_u64(&t->node->random), TXN_OBJIDS, 0, SLOT_COUNT);
+}
+
+static void evaluate_all(struct transaction *t)
+{
+    struct view *v = &t->node->view;
+    view_open(t, v);
+    view_run(t, v);
+    uint32_t more = v->missed ? UINT32_MAX : upgrade(t, v, 0);
     if (v->refused) {
-        buf_clear(&t->reply);
-        request_reply_refused(&out, v, WRITES_MAX);
+        reply_refused(t, v);
         transaction_refuse(t);
     } else if (v->missed) {
         fetch_more(t, v);
+    } else if (more != UINT32_MAX) {
+        lock_more(t, more);
     } else {
-        evaluated(t, v);
+        vote(t, v);
     }
+}
+
+/* ---- an open one ---- */
+
+void transaction_open_view(struct transaction *t)
+{
+    t->view = mem_alloc(sizeof *t->view);
+    view_init(t->view);
+    view_open(t, t->view);
+}
+
+/* One command, over what those before it have written. What is refused is as if it had not been
+ * said. */
+static void evaluate_one(struct transaction *t)
+{
+    struct view *v = t->view;
+    size_t before = v->effects.size;
+    view_run(t, v);
+    bool missed = v->missed && !v->refused;
+    uint32_t more = v->missed ? UINT32_MAX : upgrade(t, v, before);
+    if (v->refused) reply_refused(t, v);
+    if (v->missed || more != UINT32_MAX) view_rewind(v, before);
+    if (missed)
+        fetch_more(t, v);
+    else if (more != UINT32_MAX)
+        lock_more(t, more);
+    else
+        transaction_answer(t);
+}
+
+void transaction_commit(struct transaction *t)
+{
+    for (uint32_t i = 0; i < t->parts; i++) transaction_put_items(t, i, true);
+    buf_clear(&t->reply);
+    reply_ok(&(struct reply){&t->reply, t->r->version});
+    vote(t, t->view);
+}
+
+void transaction_evaluate(struct transaction *t)
+{
+    if (t->node->wall_ms > t->now_ms) t->now_ms = t->node->wall_ms;
+    if (t->view)
+        evaluate_one(t);
+    else
+        evaluate_all(t);
 }

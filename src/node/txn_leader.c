@@ -66,7 +66,12 @@ static void call_off(struct group *g, struct txn_id id)
 void txn_ran(struct group *g, const struct command *cmd, const struct cmd_args *a)
 {
     struct txn_id id;
-    if (!txn_get_id(a->v[2], &id) || cmd->fn == txn_lock || cmd->fn == txn_holds) return;
+    if (!txn_get_id(a->v[2], &id) || cmd->fn == txn_lock) return;
+    if (cmd->fn == txn_holds) {
+        struct lock_owner *o = locks_find(&g->locks, id);
+        if (o) o->at = g->node->now;
+        return;
+    }
     txn_evaluated(&g->locks, cmd, a, g->node->now);
     if (cmd->fn == txn_finish || cmd->fn == txn_resolve) call_off(g, id);
     group_retry(g);

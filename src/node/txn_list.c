@@ -29,9 +29,9 @@ static void put_head(struct reply *out, struct txn_id id, const char *role, cons
 static void put_coordinated(const struct transaction *t, struct reply *out)
 {
     const struct node *n = t->node;
-    uint64_t began = t->deadline - REQUEST_DEADLINE;
-    put_head(out, t->id, "coordinator", t->begun ? phases[t->machine.phase] : "waiting",
-             (n->now - began) / MS, t->parts);
+    const char *phase = transaction_idle(t) ? "open" : phases[t->machine.phase];
+    put_head(out, t->id, "coordinator", t->begun ? phase : "waiting", (n->now - t->began_at) / MS,
+             t->parts);
     for (uint32_t i = 0; i < t->parts; i++) reply_i64(out, t->part[i].group);
 }
 

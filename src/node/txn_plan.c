@@ -8,18 +8,21 @@
 
 struct planning {
     struct transaction *t;
-    uint32_t capacity;
     enum lock_mode mode;
 };
+
+static void item_room(struct transaction *t)
+{
+    if (t->items < t->item_capacity) return;
+    t->item_capacity = t->item_capacity ? 2 * t->item_capacity : 16;
+    t->item = mem_realloc(t->item, t->item_capacity * sizeof *t->item);
+}
 
 static void plan_key(void *ctx, struct bytes key)
 {
     struct planning *p = ctx;
     struct transaction *t = p->t;
-    if (t->items == p->capacity) {
-        p->capacity = p->capacity ? 2 * p->capacity : 16;
-        t->item = mem_realloc(t->item, p->capacity * sizeof *t->item);
-    }
+    item_room(t);
     t->item[t->items++] = (struct item){.key = key, .mode = (uint8_t)p->mode};
 }
 
@@ -73,19 +76,24 @@ static void plan_parts(struct transaction *t)
     t->state = mem_zalloc(t->parts * sizeof *t->state);
 }
 
-struct item *transaction_item_of(const struct transaction *t, struct bytes key)
+/* Where the key is, or would be. */
+static uint32_t item_place(const struct transaction *t, struct bytes key)
 {
     uint32_t lo = 0, hi = t->items;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        int c = bytes_compare(t->item[mid].key, key);
-        if (c == 0) return &t->item[mid];
-        if (c < 0)
+        if (bytes_compare(t->item[mid].key, key) < 0)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return NULL;
+    return lo;
+}
+
+struct item *transaction_item_of(const struct transaction *t, struct bytes key)
+{
+    uint32_t i = item_place(t, key);
+    return i < t->items && bytes_equal(t->item[i].key, key) ? &t->item[i] : NULL;
 }
 
 static void plan_watch(void *ctx, struct bytes key, struct bytes watch)
@@ -112,11 +120,54 @@ void transaction_plan(struct transaction *t)
     t->free_of_room = !(r->command->flags & CMD_DENYOOM);
 }
 
-void transaction_put_items(struct transaction *t, uint32_t i)
+/* ---- of an open one ---- */
+
+static void join_key(void *ctx, struct bytes key)
+{
+    struct planning *p = ctx;
+    struct transaction *t = p->t;
+    uint32_t i = item_place(t, key);
+    if (i == t->items || !bytes_equal(t->item[i].key, key)) {
+        item_room(t);
+        memmove(&t->item[i + 1], &t->item[i], (t->items++ - i) * sizeof *t->item);
+        t->item[i] = (struct item){.key = bytes_of(mem_dup(key.data, key.size), key.size),
+                                   .mode = (uint8_t)p->mode,
+                                   .part = UINT32_MAX,
+                                   .round = t->round};
+    } else if (t->item[i].mode < p->mode) {
+        t->item[i].mode = (uint8_t)p->mode;
+        t->item[i].round = t->round;
+    }
+}
+
+static uint32_t join_part(struct transaction *t, uint32_t group)
+{
+    uint32_t i = transaction_part_of(t, group);
+    if (i < t->parts) return i;
+    t->parts++;
+    t->part = mem_realloc(t->part, t->parts * sizeof *t->part);
+    t->part[i] = (struct part){.group = group};
+    t->state = mem_realloc(t->state, t->parts * sizeof *t->state);
+    txn_grow(&t->machine, t->state, t->parts);
+    return i;
+}
+
+void transaction_plan_more(struct transaction *t)
+{
+    const struct request *r = t->r;
+    struct planning p = {t, txn_mode(r->command)};
+    (void)command_keys(r->command, &r->args, join_key, &p);
+    for (uint32_t i = 0; i < t->items; i++)
+        if (t->item[i].part == UINT32_MAX)
+            t->item[i].part = join_part(t, t->node->slot_group[slot_of(t->item[i].key)]);
+    if (r->command->flags & CMD_DENYOOM) t->free_of_room = false;
+}
+
+void transaction_put_items(struct transaction *t, uint32_t i, bool all)
 {
     struct buf *out = &t->part[i].items;
     buf_clear(out);
     for (uint32_t k = 0; k < t->items; k++)
-        if (t->item[k].part == i)
+        if (t->item[k].part == i && (all || t->item[k].round == t->round))
             locks_put_item(out, (enum lock_mode)t->item[k].mode, t->item[k].key);
 }

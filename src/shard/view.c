@@ -249,6 +249,33 @@ uint64_t view_new_objid(struct view *v)
     return v->objid_next++;
 }
 
+/* ---- undoing ---- */
+
+static void write_again(struct view *v, const struct effect *e)
+{
+    struct view_write w = {.key_at = (uint32_t)(e->key.data - v->effects.data),
+                           .key_size = (uint32_t)e->key.size,
+                           .deleted = e->op == EFFECT_DEL};
+    if (e->op == EFFECT_PUT && e->value.size) {
+        w.value_at = (uint32_t)(e->value.data - v->effects.data);
+        w.value_size = (uint32_t)e->value.size;
+    }
+    if (e->op == EFFECT_PUT || e->op == EFFECT_DEL) write_add(v, &w);
+}
+
+void view_rewind(struct view *v, size_t effects)
+{
+    struct effect e;
+    ASSERT(effects <= v->effects.size && !v->wiped && !v->alone);
+    v->missed = false;
+    v->refused = VIEW_ALLOWED;
+    if (effects == v->effects.size) return;
+    v->effects.size = effects;
+    v->write_count = v->order_count = 0;
+    struct reader r = reader_of(buf_bytes(&v->effects));
+    while (effects_next(&r, &e) == 1) write_again(v, &e);
+}
+
 /* ---- reading ---- */
 
 static enum view_result view_miss(struct view *v, struct bytes lo, struct bytes hi, bool reverse)

@@ -90,6 +90,10 @@ enum view_result view_get(struct view *v, struct bytes key, struct bytes *value)
 enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bool reverse,
                             view_each *each, void *ctx);
 
+/* Undoes what was written since there were `effects` bytes of effects, and that anything missed or
+ * was refused. Only for what puts, deletes, trashes and counts. */
+void view_rewind(struct view *v, size_t effects);
+
 void view_put(struct view *v, struct bytes key, struct bytes value);
 void view_del(struct view *v, struct bytes key);
 /* All keys with this prefix are garbage, unreachable from now on (the elements of a collection that

@@ -204,6 +204,18 @@ void txn_init(struct txn *t, struct txn_part *part, uint32_t count)
     for (uint32_t i = 0; i < count; i++) part[i] = (struct txn_part){0};
 }
 
+void txn_init_open(struct txn *t)
+{
+    *t = (struct txn){.phase = TXN_EVALUATING};
+}
+
+void txn_grow(struct txn *t, struct txn_part *part, uint32_t count)
+{
+    ASSERT(t->phase == TXN_EVALUATING && count >= t->count);
+    t->part = part;
+    for (; t->count < count; t->count++) part[t->count] = (struct txn_part){0};
+}
+
 void txn_step(struct txn *t, const struct txn_event *ev, txn_sink *sink, void *ctx)
 {
     struct step s = {t, sink, ctx};
@@ -212,7 +224,7 @@ void txn_step(struct txn *t, const struct txn_event *ev, txn_sink *sink, void *c
         for (uint32_t i = 0; i < t->count; i++) ask(&s, TXN_FX_LOCK, i, false);
         break;
     case TXN_EV_MORE:
-        ASSERT(t->phase == TXN_EVALUATING);
+        ASSERT(t->phase <= TXN_EVALUATING && !t->part[ev->part].open);
         t->phase = TXN_LOCKING;
         ask(&s, TXN_FX_LOCK, ev->part, false);
         break;

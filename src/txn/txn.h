@@ -9,6 +9,7 @@
  * replicated).
  *
  *   LOCK all -> EVALUATE (-> LOCK more, EVALUATE ...) -> which groups are written to?
+ *   (an open one: begins with no parts, EVALUATING, and gets them by and by)
  *     none   HOLDS all                                                 -> answer
  *     one    HOLDS the others -> APPLY                                 -> answer
  *     more   PREPARE them, HOLDS the others -> DECIDE at the anchor    -> answer
@@ -52,7 +53,7 @@ struct txn {
 
 enum txn_event_type {
     TXN_EV_BEGIN,
-    TXN_EV_MORE,      /* EVALUATE: part i must be locked, or read, further */
+    TXN_EV_MORE,      /* EVALUATE: part i must be locked, or read, further; others may follow */
     TXN_EV_EVALUATED, /* EVALUATE: part[].writes is set */
     TXN_EV_REFUSED,   /* EVALUATE: it cannot be done; no answer is given by this machine */
     TXN_EV_YES,    /* LOCK, HOLDS, PREPARE, APPLY, FINISH, FORGET of part i: done. DECIDE: commit */
@@ -87,6 +88,11 @@ struct txn_effect {
 typedef void txn_sink(void *ctx, const struct txn_effect *fx);
 
 void txn_init(struct txn *t, struct txn_part *part, uint32_t count);
+/* Of a transaction whose commands come one by one: EVALUATING, without any part. */
+void txn_init_open(struct txn *t);
+/* While EVALUATING: it has more parts from now on. Those that it had stand first in `part`, which
+ * replaces the old array; the others are new. */
+void txn_grow(struct txn *t, struct txn_part *part, uint32_t count);
 void txn_step(struct txn *t, const struct txn_event *ev, txn_sink *sink, void *ctx);
 
 #endif

@@ -6,6 +6,7 @@ simplest of the rules of sim/bank_judge.h, which names them B1 to B5. How long a
 far too long is a fault."""
 import math
 import random
+import re
 import sys
 import threading
 import time
@@ -21,6 +22,14 @@ NOT_DONE = (redis.exceptions.TryAgainError, redis.exceptions.ClusterDownError)
 OVER = ("TRYAGAIN", "CLUSTERDOWN", "TXNABORT")  # not done: again
 
 
+def ask(r, *words):
+    """What is answered, also if it is an error."""
+    try:
+        return r.execute_command(*words)
+    except redis.ResponseError as error:
+        return str(error).encode()
+
+
 class Teller:
     """What one of them sent and was told. Its n-th transfer that was done has one serial number, and no other (B3)."""
 
@@ -28,6 +37,7 @@ class Teller:
         self.counter, self.last = f"counter:{number}", f"last:{number}"
         self.sent = self.done = self.unknown = self.refused = 0
         self.nth, self.serials = {}, {}
+        self.retry = []  # for BEGIN
 
     def told(self, nth, serial):
         expect(self.nth.setdefault(nth, serial) == serial, f"{self.counter}: the transfer {nth} is {self.nth[nth]}, and {serial}")
@@ -108,6 +118,30 @@ class Bank:
                 r.close()
                 r = self.client(rng)
 
+    def at_once(self, r, me, source, to, amount):
+        with r.pipeline(transaction=True) as p:
+            p.decrby(source, amount).incrby(to, amount)
+            _, _, nth, before = p.incr(me.counter).set(me.last, me.sent, get=True).execute()
+        return nth, before
+
+    def step_by_step(self, r, me, source, to, amount):
+        """What is written is reckoned here, from what was read; one that had to give way is as old when it is tried again."""
+        try:
+            r.execute_command("BEGIN", *me.retry)
+            r.set(source, int(r.get(source) or 0) - amount)
+            r.set(to, int(r.get(to) or 0) + amount)
+            nth, before = r.incr(me.counter), r.get(me.last)
+            r.set(me.last, me.sent)
+            r.execute_command("COMMIT")
+        except redis.ResponseError as error:
+            number = re.search(r"BEGIN RETRY (\d+)", str(error))
+            me.retry = ["RETRY", number[1]] if number else []
+            left = ask(r, "ROLLBACK")
+            expect(left == b"OK" or b"without BEGIN" in left, left)
+            raise
+        me.retry = []
+        return nth, before
+
     def teller(self, number, rng):
         """Even ones move an amount to an account of a higher number, odd ones to a lower (B2)."""
         me = self.tellers[number]
@@ -116,9 +150,8 @@ class Bank:
             low, high = sorted(rng.sample(range(len(self.accounts)), 2))
             source, to = (low, high) if number % 2 == 0 else (high, low)
             me.sent += 1
-            with r.pipeline(transaction=True) as p:
-                p.decrby(self.accounts[source], self.step // (high - low)).incrby(self.accounts[to], self.step // (high - low))
-                _, _, nth, before = p.incr(me.counter).set(me.last, me.sent, get=True).execute()
+            way = self.step_by_step if rng.random() < 0.3 else self.at_once
+            nth, before = way(r, me, self.accounts[source], self.accounts[to], self.step // (high - low))
             me.answered(me.sent, nth, before)
             with self.lock:
                 self.least[number] = max(self.least[number], nth)

@@ -113,6 +113,8 @@ static enum view_result source_range(void *ctx, struct bytes lo, struct bytes hi
 struct rig {
     struct view view;
     struct map state, twin; /* what is applied; what the view should show */
+    struct map kept;        /* ... and showed at `mark`, which it may be rewound to */
+    size_t mark;
     struct source source;
     struct prng random;
     struct buf key, value, lo, hi;
@@ -132,6 +134,7 @@ static void rig_free(struct rig *r)
     view_deinit(&r->view);
     map_clear_rows(&r->state);
     map_clear_rows(&r->twin);
+    map_clear_rows(&r->kept);
     struct buf *bufs[] = {&r->key, &r->value, &r->lo, &r->hi};
     for (size_t i = 0; i < 4; i++) buf_deinit(bufs[i]);
     mem_free(r);
@@ -142,6 +145,8 @@ static void rig_begin(struct rig *r)
     struct view_source source = {source_get, source_range, &r->source};
     view_begin(&r->view, &source, 1000, prng_u64(&r->random), 1 << 16, 0, 4);
     map_copy(&r->twin, &r->state);
+    map_copy(&r->kept, &r->state);
+    r->mark = 0;
 }
 
 /* Keys of the four slots 0..3, few enough to meet again. */
@@ -284,6 +289,20 @@ static void maps_equal(struct map *a, struct map *b)
     }
 }
 
+/* A point to go back to, or a way back: also from a miss. */
+static void rig_mark_or_rewind(struct rig *r)
+{
+    uint64_t dice = prng_below(&r->random, 40);
+    if (r->view.wiped) return;
+    if (dice == 0 && !r->view.missed) {
+        map_copy(&r->kept, &r->twin);
+        r->mark = r->view.effects.size;
+    } else if (dice == 1 || (r->view.missed && dice < 30)) {
+        view_rewind(&r->view, r->mark);
+        map_copy(&r->twin, &r->kept);
+    }
+}
+
 static void evaluations(uint64_t seed, uint32_t miss_ppm)
 {
     struct rig *r = rig_new(seed, miss_ppm);
@@ -292,8 +311,11 @@ static void evaluations(uint64_t seed, uint32_t miss_ppm)
         rig_begin(r);
         uint64_t operations =
             prng_below(&r->random, 4) ? prng_below(&r->random, 12) : prng_below(&r->random, 120);
-        for (uint64_t i = 0; i < operations && !r->view.missed; i++) rig_operate(r);
-        misses += r->view.missed;
+        for (uint64_t i = 0; i < operations && !r->view.missed; i++) {
+            rig_operate(r);
+            misses += r->view.missed;
+            rig_mark_or_rewind(r);
+        }
         if (r->view.missed) continue; /* thrown away */
         assert_int_equal(r->view.refused, VIEW_ALLOWED);
         effects_apply(&r->state, buf_bytes(&r->view.effects));

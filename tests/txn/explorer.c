@@ -39,7 +39,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct bounds bound = {2, 1, 1, 1, 1, 0, 0, false, {"ww.", "ww.", "ww."}};
+struct bounds bound = {.groups = 2,
+                       .txns = 1,
+                       .crashes = 1,
+                       .changes = 1,
+                       .losses = 1,
+                       .access = {"ww.", "ww.", "ww."}};
 struct world *w;
 const char *violation;
 bool narrate;
@@ -179,12 +184,14 @@ static void driver_load(struct driver *d, uint32_t t)
 {
     const struct xcoordinator *c = &w->txn[t];
     *d = (struct driver){.t = t};
-    for (uint32_t g = 0; g < bound.groups; g++)
+    for (uint32_t i = 0; i < bound.groups; i++) {
+        uint32_t g = bound.open && t % 2 ? bound.groups - 1 - i : i; /* so that they meet */
         if (access_of(t, g) != '.') d->group[d->count++] = g;
+    }
     for (uint32_t i = 0; i < d->count; i++)
         d->part[i] = (struct txn_part){c->part[d->group[i]].writes, c->part[d->group[i]].open};
     d->machine = (struct txn){.part = d->part,
-                              .count = d->count,
+                              .count = c->parts,
                               .phase = c->phase,
                               .answered = c->answered,
                               .in_doubt = c->in_doubt,
@@ -202,6 +209,7 @@ static void driver_store(const struct driver *d)
         c->part[d->group[i]].open = d->part[i].open;
     }
     c->phase = m->phase;
+    c->parts = (uint8_t)m->count;
     c->answered = m->answered, c->in_doubt = m->in_doubt, c->commits = m->commits;
     c->anchor = (uint8_t)m->anchor;
     c->open = (uint8_t)m->open;
@@ -298,6 +306,12 @@ static void send_part(const struct driver *d, uint32_t g)
 static void evaluate(struct driver *d)
 {
     struct xcoordinator *c = &w->txn[d->t];
+    uint32_t has = d->machine.count;
+    if (has < d->count) {
+        txn_grow(&d->machine, d->part, has + 1);
+        step(d, TXN_EV_MORE, has);
+        return;
+    }
     for (uint32_t i = 0; i < d->count; i++) {
         uint32_t g = d->group[i];
         if (access_of(d->t, g) == 'u' && !exclusive(d->t, g)) {
@@ -386,8 +400,13 @@ static void do_begin(uint32_t t)
         return;
     }
     driver_load(&d, t);
-    txn_init(&d.machine, d.part, d.count);
-    step(&d, TXN_EV_BEGIN, 0);
+    if (bound.open) {
+        txn_init_open(&d.machine);
+        evaluate(&d);
+    } else {
+        txn_init(&d.machine, d.part, d.count);
+        step(&d, TXN_EV_BEGIN, 0);
+    }
     driver_store(&d);
 }
 

@@ -74,7 +74,7 @@ struct xcoordinator {
     uint8_t upgraded; /* the parts that are locked exclusively after all */
     uint8_t told;     /* the outcome + 1 */
     uint8_t before;   /* who was told "committed" before it began */
-    uint8_t unused;   /* no byte is without a name: worlds are compared as bytes */
+    uint8_t parts; /* that it has so far; no byte is without a name: worlds are compared as bytes */
     struct {
         uint8_t writes, open, asked, commit, again, session;
         uint16_t read; /* the key's value */
@@ -102,6 +102,7 @@ struct world {
 /* How much may happen. */
 struct bounds {
     uint32_t groups, txns, crashes, changes, losses, failures, impatience;
+    bool open;                     /* they get their parts one by one, as after BEGIN */
     bool retries;                  /* the last transaction is another try of the first */
     char access[TXNS][GROUPS + 1]; /* of each group's key: w(rite), r(ead), u(pgrade), . (none).
                                     a, g: it is a command of this group alone, APPEND or GET */

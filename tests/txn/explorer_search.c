@@ -1,7 +1,7 @@
 /* The search of the transactions' explorer: breadth first over all worlds within the bounds, each
  * once, or random walks. explorer.c says what a world is and what is checked in it.
  *
- *   explorer [--groups N] [--access WW,RW ...] [--retries 1] [--crashes N] [--changes N]
+ *   explorer [--groups N] [--access WW,RW ...] [--retries 1] [--open 1] [--crashes N] [--changes N]
  *            [--losses N] [--failures N] [--impatience N] [--mutant N] [--walks N] [--seed S]
  *            [--max-states N]
  *
@@ -148,8 +148,10 @@ static void print_bounds(void)
     printf(": %u groups, ", bound.groups);
     for (uint32_t t = 0; t < bound.txns; t++) printf("%s%s", t ? "," : "", bound.access[t]);
     printf("%s; %u crashes, %u changes, %u losses, %u failures, %u impatience\n",
-           bound.retries ? " (retried)" : "", bound.crashes, bound.changes, bound.losses,
-           bound.failures, bound.impatience);
+           bound.open      ? " (open)"
+           : bound.retries ? " (retried)"
+                           : "",
+           bound.crashes, bound.changes, bound.losses, bound.failures, bound.impatience);
     printf("  ends with");
     for (uint32_t n = 0; n <= bound.txns; n++)
         printf(" %u committed: %llu%s", n, (unsigned long long)ends_with[n],
@@ -279,6 +281,8 @@ int main(int argc, char **argv)
         bool good = *v;
         if (!strcmp(a, "--access"))
             good = take_access(v);
+        else if (!strcmp(a, "--open"))
+            bound.open = atoi(v);
         else if (!strcmp(a, "--retries"))
             retries = atoi(v);
         else if (!strcmp(a, "--mutant"))
