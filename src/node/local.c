@@ -83,7 +83,7 @@ static void local_multi(struct local *l)
 
 static void local_exec(struct local *l)
 {
-    multi_end_exec(l->c, l->out);
+    multi_end_exec(l->c, false, l->out);
 }
 
 static void local_discard(struct local *l)

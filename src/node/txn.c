@@ -12,8 +12,9 @@
 
 /* ---- asking ---- */
 
-void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
-             uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx)
+void txn_ask_traced(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
+                    uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx,
+                    struct buf *report)
 {
     struct bytes v[10] = {BYTES("SYNOD"), bytes_str(strchr(name, '|') + 1)};
     struct group *g = group_named(n, group);
@@ -28,8 +29,16 @@ void txn_ask(struct node *n, uint32_t group, const char *name, const struct byte
     r->done = done;
     r->done_ctx = ctx;
     r->group = g->id;
+    r->traced = report != NULL;
+    r->report = report;
     request_wait(r, g);
     group_retry(g);
+}
+
+void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
+             uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx)
+{
+    txn_ask_traced(n, group, name, arg, count, done, ctx, NULL);
 }
 
 static struct txn_id new_id(struct node *n)
@@ -48,6 +57,7 @@ static void transaction_free(struct transaction *t)
         buf_deinit(&p->lo), buf_deinit(&p->hi);
     }
     list_remove(&t->link);
+    if (t->trace) txn_trace_end(t);
     rows_free(t->rows);
     buf_deinit(&t->reply), buf_deinit(&t->error);
     mem_free(t->part);
@@ -84,6 +94,8 @@ struct answer_for {
     uint32_t part;
     uint64_t ask;
     bool locks;
+    uint32_t step; /* of the trace; 0: none */
+    struct buf report;
 };
 
 static bool begins(struct bytes reply, const char *text)
@@ -158,9 +170,11 @@ static void send_as(struct transaction *t, uint32_t i, uint64_t ask, const char 
                     const struct bytes *arg, uint32_t count)
 {
     struct answer_for *a = mem_zalloc(sizeof *a);
-    *a = (struct answer_for){t, i, ask, strcmp(name, "synod|lock") == 0};
+    *a = (struct answer_for){t, i, ask, strcmp(name, "synod|lock") == 0, 0, {0}};
+    if (t->trace) a->step = txn_trace_asked(t, i, name);
     t->open++;
-    txn_ask(t->node, t->part[i].group, name, arg, count, answered, a);
+    txn_ask_traced(t->node, t->part[i].group, name, arg, count, answered, a,
+                   a->step ? &a->report : NULL);
 }
 
 static void send(struct transaction *t, uint32_t i, const char *name, const struct bytes *arg,
@@ -190,10 +204,12 @@ static void answered(void *ctx, struct bytes reply)
     struct transaction *t = a->t;
     uint32_t i = a->part;
     bool mine = a->ask == t->part[i].asks && !t->over;
+    if (a->step) txn_trace_answered(t, a->step, i, reply, buf_bytes(&a->report));
     if (mine)
         on_answer(t, i, reply);
     else if (locked_late(a, reply))
         send_finish(t, i, 0, false); /* whose answer is for nobody */
+    buf_deinit(&a->report);
     mem_free(a);
     t->open--;
     end_if_over(t);
@@ -267,6 +283,10 @@ static void answer_client(struct transaction *t)
     t->r = NULL;
     buf_clear(&r->reply);
     buf_append_bytes(&r->reply, buf_bytes(&t->reply));
+    if (t->trace) {
+        txn_trace_answer(t, r);
+        return;
+    }
     r->children = 0;
     request_done(r);
 }
@@ -287,6 +307,7 @@ static void try_again(struct transaction *t)
     n->stats.txn_retried++;
     uint64_t wait = 1ull << (t->tries < 6 ? t->tries : 6);
     t->r = NULL;
+    if (t->trace) txn_trace_again(t, next);
     next->start = t->start;
     next->deadline = t->deadline;
     next->tries = t->tries + 1;
@@ -356,7 +377,10 @@ static void on_effect(void *ctx, const struct txn_effect *fx)
 {
     struct transaction *t = ctx;
     switch (fx->type) {
-    case TXN_FX_EVALUATE: transaction_evaluate(t); break;
+    case TXN_FX_EVALUATE:
+        if (t->trace) txn_trace_evaluates(t);
+        transaction_evaluate(t);
+        break;
     case TXN_FX_ANSWER: on_answered(t, fx->outcome); break;
     case TXN_FX_OVER: t->over = true; break;
     case TXN_FX_AGAIN:
@@ -420,6 +444,7 @@ void txn_turn(struct node *n)
         next = l->next;
         if (!t->begun && t->begin_at > n->now) look_at(n, t->begin_at);
         if (t->again_at > n->now) look_at(n, t->again_at);
+        if (t->trace) txn_trace_look(t);
         look(t);
     }
 }
@@ -434,7 +459,7 @@ static uint64_t age(struct node *n)
     return n->txn_clock;
 }
 
-void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a)
+void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a, bool traced)
 {
     struct node *n = c->node;
     struct request *r = request_parent(c, cmd, a);
@@ -442,6 +467,7 @@ void txn_begin(struct client *c, const struct command *cmd, const struct cmd_arg
     struct transaction *t = transaction_new(n, r);
     t->start = age(n);
     t->deadline = n->now + REQUEST_DEADLINE;
+    if (traced) txn_trace_begin(t);
 }
 
 /* The requests that it asked with end it (request_free_all). */
@@ -452,6 +478,7 @@ void txn_free_all(struct node *n)
         next = l->next;
         struct transaction *t = LIST_OF(l, struct transaction, link);
         t->over = true;
+        if (t->trace) txn_trace_drop(t);
         end_if_over(t);
     }
 }

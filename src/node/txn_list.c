@@ -2,6 +2,8 @@
  * those that have something locked, are prepared or are decided in a group that is led here. */
 #include "node/txn.h"
 
+#define LIFE ((1ull << 48) - 1) /* of id.who: the incarnation */
+
 static const char *const phases[] = {
     [TXN_LOCKING] = "locking",       [TXN_EVALUATING] = "evaluating",
     [TXN_VOTING] = "voting",         [TXN_APPLYING] = "applying",
@@ -10,12 +12,17 @@ static const char *const phases[] = {
 static const char *const states[] = {
     [LOCK_OPEN] = "open", [LOCK_PREPARED] = "prepared", [LOCK_DECIDED] = "decided"};
 
+void txn_put_name(struct buf *out, struct txn_id id)
+{
+    buf_printf(out, "%u.%llu.%llu", txn_node(id), (unsigned long long)(id.who & LIFE),
+               (unsigned long long)id.seq);
+}
+
 static void put_head(struct reply *out, struct txn_id id, const char *role, const char *state,
                      uint64_t age_ms, size_t groups)
 {
     struct buf name = {0};
-    buf_printf(&name, "%u.%llu.%llu", txn_node(id),
-               (unsigned long long)(id.who & ((1ull << 48) - 1)), (unsigned long long)id.seq);
+    txn_put_name(&name, id);
     reply_map(out, 6);
     reply_bulk_str(out, "id"), reply_bulk(out, buf_bytes(&name));
     reply_bulk_str(out, "coordinator"), reply_i64(out, txn_node(id));

@@ -222,7 +222,9 @@ const struct command local_commands[] = {
     LOCAL("time", 1, CMD_LOADING | CMD_FAST, "server", "2.6.0", "O(1)",
           "Return the current server time", ""),
     LOCAL("trace", -2, CMD_NOSCRIPT, "cluster", "synod 0.1", "The command's",
-          "Run a command and return its path with times: slot, leader, accepted, chosen, applied",
+          "Run a command, or EXEC, and return its path with times: leader, accepted, chosen, "
+          "applied; "
+          "over groups what was asked of each, and what came of it",
           "command [arg [arg ...]]"),
     LOCAL("txn", -2, CMD_CONTAINER | CMD_LOADING, "transactions", "synod 0.1",
           "Depends on subcommand", "A container for commands about transactions over groups", ""),
