@@ -8,6 +8,7 @@
  *   trace.c    TRACE: the path of one command      multi.c    MULTI, EXEC, WATCH
  *   txn.c, txn_plan.c, txn_eval.c  transactions over groups, at their coordinator
  *   txn_leader.c  ... and at the leaders of their groups          txn_trace.c TRACE of one
+ *   txn_list.c, txn_status.c   TXN LIST, TXN STATUS
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
@@ -770,13 +771,22 @@ void txn_begin(struct client *c, const struct command *cmd, const struct cmd_arg
 /* Asks a group's leader, wherever it is; done is called once. The name is a full one. */
 void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
              uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx);
-/* The same, with what the leader's trace says of it in *report before done is called (NULL: it is
- * not traced). */
-void txn_ask_traced(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
-                    uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx,
-                    struct buf *report);
+/* The same with more to say. */
+struct txn_question {
+    const char *name;
+    const struct bytes *arg;
+    uint32_t count;
+    void (*done)(void *ctx, struct bytes reply);
+    void *ctx;
+    struct buf *report; /* what the leader's trace says, before done is called; NULL: not traced */
+    uint64_t within;    /* ns; 0: as long as any request may take */
+};
+void txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q);
 void txn_turn(struct node *n);
 void txn_list(struct node *n, struct reply *out); /* TXN LIST (txn_list.c) */
+/* TXN STATUS (txn_status.c): becomes a request, or answers the error. */
+void txn_status(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                struct reply *out);
 void txn_free_all(struct node *n);
 
 /* txn_leader.c: what others' transactions have locked in a group that is led here */
@@ -785,6 +795,8 @@ void txn_ran(struct group *g, const struct command *cmd, const struct cmd_args *
 void txn_era_begin(struct group *g);
 void txn_era_end(struct group *g);
 void txn_slow(struct group *g);
+/* Its node is not there any more, or has been started anew. */
+bool txn_coordinator_gone(struct node *n, struct txn_id id);
 bool txn_answers_sealed(const struct group *g, const struct command *cmd);
 /* Nobody is prepared here, and nothing is locked. If not, none begins for a while. */
 bool txn_quiet(struct group *g);

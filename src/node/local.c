@@ -783,6 +783,11 @@ static void local_txn_list(struct local *l)
     txn_list(l->n, l->out);
 }
 
+static void local_txn_status(struct local *l)
+{
+    txn_status(l->c, l->cmd, l->a, l->out);
+}
+
 static void local_slowlog_len(struct local *l)
 {
     reply_i64(l->out, (int64_t)(l->n->slow_count < SLOW_MAX ? l->n->slow_count : SLOW_MAX));
@@ -852,6 +857,7 @@ static const struct {
     {"synod", "plan", local_synod_plan},
     {"synod", "status", local_synod_status},
     {"txn", "list", local_txn_list},
+    {"txn", "status", local_txn_status},
 };
 
 void local_command(struct client *c, const struct command *cmd, const struct cmd_args *a,

@@ -72,6 +72,8 @@ struct request *spread_child(struct request *parent, uint32_t group, uint16_t sl
                              uint16_t slot_hi);
 /* The map has a part of its slots elsewhere now: another child asks there. */
 void spread_narrow(struct request *child);
+/* Is it one of the groups that a command for all slots is sent to? */
+bool spread_counts(const struct group *g);
 void spread_child_done(struct request *parent, struct request *child);
 
 #endif

@@ -12,25 +12,24 @@
 
 /* ---- asking ---- */
 
-void txn_ask_traced(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
-                    uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx,
-                    struct buf *report)
+void txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q)
 {
-    struct bytes v[10] = {BYTES("SYNOD"), bytes_str(strchr(name, '|') + 1)};
+    struct bytes v[10] = {BYTES("SYNOD"), bytes_str(strchr(q->name, '|') + 1)};
     struct group *g = group_named(n, group);
     if (!g) {
-        done(ctx, BYTES("-TRYAGAIN this node does not know the group yet\r\n"));
+        q->done(q->ctx, BYTES("-TRYAGAIN this node does not know the group yet\r\n"));
         return;
     }
     struct request *r = request_new(n);
-    ASSERT(count + 2 <= sizeof v / sizeof *v);
-    for (uint32_t i = 0; i < count; i++) v[2 + i] = arg[i];
-    request_take(r, command_named(name), &(struct cmd_args){v, count + 2}, 2);
-    r->done = done;
-    r->done_ctx = ctx;
+    ASSERT(q->count + 2 <= sizeof v / sizeof *v);
+    for (uint32_t i = 0; i < q->count; i++) v[2 + i] = q->arg[i];
+    request_take(r, command_named(q->name), &(struct cmd_args){v, q->count + 2}, 2);
+    r->done = q->done;
+    r->done_ctx = q->ctx;
     r->group = g->id;
-    r->traced = report != NULL;
-    r->report = report;
+    r->traced = q->report != NULL;
+    r->report = q->report;
+    if (q->within) r->deadline = n->now + q->within;
     request_wait(r, g);
     group_retry(g);
 }
@@ -38,7 +37,7 @@ void txn_ask_traced(struct node *n, uint32_t group, const char *name, const stru
 void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
              uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx)
 {
-    txn_ask_traced(n, group, name, arg, count, done, ctx, NULL);
+    txn_ask_for(n, group, &(struct txn_question){name, arg, count, done, ctx, NULL, 0});
 }
 
 static struct txn_id new_id(struct node *n)
@@ -173,8 +172,9 @@ static void send_as(struct transaction *t, uint32_t i, uint64_t ask, const char 
     *a = (struct answer_for){t, i, ask, strcmp(name, "synod|lock") == 0, 0, {0}};
     if (t->trace) a->step = txn_trace_asked(t, i, name);
     t->open++;
-    txn_ask_traced(t->node, t->part[i].group, name, arg, count, answered, a,
-                   a->step ? &a->report : NULL);
+    txn_ask_for(
+        t->node, t->part[i].group,
+        &(struct txn_question){name, arg, count, answered, a, a->step ? &a->report : NULL, 0});
 }
 
 static void send(struct transaction *t, uint32_t i, const char *name, const struct bytes *arg,

@@ -62,8 +62,10 @@ void transaction_event(struct transaction *t, uint8_t event, uint32_t part);
 void transaction_refuse(struct transaction *t);
 void transaction_retry(struct transaction *t);
 
-/* txn_list.c: an id as people read it, node.life.number. */
+/* txn_list.c: an id as people read it, node.life.number; and back (false: it is none). */
 void txn_put_name(struct buf *out, struct txn_id id);
+bool txn_get_name(struct bytes name, struct txn_id *id);
+const char *txn_phase_name(const struct transaction *t);
 
 /* txn_trace.c. All but the first are for those that are traced: t->trace is there. */
 void txn_trace_begin(struct transaction *t);

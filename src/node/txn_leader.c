@@ -66,7 +66,9 @@ static void call_off(struct group *g, struct txn_id id)
 void txn_ran(struct group *g, const struct command *cmd, const struct cmd_args *a)
 {
     struct txn_id id;
-    if (!txn_get_id(a->v[2], &id) || cmd->fn == txn_lock || cmd->fn == txn_holds) return;
+    if (!txn_get_id(a->v[2], &id) || cmd->fn == txn_lock || cmd->fn == txn_holds ||
+        cmd->fn == txn_state)
+        return;
     txn_evaluated(&g->locks, cmd, a, g->node->now);
     if (cmd->fn == txn_finish || cmd->fn == txn_resolve) call_off(g, id);
     group_retry(g);
@@ -122,7 +124,7 @@ void txn_era_end(struct group *g)
 
 /* ---- those whose coordinator is gone ---- */
 
-static bool coordinator_gone(struct node *n, struct txn_id id)
+bool txn_coordinator_gone(struct node *n, struct txn_id id)
 {
     uint16_t node = txn_node(id);
     uint64_t life = id.who & ((1ull << 48) - 1);
@@ -257,7 +259,7 @@ static void owner_slow(struct group *g, struct lock_owner *o)
     struct node *n = g->node;
     uint64_t age = n->now - o->at;
     if (age < GONE_AFTER) return;
-    bool gone = coordinator_gone(n, o->id);
+    bool gone = txn_coordinator_gone(n, o->id);
     switch (o->state) {
     case LOCK_OPEN:
         if (!gone && age < SLOW_AFTER) break;

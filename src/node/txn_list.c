@@ -18,6 +18,27 @@ void txn_put_name(struct buf *out, struct txn_id id)
                (unsigned long long)id.seq);
 }
 
+bool txn_get_name(struct bytes name, struct txn_id *id)
+{
+    uint64_t v[3] = {0};
+    size_t at = 0, digits = 0;
+    for (size_t i = 0; i < name.size; i++) {
+        bool digit = name.data[i] >= '0' && name.data[i] <= '9';
+        if (!digit && (name.data[i] != '.' || !digits || ++at == 3)) return false;
+        digits = digit ? digits + 1 : 0;
+        if (digit && v[at] > (UINT64_MAX - 9) / 10) return false;
+        if (digit) v[at] = v[at] * 10 + (uint64_t)(name.data[i] - '0');
+    }
+    if (at != 2 || !digits || v[0] > UINT16_MAX || v[1] > LIFE) return false;
+    *id = (struct txn_id){v[0] << 48 | v[1], v[2]};
+    return true;
+}
+
+const char *txn_phase_name(const struct transaction *t)
+{
+    return t->begun ? phases[t->machine.phase] : "waiting";
+}
+
 static void put_head(struct reply *out, struct txn_id id, const char *role, const char *state,
                      uint64_t age_ms, size_t groups)
 {
@@ -37,8 +58,7 @@ static void put_coordinated(const struct transaction *t, struct reply *out)
 {
     const struct node *n = t->node;
     uint64_t began = t->deadline - REQUEST_DEADLINE;
-    put_head(out, t->id, "coordinator", t->begun ? phases[t->machine.phase] : "waiting",
-             (n->now - began) / MS, t->parts);
+    put_head(out, t->id, "coordinator", txn_phase_name(t), (n->now - began) / MS, t->parts);
     for (uint32_t i = 0; i < t->parts; i++) reply_i64(out, t->part[i].group);
 }
 

@@ -1,5 +1,5 @@
 /* TRACE of transactions over groups: which phases, in which order, over which groups; and that it
- * answers whatever becomes of them. */
+ * answers whatever becomes of them. TXN STATUS of one. */
 #include "cluster.h"
 
 /* Slots: a 15495, b 3300, c 7365, d 11298: with four groups, of 3, 0, 1 and 2. */
@@ -283,6 +283,100 @@ TEST(a_long_path_is_cut)
     assert_true(p.reply.size < 100000);
     assert_true(p.answered > 0 && ends(&p, ":1\r\n:1\r\n"));
     buf_deinit(&p.reply);
+    cluster_deinit(&c);
+}
+
+/* ---- TXN STATUS ---- */
+
+/* The id of the transaction that this node coordinates. */
+static void id_of(struct client *k, char id[40])
+{
+    struct buf reply = {0};
+    client_say(k, "TXN LIST");
+    struct bytes r = client_reply(k, &reply);
+    const char *at = memmem(r.data, r.size, "$2\r\nid\r\n$", 9);
+    assert_non_null(at);
+    assert_int_equal(sscanf(at, "$2\r\nid\r\n$%*u\r\n%39[0-9.]", id), 1);
+    buf_deinit(&reply);
+}
+
+static void expect_status(struct client *k, const char *id, const char *state, const char *groups)
+{
+    struct buf reply = {0};
+    char text[80];
+    client_say(k, "TXN STATUS %s", id);
+    struct bytes r = client_reply(k, &reply);
+    int size = snprintf(text, sizeof text, "$5\r\nstate\r\n$%zu\r\n%s\r\n", strlen(state), state);
+    if (!memmem(r.data, r.size, text, (size_t)size) ||
+        !memmem(r.data, r.size, groups, strlen(groups)))
+        fail_msg("not '%s', or not '%s': %.*s", state, groups, (int)r.size, (const char *)r.data);
+    buf_deinit(&reply);
+}
+
+static void slow_disks(struct cluster *c, uint64_t ms)
+{
+    for (uint32_t n = 0; n < 3; n++) world_disk(c->w, n)->write_ns = ms * 1000000;
+}
+
+TEST(the_state_of_a_transaction_is_told_by_any_node)
+{
+    for (uint32_t asked = 0; asked < 3; asked++) {
+        struct cluster c;
+        char id[40];
+        cluster_init(&c, 3, 4, 3);
+        struct client *k = client_open(&c, 0), *list = client_open(&c, 0),
+                      *look = client_open(&c, asked);
+        slow_disks(&c, 200);
+        client_say(k, "MSET a 1 b 2");
+        cluster_run(&c, 20);
+        id_of(list, id);
+        expect_status(look, id, "prepared", "$6\r\nanchor\r\n:3\r\n");
+        cluster_run(&c, 200);
+        expect_status(look, id, "committed", "*2\r\n:3\r\n$7\r\ndecided\r\n");
+        client_expect(k, "+OK\r\n");
+        cluster_run(&c, 2000);
+        expect_status(look, id, "not known", "$6\r\ngroups\r\n*0\r\n");
+        cluster_deinit(&c);
+    }
+}
+
+/* One that waits for the locks of another. */
+TEST(one_that_waits_is_open)
+{
+    struct cluster c;
+    char id[40];
+    cluster_init(&c, 3, 4, 3);
+    struct client *k = client_open(&c, 0), *other = client_open(&c, 1), *look = client_open(&c, 2),
+                  *list = client_open(&c, 1);
+    slow_disks(&c, 500);
+    client_say(k, "MSET a 1 b 2");
+    cluster_run(&c, 50);
+    client_say(other, "MGET c a");
+    cluster_run(&c, 50);
+    id_of(list, id);
+    expect_status(look, id, "open", "*2\r\n:1\r\n$4\r\nopen\r\n");
+    client_expect(other, "*2\r\n$-1\r\n$1\r\n1\r\n");
+    client_expect(k, "+OK\r\n");
+    cluster_deinit(&c);
+}
+
+TEST(groups_without_a_leader_are_named)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 4, 3);
+    struct client *k = client_open(&c, 0);
+    cluster_kill(&c, 1);
+    cluster_kill(&c, 2);
+    cluster_run(&c, 3000);
+    uint64_t since = world_now(c.w);
+    expect_status(k, "1.2.3", "not known", "*2\r\n:3\r\n$6\r\nsilent\r\n");
+    assert_true(world_now(c.w) - since < 3000000000ull);
+    client_says(k, "TXN STATUS 1.2.x",
+                "-ERR an id is as TXN LIST and TRACE show it: node.life.number\r\n");
+    client_say(k, "TXN STATUS 1.2.3");
+    cluster_run(&c, 100);
+    client_close(k);
+    cluster_kill(&c, 0); /* in the middle of it */
     cluster_deinit(&c);
 }
 
