@@ -795,6 +795,9 @@ void txn_ran(struct group *g, const struct command *cmd, const struct cmd_args *
 void txn_era_begin(struct group *g);
 void txn_era_end(struct group *g);
 void txn_slow(struct group *g);
+/* One that has something here: prepared, and its coordinator is gone or does not go on? */
+bool txn_is_in_doubt(struct group *g, const struct lock_owner *o);
+int64_t txn_age_ms(const struct node *n, uint64_t start); /* since its first try began */
 /* Its node is not there any more, or has been started anew. */
 bool txn_coordinator_gone(struct node *n, struct txn_id id);
 bool txn_answers_sealed(const struct group *g, const struct command *cmd);

@@ -459,6 +459,12 @@ static uint64_t age(struct node *n)
     return n->txn_clock;
 }
 
+int64_t txn_age_ms(const struct node *n, uint64_t start)
+{
+    int64_t age = n->wall_ms - (int64_t)(start >> 20);
+    return age > 0 ? age : 0;
+}
+
 void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a, bool traced)
 {
     struct node *n = c->node;

@@ -274,6 +274,13 @@ static void owner_slow(struct group *g, struct lock_owner *o)
     }
 }
 
+bool txn_is_in_doubt(struct group *g, const struct lock_owner *o)
+{
+    struct node *n = g->node;
+    return o->state == LOCK_PREPARED && (txn_coordinator_gone(n, o->id) ||
+                                         txn_age_ms(n, o->start) > (int64_t)(DOUBT_AFTER / MS));
+}
+
 void txn_slow(struct group *g)
 {
     struct lock_owner *next;

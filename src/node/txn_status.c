@@ -112,7 +112,6 @@ static void put_answer(const struct inquiry *q, struct reply *out)
 {
     const struct transaction *t = coordinated(q->node, q->id);
     uint64_t start = t ? t->start : q->start;
-    int64_t age = q->node->wall_ms - (int64_t)(start >> 20);
     struct buf name = {0};
     txn_put_name(&name, q->id);
     reply_map(out, 8);
@@ -125,7 +124,7 @@ static void put_answer(const struct inquiry *q, struct reply *out)
         reply_bulk_str(out, txn_phase_name(t));
     else
         reply_nil(out);
-    reply_bulk_str(out, "age-ms"), reply_i64(out, !start ? -1 : age > 0 ? age : 0);
+    reply_bulk_str(out, "age-ms"), reply_i64(out, start ? txn_age_ms(q->node, start) : -1);
     reply_bulk_str(out, "anchor"), reply_i64(out, q->recorded ? (int64_t)q->anchor : -1);
     reply_bulk_str(out, "groups"), put_groups(q, out);
     buf_deinit(&name);

@@ -315,7 +315,8 @@ static void expect_status(struct client *k, const char *id, const char *state, c
 
 static void slow_disks(struct cluster *c, uint64_t ms)
 {
-    for (uint32_t n = 0; n < 3; n++) world_disk(c->w, n)->write_ns = ms * 1000000;
+    for (uint32_t n = 0; n < 3; n++)
+        if (!world_dead(c->w, n)) world_disk(c->w, n)->write_ns = ms * 1000000;
 }
 
 TEST(the_state_of_a_transaction_is_told_by_any_node)
@@ -357,6 +358,45 @@ TEST(one_that_waits_is_open)
     expect_status(look, id, "open", "*2\r\n:1\r\n$4\r\nopen\r\n");
     client_expect(other, "*2\r\n$-1\r\n$1\r\n1\r\n");
     client_expect(k, "+OK\r\n");
+    cluster_deinit(&c);
+}
+
+static bool says(struct client *k, const char *command, const char *text)
+{
+    struct buf reply = {0};
+    client_say(k, "%s", command);
+    struct bytes r = client_reply(k, &reply);
+    bool said = memmem(r.data, r.size, text, strlen(text)) != NULL;
+    buf_deinit(&reply);
+    return said;
+}
+
+/* Its coordinator dies when all is prepared: until somebody has asked the anchor, it is in doubt.
+ */
+TEST(who_is_in_doubt_is_told)
+{
+    struct cluster c;
+    char id[40], status[60];
+    cluster_init(&c, 3, 4, 3);
+    uint32_t other = cluster_leader(&c, 0), anchor = cluster_leader(&c, 3), asks = 0;
+    while (asks == other || asks == anchor) asks++;
+    struct client *k = client_open(&c, asks), *list = client_open(&c, asks),
+                  *look = client_open(&c, other);
+    slow_disks(&c, 400);
+    client_say(k, "MSET a 1 b 2");
+    cluster_run(&c, 100);
+    id_of(list, id);
+    snprintf(status, sizeof status, "TXN STATUS %s", id);
+    assert_true(says(look, "SYNOD STATUS", "\"state\":\"prepared\",\"age_ms\":"));
+    cluster_kill(&c, asks);
+    cluster_run(&c, 10);
+    assert_true(says(look, "SYNOD STATUS", "\"state\":\"in doubt\",\"age_ms\":"));
+    assert_true(says(look, status, "in doubt: its coordinator is gone"));
+    slow_disks(&c, 1);
+    cluster_settle(&c);
+    cluster_run(&c, 5000);
+    expect_status(look, id, "not known", "$6\r\ngroups\r\n*0\r\n");
+    assert_false(says(look, "SYNOD STATUS", "transactions"));
     cluster_deinit(&c);
 }
 
