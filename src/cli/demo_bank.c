@@ -3,6 +3,7 @@
 #include "cli/client.h"
 #include "cli/clock.h"
 #include "cli/demo.h"
+#include "cli/trace_picture.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -131,6 +132,61 @@ static bool bank_open(struct bank *b)
     return good;
 }
 
+/* ---- one of them, step by step ---- */
+
+/* A transfer of 1 from account 0 to this one, by TRACE EXEC. NULL: no answer. */
+static const struct client_reply *traced_transfer(struct client *c, int to)
+{
+    const struct client_reply *r = client_call(c, "MULTI");
+    if (r) r = client_call(c, "DECRBY account:0 1");
+    if (r) r = client_call(c, "INCRBY account:%d 1", to);
+    return r ? client_call(c, "TRACE EXEC") : NULL;
+}
+
+static bool is_over_groups(const struct client_reply *r)
+{
+    const struct bytes head = BYTES("transaction over");
+    return r->type == CLIENT_ARRAY && r->count > 1 && r->items[0].text.size > head.size &&
+           memcmp(r->items[0].text.data, head.data, head.size) == 0;
+}
+
+static void draw_transfer(struct bank *b, const struct client_reply *r, int to)
+{
+    struct buf picture = {0};
+    if (trace_picture(r, "EXEC", &picture))
+        demo_say(b->d,
+                 "\none of those transfers: MULTI, DECRBY account:0 1, INCRBY account:%d 1, EXEC "
+                 "(`synod explain` draws one of yours)\n\n%.*s\n"
+                 "Both groups lock the key and hand out its row. Both write down what they are to "
+                 "do: prepared.\n"
+                 "The decision is one entry of the first one's log: from then on it is done, "
+                 "whoever dies.\n",
+                 to, (int)picture.size, (const char *)picture.data);
+    buf_deinit(&picture);
+}
+
+/* To the first account of another group than account 0; if there is one. */
+static bool show_one(struct bank *b)
+{
+    char address[OPTION_ADDRESS_MAX];
+    const struct client_reply *r = NULL;
+    int to = 0;
+    cluster_address(&b->d->cluster, cluster_running(&b->d->cluster, 0), address);
+    struct client *c = demo_connect(address);
+    if (!c) return false;
+    do {
+        r = traced_transfer(c, ++to);
+    } while (r && !is_over_groups(r) && to < ACCOUNTS - 1);
+    if (!r)
+        cli_fail("a transfer cannot be traced: %s", client_error(c));
+    else
+        draw_transfer(b, r, to);
+    client_free(c);
+    return r != NULL;
+}
+
+/* ---- all of them ---- */
+
 /* A node dies after a third of the time, and comes back after two. */
 static bool disturb(struct bank *b)
 {
@@ -184,7 +240,7 @@ bool demo_bank(struct demo *d)
     struct bank b = {.d = d, .began_ns = clock_ns()};
     demo_say(d, "%d accounts over all groups, %d clients that move money between any two of them",
              ACCOUNTS, TELLERS);
-    if (!bank_open(&b)) return false;
+    if (!bank_open(&b) || !show_one(&b)) return false;
     for (unsigned i = 0; i < TELLERS; i++) {
         b.teller[i].node = i % d->cluster.nodes + 1;
         teller_lost(&b, &b.teller[i]);

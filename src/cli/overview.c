@@ -115,6 +115,43 @@ static bool read_arrays(struct overview_group *g, json_t *slots, json_t *replica
     return true;
 }
 
+/* What another group says of the same one is joined. */
+static void add_txn(struct overview *o, const struct overview_txn *txn)
+{
+    size_t i = 0;
+    while (i < o->txn_count && strcmp(o->txn[i].id, txn->id) != 0) i++;
+    if (i == OVERVIEW_TXNS_MAX) return;
+    if (!o->txn) o->txn = mem_zalloc(OVERVIEW_TXNS_MAX * sizeof *o->txn);
+    if (i == o->txn_count) o->txn[o->txn_count++] = *txn;
+    if (txn->state > o->txn[i].state) o->txn[i].state = txn->state;
+    if (txn->age_ms > o->txn[i].age_ms) o->txn[i].age_ms = txn->age_ms;
+}
+
+static bool read_transactions(struct overview *o, json_t *j, json_error_t *error)
+{
+    static const char *const states[] = {[OVERVIEW_OPEN] = "open",
+                                         [OVERVIEW_PREPARED] = "prepared",
+                                         [OVERVIEW_IN_DOUBT] = "in doubt",
+                                         [OVERVIEW_DECIDED] = "decided"};
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(j, "transactions"), i, item)
+    {
+        struct overview_txn txn = {.state = OVERVIEW_OPEN};
+        const char *id, *state;
+        json_int_t age;
+        if (json_unpack_ex(item, error, 0, "{s:s, s:s, s:I}", "id", &id, "state", &state, "age_ms",
+                           &age))
+            return false;
+        text_copy(txn.id, sizeof txn.id, id);
+        txn.age_ms = age;
+        for (uint8_t s = 0; s <= OVERVIEW_DECIDED; s++)
+            if (strcmp(state, states[s]) == 0) txn.state = s;
+        add_txn(o, &txn);
+    }
+    return true;
+}
+
 static bool read_group(struct overview_group *g, json_t *j, json_error_t *error)
 {
     json_int_t id, leader, chosen, keys = -1, ops = -1, splits_at = 0, takes_over = 0;
@@ -148,6 +185,7 @@ static bool read_all(struct overview *o, json_t *root, json_error_t *error)
     json_array_foreach(groups, i, item)
     {
         if (!read_group(&o->group[o->group_count++], item, error)) return false;
+        if (!read_transactions(o, item, error)) return false;
     }
     return true;
 }
@@ -169,6 +207,7 @@ bool overview_read(struct overview *o, struct bytes json, char *error, size_t er
 void overview_free(struct overview *o)
 {
     mem_free(o->group);
+    mem_free(o->txn);
     *o = (struct overview){0};
 }
 
@@ -195,6 +234,7 @@ static void take_led(struct overview *o, const struct overview *by)
         const struct overview_group *said = overview_group(by, o->group[i].id);
         if (said && said->leader == by->self) o->group[i] = *said;
     }
+    for (size_t i = 0; i < by->txn_count; i++) add_txn(o, &by->txn[i]);
 }
 
 bool overview_ask(struct overview *o, struct client *c, char *error, size_t error_size)

@@ -13,6 +13,7 @@
 #define OVERVIEW_NODES_MAX    63
 #define OVERVIEW_REPLICAS_MAX 8
 #define OVERVIEW_RANGES_MAX   8
+#define OVERVIEW_TXNS_MAX     1024
 
 struct overview_node {
     int64_t id;
@@ -28,6 +29,14 @@ struct overview_replica {
     char role[16];
     bool votes;
     int64_t snapshot_percent /* -1: none is on its way */, snapshot_bytes, snapshot_ms;
+};
+
+/* Of one over groups, in one of them; greater is further. */
+enum overview_txn_state { OVERVIEW_OPEN, OVERVIEW_PREPARED, OVERVIEW_IN_DOUBT, OVERVIEW_DECIDED };
+struct overview_txn {
+    char id[48];
+    int64_t age_ms;
+    uint8_t state;
 };
 
 struct overview_group {
@@ -49,6 +58,8 @@ struct overview {
     size_t node_count;
     struct overview_group *group;
     size_t group_count;
+    struct overview_txn *txn; /* each once, as the group has it that knows most */
+    size_t txn_count;
 };
 
 /* Reads the JSON text. False, with a line in error[error_size], if it is not as agreed; *o is then

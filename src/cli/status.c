@@ -216,6 +216,24 @@ void status_print_moves(FILE *out, const struct overview *o)
     }
 }
 
+void status_print_transactions(FILE *out, const struct overview *o)
+{
+    size_t count[OVERVIEW_DECIDED + 1] = {0};
+    const struct overview_txn *oldest = NULL;
+    for (size_t i = 0; i < o->txn_count; i++) {
+        const struct overview_txn *t = &o->txn[i];
+        count[t->state]++;
+        if (!oldest || t->age_ms > oldest->age_ms) oldest = t;
+    }
+    if (!oldest) return;
+    fprintf(out,
+            "transactions over groups: %zu open, %zu prepared, %zu in doubt, %zu committed and "
+            "ending%s; the oldest is %s, since %.1f s\n",
+            count[OVERVIEW_OPEN], count[OVERVIEW_PREPARED], count[OVERVIEW_IN_DOUBT],
+            count[OVERVIEW_DECIDED], o->txn_count == OVERVIEW_TXNS_MAX ? " (and more)" : "",
+            oldest->id, (double)oldest->age_ms / 1000);
+}
+
 /* ---- the whole ---- */
 
 static void print_summary(FILE *out, const struct overview *o)
@@ -250,6 +268,7 @@ void status_print(FILE *out, const struct overview *o)
     status_print_groups(out, o);
     fputc('\n', out);
     status_print_moves(out, o);
+    status_print_transactions(out, o);
     print_summary(out, o);
 }
 

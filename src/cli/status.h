@@ -51,6 +51,11 @@
  *                                   answering node has no replica
  *     "keys": 1234, "ops_per_s": 0, as its leader last said; may be missing
  *     "target": [1, 3, 4],          nodes that are to hold it; missing: as it is
+ *     "transactions": [{            over groups, with something locked or written here: said by the
+ *       "id": "1.7.42",             group's leader alone, 64 at most; missing: none
+ *       "state": "prepared",        "open", "prepared", "in doubt" (prepared, and its coordinator
+ * is gone or does not go on), "decided" "age_ms": 12                since its first try began
+ *     }, ...],
  *     "splits_at": 512,             slots from here on are to be another group; missing: no split
  *     "takes_over": 7,              the group after it is to become part of it; missing: no merge
  *     "replicas": [{
@@ -77,5 +82,7 @@ void status_print(FILE *out, const struct overview *o);
 void status_print_nodes(FILE *out, const struct overview *o);
 void status_print_groups(FILE *out, const struct overview *o);
 void status_print_moves(FILE *out, const struct overview *o); /* nothing where nothing moves */
+/* Transactions over groups, each counted once; nothing where there are none. */
+void status_print_transactions(FILE *out, const struct overview *o);
 
 #endif

@@ -221,7 +221,7 @@ void request_dispatch(struct client *c)
         c->last_command = cmd->name;
         if (c->session && session_command(c, cmd, &a, &out)) {
             if (c->answer_count != answers) return; /* it became a request */
-        } else if (c->multi && multi_queues(c, cmd)) {
+        } else if (c->multi && multi_queues(c, cmd) && !request_traces_exec(&a)) {
             if (queue_moved(c, cmd, &a)) return;
             multi_queue(c, cmd, &a, &out);
         } else if (cmd->flags & CMD_LOCAL) {
@@ -238,7 +238,7 @@ void request_dispatch(struct client *c)
                 return;
             }
             if (slot == SLOT_SEVERAL) {
-                txn_begin(c, cmd, &a);
+                txn_begin(c, cmd, &a, false);
                 return;
             }
         }
@@ -260,13 +260,22 @@ void request_sleep(struct client *c, const struct command *cmd, const struct cmd
     c->barrier = r;
 }
 
+bool request_traces_exec(const struct cmd_args *a)
+{
+    return a->count >= 2 && bytes_equal_nocase(a->v[0], "trace") &&
+           bytes_equal_nocase(a->v[1], "exec");
+}
+
 void request_trace(struct client *c, const struct cmd_args *a, struct reply *out)
 {
-    struct node *n = c->node;
     struct cmd_args inner = {a->v + 1, a->count - 1};
     const struct command *cmd = command_find(&inner, NULL);
-    if (!cmd) {
+    if (!cmd || cmd->flags & CMD_INTERNAL) {
         command_unknown(&inner, out);
+        return;
+    }
+    if (request_traces_exec(a)) {
+        if (!multi_ends_badly(c, cmd, &inner, out)) multi_end_exec(c, true, out);
         return;
     }
     if (!command_check_arity(cmd, &inner, out)) return;
@@ -279,11 +288,18 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
     int32_t slot;
     struct group *g = dispatch_group_of(c, cmd, &inner, &slot, out);
     if (slot == SLOT_SEVERAL)
-        reply_error(out, "ERR TRACE follows a command on keys of one group, in this version");
-    if (!g) return;
+        txn_begin(c, cmd, &inner, true);
+    else if (g)
+        dispatch_traced(c, cmd, &inner, g, slot);
+}
+
+void dispatch_traced(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                     struct group *g, int32_t slot)
+{
+    struct node *n = c->node;
     struct request *r = client_request(c);
     if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, &inner, c->version);
+    request_take(r, cmd, a, c->version);
     r->group = g->id;
     r->traced = true;
     r->began = io_now(n->io);

@@ -6,8 +6,10 @@
  *   request.c  requests on their way: evaluate, wait, forward     spread.c  over all groups
  *   local.c    commands a node answers by itself  info.c, cluster.c, status.c   the larger of these
  *   trace.c    TRACE: the path of one command      multi.c    MULTI, EXEC, WATCH
+ *   session.c  BEGIN, COMMIT, ROLLBACK
  *   txn.c, txn_plan.c, txn_eval.c  transactions over groups, at their coordinator
- *   txn_leader.c  ... and at the leaders of their groups
+ *   txn_leader.c  ... and at the leaders of their groups          txn_trace.c TRACE of one
+ *   txn_list.c, txn_status.c   TXN LIST, TXN STATUS
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
@@ -268,6 +270,7 @@ struct request {
     bool traced;               /* TRACE: the reply is wrapped (trace.c) */
     bool watching;             /* WATCH: the reply is kept (multi.c) */
     bool called_off;           /* LOCK: its transaction has ended meanwhile */
+    struct buf *report;        /* the asker's, who wants reply and report apart; else NULL */
     struct timeline *timeline; /* at the leader */
     bool barred;               /* it waits for keys that a transaction has locked */
     bool keyed;                /* `slot` says where it belongs, whatever becomes of its group */
@@ -736,6 +739,8 @@ void request_sleep(struct client *c, const struct command *cmd, const struct cmd
 void request_wait_replicas(struct client *c, const struct command *cmd, const struct cmd_args *a,
                            uint64_t timeout_ms);
 void request_trace(struct client *c, const struct cmd_args *a, struct reply *out);
+/* TRACE's own: is it TRACE EXEC? It ends a MULTI, and is not queued. */
+bool request_traces_exec(const struct cmd_args *a);
 #define TEXT_NOT_DONE                                                                              \
     "TRYAGAIN the leadership of the group moved before this was done; nothing was changed, send "  \
     "it again"
@@ -757,7 +762,7 @@ bool multi_ends_badly(struct client *c, const struct command *cmd, const struct 
 /* Has it a place in a transaction? Else answers the error. */
 bool multi_may_queue(const struct command *cmd, struct reply *out);
 void multi_begin(struct client *c, struct reply *out);
-void multi_end_exec(struct client *c, struct reply *out);
+void multi_end_exec(struct client *c, bool traced, struct reply *out);
 void multi_discard(struct client *c, struct reply *out);
 void multi_watch_keys(struct client *c, const struct cmd_args *a, struct reply *out);
 void multi_unwatch(struct client *c, struct reply *out);
@@ -779,12 +784,26 @@ void session_free(struct client *c); /* rolls back, if there is something */
 
 /* txn.c: a transaction over several groups, at its coordinator */
 /* Makes a request of a command whose keys are of several groups, or a transaction. */
-void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a);
+void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a, bool traced);
 /* Asks a group's leader, wherever it is; done is called once. The name is a full one. */
 void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
              uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx);
+/* The same with more to say. */
+struct txn_question {
+    const char *name;
+    const struct bytes *arg;
+    uint32_t count;
+    void (*done)(void *ctx, struct bytes reply);
+    void *ctx;
+    struct buf *report; /* what the leader's trace says, before done is called; NULL: not traced */
+    uint64_t within;    /* ns; 0: as long as any request may take */
+};
+void txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q);
 void txn_turn(struct node *n);
 void txn_list(struct node *n, struct reply *out); /* TXN LIST (txn_list.c) */
+/* TXN STATUS (txn_status.c): becomes a request, or answers the error. */
+void txn_status(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                struct reply *out);
 void txn_free_all(struct node *n);
 
 /* txn_leader.c: what others' transactions have locked in a group that is led here */
@@ -793,13 +812,18 @@ void txn_ran(struct group *g, const struct command *cmd, const struct cmd_args *
 void txn_era_begin(struct group *g);
 void txn_era_end(struct group *g);
 void txn_slow(struct group *g);
+/* One that has something here: prepared, and its coordinator is gone or does not go on? */
+bool txn_is_in_doubt(struct group *g, const struct lock_owner *o);
+int64_t txn_age_ms(const struct node *n, uint64_t start); /* since its first try began */
+/* Its node is not there any more, or has been started anew. */
+bool txn_coordinator_gone(struct node *n, struct txn_id id);
 bool txn_answers_sealed(const struct group *g, const struct command *cmd);
 /* Nobody is prepared here, and nothing is locked. If not, none begins for a while. */
 bool txn_quiet(struct group *g);
 
 /* trace.c */
 struct timeline;
-struct timeline *trace_begin(struct node *n, uint32_t group);
+struct timeline *trace_begin(const struct request *r);
 void trace_end(struct timeline *t);
 void trace_evaluated(struct node *n, struct timeline *t, uint64_t position);
 void trace_append(struct group *g, uint64_t position, uint64_t lsn);
@@ -809,6 +833,8 @@ void trace_accepted(struct group *g, uint64_t upto, uint16_t node);
 void trace_chosen(struct group *g, uint64_t position);
 void trace_report(struct node *n, const struct timeline *t, struct buf *out);
 void trace_reply(struct request *r, struct bytes wire);
+/* Lines of text, each ending in a line feed, and then a reply: as one array. */
+void trace_put_lines(struct reply *out, struct bytes text, struct bytes reply);
 static inline bool tracing(const struct group *g)
 {
     return !list_empty(&g->node->traces);

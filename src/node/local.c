@@ -104,7 +104,7 @@ static void local_multi(struct local *l)
 
 static void local_exec(struct local *l)
 {
-    multi_end_exec(l->c, l->out);
+    multi_end_exec(l->c, false, l->out);
 }
 
 static void local_discard(struct local *l)
@@ -804,6 +804,11 @@ static void local_txn_list(struct local *l)
     txn_list(l->n, l->out);
 }
 
+static void local_txn_status(struct local *l)
+{
+    txn_status(l->c, l->cmd, l->a, l->out);
+}
+
 static void local_slowlog_len(struct local *l)
 {
     reply_i64(l->out, (int64_t)(l->n->slow_count < SLOW_MAX ? l->n->slow_count : SLOW_MAX));
@@ -877,6 +882,7 @@ static const struct {
     {"synod", "plan", local_synod_plan},
     {"synod", "status", local_synod_status},
     {"txn", "list", local_txn_list},
+    {"txn", "status", local_txn_status},
 };
 
 void local_command(struct client *c, const struct command *cmd, const struct cmd_args *a,

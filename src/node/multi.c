@@ -185,10 +185,14 @@ static const struct command *exec_named(uint16_t flags)
     return command_named(flags & CMD_DENYOOM ? "synod|exec" : "synod|exec-free");
 }
 
-static void exec_send(struct client *c, uint16_t flags, const struct cmd_args *a, struct reply *out)
+static void exec_send(struct client *c, uint16_t flags, const struct cmd_args *a, bool traced,
+                      struct reply *out)
 {
     int32_t slot;
     if (is_answered(a)) {
+        if (traced)
+            trace_put_lines(out, BYTES("it is of no group: this node answers it\n"),
+                            (struct bytes){0});
         reply_array(out, a->count - 3);
         for (uint32_t i = 3; i < a->count; i++)
             buf_append(out->out, a->v[i].data + 1, a->v[i].size - 1);
@@ -196,13 +200,13 @@ static void exec_send(struct client *c, uint16_t flags, const struct cmd_args *a
     }
     const struct command *cmd = exec_named(flags);
     struct group *g = dispatch_group_of(c, cmd, a, &slot, out);
-    if (g)
-        dispatch_group(c, cmd, a, g, slot);
-    else if (slot == SLOT_SEVERAL)
-        txn_begin(c, cmd, a);
+    if (slot == SLOT_SEVERAL)
+        txn_begin(c, cmd, a, traced);
+    else if (g)
+        (traced ? dispatch_traced : dispatch_group)(c, cmd, a, g, slot);
 }
 
-void multi_end_exec(struct client *c, struct reply *out)
+void multi_end_exec(struct client *c, bool traced, struct reply *out)
 {
     struct multi *m = c->multi;
     if (!m || !m->on) {
@@ -225,7 +229,7 @@ void multi_end_exec(struct client *c, struct reply *out)
         item_answer(c, &a.v[3 + i], &own[i]);
     }
     /* A replica that does not lead cannot know what is watched: not for READONLY connections. */
-    exec_send(c, whole.watches.size ? whole.flags | CMD_WRITE : whole.flags, &a, out);
+    exec_send(c, whole.watches.size ? whole.flags | CMD_WRITE : whole.flags, &a, traced, out);
     for (uint32_t i = 0; i < whole.count; i++) buf_deinit(&own[i]);
     mem_free(own);
     mem_free(a.v);

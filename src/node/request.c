@@ -141,6 +141,10 @@ static void barrier_next(struct client *c)
 static void wrap_traced(struct request *r)
 {
     struct buf report = {0}, whole = {0};
+    if (r->report) {
+        if (r->timeline) trace_report(r->node, r->timeline, r->report);
+        return;
+    }
     if (r->timeline) trace_report(r->node, r->timeline, &report);
     buf_u32(&whole, (uint32_t)report.size);
     buf_append_bytes(&whole, buf_bytes(&report));
@@ -399,7 +403,7 @@ static enum attempt request_evaluate(struct request *r, struct group *g)
         return ATTEMPT_WAITS;
     }
     if (r->wait_replicas) return wait_evaluate(r, g, n->now >= r->deadline);
-    if (r->traced && !r->timeline) r->timeline = trace_begin(n, g->id);
+    if (r->traced && !r->timeline) r->timeline = trace_begin(r);
     buf_clear(&r->reply);
     if (request_run(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply,
                     &r->hold) == SHARD_MISS) {

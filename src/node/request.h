@@ -62,6 +62,9 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
 /* Evaluates it, forwards it, or makes a request of it. */
 void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
                     struct group *g, int32_t slot);
+/* The same with its path: the reply is an array of lines and the command's own. */
+void dispatch_traced(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                     struct group *g, int32_t slot);
 /* The slot of its first key, or that it names; -1: none. */
 int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a);
 /* Answers a WAIT: so many replicas have it. */
@@ -73,6 +76,8 @@ struct request *spread_child(struct request *parent, uint32_t group, uint16_t sl
                              uint16_t slot_hi);
 /* The map has a part of its slots elsewhere now: another child asks there. */
 void spread_narrow(struct request *child);
+/* Is it one of the groups that a command for all slots is sent to? */
+bool spread_counts(const struct group *g);
 void spread_child_done(struct request *parent, struct request *child);
 
 #endif

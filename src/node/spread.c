@@ -8,7 +8,7 @@ static void spread_next(struct request *parent);
 
 /* Groups that have slots: those of the map, and one that was just born here; but for one that was
  * just taken over here. */
-static bool group_counts(const struct group *g)
+bool spread_counts(const struct group *g)
 {
     if (g->heir || ring_is_merged_away(&g->row)) return false;
     return g->row.state == RING_GROUP_SERVING || (g->shard && g->slot_lo < g->slot_hi);
@@ -80,7 +80,7 @@ static void spread_next(struct request *parent)
     do {
         group = (group + 1) % count;
         parent->items++;
-    } while (!group_counts(parent->node->group[group]) && parent->items < count);
+    } while (!spread_counts(parent->node->group[group]) && parent->items < count);
     parent->next_group = group;
     (void)spread_child(parent, group, 0, 0);
 }

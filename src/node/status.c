@@ -1,8 +1,11 @@
 /* SYNOD STATUS (the JSON that cli/status.h describes) and SYNOD DIGEST. */
 #include "node/internal.h"
 #include "base/mem.h"
+#include "node/txn.h"
 
 #include <jansson.h>
+
+#define TRANSACTIONS_MAX 64 /* told of a group */
 
 void status_report(struct node *n, struct wire_report *r)
 {
@@ -113,6 +116,25 @@ static json_t *replica_json(struct group *g, const struct paxos_member *m, uint6
     return j;
 }
 
+/* Who has something in a group that is led here. */
+static json_t *transactions_json(struct group *g)
+{
+    static const char *const states[] = {
+        [LOCK_OPEN] = "open", [LOCK_PREPARED] = "prepared", [LOCK_DECIDED] = "decided"};
+    json_t *all = json_array();
+    for (const struct lock_owner *o = g->locks.first; o && json_array_size(all) < TRANSACTIONS_MAX;
+         o = o->next) {
+        struct buf id = {0};
+        txn_put_name(&id, o->id);
+        const char *state = txn_is_in_doubt(g, o) ? "in doubt" : states[o->state];
+        json_array_append_new(all, json_pack("{s:s%, s:s, s:I}", "id", (const char *)id.data,
+                                             id.size, "state", state, "age_ms",
+                                             (json_int_t)txn_age_ms(g->node, o->start)));
+        buf_deinit(&id);
+    }
+    return all;
+}
+
 /* Members as this node's replica knows them; without one, as the map has them. */
 static json_t *group_json(struct group *g)
 {
@@ -145,6 +167,7 @@ static json_t *group_json(struct group *g)
         json_object_set_new(j, "target", target);
     else
         json_decref(target);
+    if (g->leading && g->locks.owners) json_object_set_new(j, "transactions", transactions_json(g));
     if (g->row.split_id) json_object_set_new(j, "splits_at", json_integer(g->row.split_at));
     if (g->row.merge_id) json_object_set_new(j, "takes_over", json_integer(g->row.merge_id));
     return j;

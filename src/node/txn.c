@@ -14,24 +14,32 @@
 
 /* ---- asking ---- */
 
-void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
-             uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx)
+void txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q)
 {
-    struct bytes v[10] = {BYTES("SYNOD"), bytes_str(strchr(name, '|') + 1)};
+    struct bytes v[10] = {BYTES("SYNOD"), bytes_str(strchr(q->name, '|') + 1)};
     struct group *g = group_named(n, group);
     if (!g) {
-        done(ctx, BYTES("-TRYAGAIN this node does not know the group yet\r\n"));
+        q->done(q->ctx, BYTES("-TRYAGAIN this node does not know the group yet\r\n"));
         return;
     }
     struct request *r = request_new(n);
-    ASSERT(count + 2 <= sizeof v / sizeof *v);
-    for (uint32_t i = 0; i < count; i++) v[2 + i] = arg[i];
-    request_take(r, command_named(name), &(struct cmd_args){v, count + 2}, 2);
-    r->done = done;
-    r->done_ctx = ctx;
+    ASSERT(q->count + 2 <= sizeof v / sizeof *v);
+    for (uint32_t i = 0; i < q->count; i++) v[2 + i] = q->arg[i];
+    request_take(r, command_named(q->name), &(struct cmd_args){v, q->count + 2}, 2);
+    r->done = q->done;
+    r->done_ctx = q->ctx;
     r->group = g->id;
+    r->traced = q->report != NULL;
+    r->report = q->report;
+    if (q->within) r->deadline = n->now + q->within;
     request_wait(r, g);
     group_retry(g);
+}
+
+void txn_ask(struct node *n, uint32_t group, const char *name, const struct bytes *arg,
+             uint32_t count, void (*done)(void *ctx, struct bytes reply), void *ctx)
+{
+    txn_ask_for(n, group, &(struct txn_question){name, arg, count, done, ctx, NULL, 0});
 }
 
 static struct txn_id new_id(struct node *n)
@@ -50,6 +58,7 @@ static void transaction_free(struct transaction *t)
         buf_deinit(&p->lo), buf_deinit(&p->hi);
     }
     list_remove(&t->link);
+    if (t->trace) txn_trace_end(t);
     rows_free(t->rows);
     buf_deinit(&t->reply), buf_deinit(&t->error);
     for (uint32_t i = 0; t->view && i < t->items; i++) mem_free((void *)t->item[i].key.data);
@@ -90,6 +99,8 @@ struct answer_for {
     uint32_t part;
     uint64_t ask;
     bool locks;
+    uint32_t step; /* of the trace; 0: none */
+    struct buf report;
 };
 
 static bool begins(struct bytes reply, const char *text)
@@ -164,9 +175,12 @@ static void send_as(struct transaction *t, uint32_t i, uint64_t ask, const char 
                     const struct bytes *arg, uint32_t count)
 {
     struct answer_for *a = mem_zalloc(sizeof *a);
-    *a = (struct answer_for){t, i, ask, strcmp(name, "synod|lock") == 0};
+    *a = (struct answer_for){t, i, ask, strcmp(name, "synod|lock") == 0, 0, {0}};
+    if (t->trace) a->step = txn_trace_asked(t, i, name);
     t->open++;
-    txn_ask(t->node, t->part[i].group, name, arg, count, answered, a);
+    txn_ask_for(
+        t->node, t->part[i].group,
+        &(struct txn_question){name, arg, count, answered, a, a->step ? &a->report : NULL, 0});
 }
 
 static void send(struct transaction *t, uint32_t i, const char *name, const struct bytes *arg,
@@ -196,10 +210,12 @@ static void answered(void *ctx, struct bytes reply)
     struct transaction *t = a->t;
     uint32_t i = a->part;
     bool mine = a->ask == t->part[i].asks && !t->over;
+    if (a->step) txn_trace_answered(t, a->step, i, reply, buf_bytes(&a->report));
     if (mine)
         on_answer(t, i, reply);
     else if (locked_late(a, reply))
         send_finish(t, i, 0, false); /* whose answer is for nobody */
+    buf_deinit(&a->report);
     mem_free(a);
     t->open--;
     transaction_end_if_over(t);
@@ -277,6 +293,10 @@ void transaction_answer(struct transaction *t)
     t->wait_until = 0;
     buf_clear(&r->reply);
     buf_append_bytes(&r->reply, buf_bytes(&t->reply));
+    if (t->trace) {
+        txn_trace_answer(t, r);
+        return;
+    }
     r->children = 0;
     request_done(r);
 }
@@ -299,6 +319,7 @@ static void try_again(struct transaction *t)
     n->stats.txn_retried++;
     uint64_t wait = 1ull << (t->tries < 6 ? t->tries : 6);
     t->r = NULL;
+    if (t->trace) txn_trace_again(t, next);
     next->start = t->start;
     next->began_at = t->began_at;
     next->deadline = t->deadline;
@@ -388,7 +409,10 @@ static void on_effect(void *ctx, const struct txn_effect *fx)
 {
     struct transaction *t = ctx;
     switch (fx->type) {
-    case TXN_FX_EVALUATE: transaction_evaluate(t); break;
+    case TXN_FX_EVALUATE:
+        if (t->trace) txn_trace_evaluates(t);
+        transaction_evaluate(t);
+        break;
     case TXN_FX_ANSWER: on_answered(t, fx->outcome); break;
     case TXN_FX_OVER: t->over = true; break;
     case TXN_FX_AGAIN:
@@ -455,6 +479,7 @@ void txn_turn(struct node *n)
         next = l->next;
         if (!t->begun && t->begin_at > n->now) look_at(n, t->begin_at);
         if (t->again_at > n->now) look_at(n, t->again_at);
+        if (t->trace) txn_trace_look(t);
         look(t);
     }
 }
@@ -469,7 +494,13 @@ uint64_t txn_age(struct node *n)
     return n->txn_clock;
 }
 
-void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a)
+int64_t txn_age_ms(const struct node *n, uint64_t start)
+{
+    int64_t age = n->wall_ms - (int64_t)(start >> 20);
+    return age > 0 ? age : 0;
+}
+
+void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a, bool traced)
 {
     struct node *n = c->node;
     struct request *r = request_parent(c, cmd, a);
@@ -477,6 +508,7 @@ void txn_begin(struct client *c, const struct command *cmd, const struct cmd_arg
     struct transaction *t = transaction_new(n, r);
     t->start = txn_age(n);
     t->deadline = n->now + REQUEST_DEADLINE;
+    if (traced) txn_trace_begin(t);
 }
 
 /* The requests that it asked with end it (request_free_all). */
@@ -488,6 +520,7 @@ void txn_free_all(struct node *n)
         struct transaction *t = LIST_OF(l, struct transaction, link);
         t->over = true;
         if (t->session) session_ended(t->session, "CLUSTERDOWN the node stops");
+        if (t->trace) txn_trace_drop(t);
         transaction_end_if_over(t);
     }
 }

@@ -45,6 +45,7 @@ struct transaction {
     struct rows *rows;
     int64_t now_ms;
     struct buf reply, error;
+    struct txn_trace *trace; /* NULL: nobody wants to see its path */
     /* An open one: BEGIN was said, and its commands come one by one. */
     struct view *view;       /* what they have written; NULL: it is none */
     struct session *session; /* its client's; NULL: that has gone, or said COMMIT or ROLLBACK */
@@ -90,5 +91,27 @@ void transaction_answer(struct transaction *t);
 void session_ended(struct session *s, const char *why);
 /* Begins the command that waits, if it may; asks whether all is still locked. */
 void session_look(struct transaction *t);
+
+/* txn_list.c: an id as people read it, node.life.number; and back (false: it is none). */
+void txn_put_name(struct buf *out, struct txn_id id);
+bool txn_get_name(struct bytes name, struct txn_id *id);
+const char *txn_phase_name(const struct transaction *t);
+
+/* txn_trace.c. All but the first are for those that are traced: t->trace is there. */
+void txn_trace_begin(struct transaction *t);
+void txn_trace_again(const struct transaction *t, struct transaction *next); /* another try */
+void txn_trace_end(struct transaction *t);                                   /* this try is over */
+/* Sends the client's reply, if it was waited for long enough; else sees to being called again. */
+void txn_trace_look(struct transaction *t);
+void txn_trace_drop(struct transaction *t); /* the node ends: nobody gets a reply */
+/* A command of this full name is asked of a part. What it returns is for _answered; 0: not noted.
+ */
+uint32_t txn_trace_asked(struct transaction *t, uint32_t part, const char *name);
+void txn_trace_answered(struct transaction *t, uint32_t step, uint32_t part, struct bytes reply,
+                        struct bytes report);
+void txn_trace_evaluates(struct transaction *t);
+void txn_trace_evaluated(struct transaction *t, const char *outcome);
+/* The request has its reply, which leaves once all is over. */
+void txn_trace_answer(struct transaction *t, struct request *r);
 
 #endif

@@ -145,6 +145,7 @@ static void view_run(struct transaction *t, struct view *v)
     v->reply = &t->reply;
     v->reply_max = REPLY_MAX;
     run(t, v, &out);
+    if (t->trace) txn_trace_evaluated(t, v->missed ? "rows are missing" : "all commands are done");
     if (t->reply.size > REPLY_MAX && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
 }
 

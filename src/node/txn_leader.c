@@ -66,7 +66,7 @@ static void call_off(struct group *g, struct txn_id id)
 void txn_ran(struct group *g, const struct command *cmd, const struct cmd_args *a)
 {
     struct txn_id id;
-    if (!txn_get_id(a->v[2], &id) || cmd->fn == txn_lock) return;
+    if (!txn_get_id(a->v[2], &id) || cmd->fn == txn_lock || cmd->fn == txn_state) return;
     if (cmd->fn == txn_holds) {
         struct lock_owner *o = locks_find(&g->locks, id);
         if (o) o->at = g->node->now;
@@ -127,7 +127,7 @@ void txn_era_end(struct group *g)
 
 /* ---- those whose coordinator is gone ---- */
 
-static bool coordinator_gone(struct node *n, struct txn_id id)
+bool txn_coordinator_gone(struct node *n, struct txn_id id)
 {
     uint16_t node = txn_node(id);
     uint64_t life = id.who & ((1ull << 48) - 1);
@@ -262,7 +262,7 @@ static void owner_slow(struct group *g, struct lock_owner *o)
     struct node *n = g->node;
     uint64_t age = n->now - o->at;
     if (age < GONE_AFTER) return;
-    bool gone = coordinator_gone(n, o->id);
+    bool gone = txn_coordinator_gone(n, o->id);
     switch (o->state) {
     case LOCK_OPEN:
         if (!gone && age < SLOW_AFTER) break;
@@ -275,6 +275,13 @@ static void owner_slow(struct group *g, struct lock_owner *o)
     default:
         if (gone || age > DOUBT_AFTER || n->now < g->quiet_until) sweep(g, o);
     }
+}
+
+bool txn_is_in_doubt(struct group *g, const struct lock_owner *o)
+{
+    struct node *n = g->node;
+    return o->state == LOCK_PREPARED && (txn_coordinator_gone(n, o->id) ||
+                                         txn_age_ms(n, o->start) > (int64_t)(DOUBT_AFTER / MS));
 }
 
 void txn_slow(struct group *g)

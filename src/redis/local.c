@@ -235,7 +235,9 @@ const struct command local_commands[] = {
     LOCAL("time", 1, CMD_LOADING | CMD_FAST, "server", "2.6.0", "O(1)",
           "Return the current server time", ""),
     LOCAL("trace", -2, CMD_NOSCRIPT, "cluster", "synod 0.1", "The command's",
-          "Run a command and return its path with times: slot, leader, accepted, chosen, applied",
+          "Run a command, or EXEC, and return its path with times: leader, accepted, chosen, "
+          "applied; "
+          "over groups what was asked of each, and what came of it",
           "command [arg [arg ...]]"),
     LOCAL("txn", -2, CMD_CONTAINER | CMD_LOADING, "transactions", "synod 0.1",
           "Depends on subcommand", "A container for commands about transactions over groups", ""),
@@ -244,6 +246,10 @@ const struct command local_commands[] = {
     SUB("list", "txn", 2, CMD_ADMIN | CMD_LOADING, "transactions", "synod 0.1",
         "O(N) where N is the number of groups and transactions",
         "Transactions over groups that this node coordinates, or whose groups it leads", ""),
+    SUB("status", "txn", 3, CMD_ADMIN | CMD_LOADING, "transactions", "synod 0.1",
+        "O(N) where N is the number of groups",
+        "What all groups know of one transaction over groups: open, prepared, committed, not known",
+        "id"),
     LOCAL("unwatch", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_FAST, "transactions", "2.2.0", "O(1)",
           "Forgets about watched keys of a transaction", ""),
     LOCAL("wait", 3, CMD_NOSCRIPT, "generic", "3.0.0", "O(1)",

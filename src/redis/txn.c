@@ -371,6 +371,41 @@ void txn_forget(struct view *v, const struct cmd_args *a, struct reply *out)
     reply_ok(out);
 }
 
+void txn_state(struct view *v, const struct cmd_args *a, struct reply *out)
+{
+    const struct lock_owner *o = owner_of(v, a);
+    struct buf state = {0};
+    struct txn_record r;
+    row_see(v, id_of(a));
+    if (v->missed) return;
+    if (!o) {
+        reply_nil(out);
+        return;
+    }
+    buf_u8(&state, o->state);
+    buf_u64(&state, o->start);
+    if (o->state != LOCK_OPEN) {
+        bool sound = txn_record_get(o->record, &r);
+        ASSERT(sound);
+        buf_u32(&state, r.anchor);
+        buf_append_bytes(&state, r.groups);
+    }
+    reply_bulk(out, buf_bytes(&state));
+    buf_deinit(&state);
+}
+
+bool txn_state_get(struct bytes in, struct txn_state *s)
+{
+    struct reader r = reader_of(in);
+    *s = (struct txn_state){.state = reader_u8(&r)};
+    s->start = reader_u64(&r);
+    if (r.bad || s->state > LOCK_DECIDED) return false;
+    if (s->state == LOCK_OPEN) return reader_left(&r) == 0;
+    s->anchor = reader_u32(&r);
+    s->groups = reader_take(&r, reader_left(&r));
+    return !r.bad && s->groups.size % 4 == 0;
+}
+
 /* ---- around the evaluation ---- */
 
 static bool lock_admits(struct locks *l, const struct cmd_args *a, uint64_t now)
@@ -419,7 +454,7 @@ void txn_evaluated(struct locks *l, const struct command *c, const struct cmd_ar
     struct lock_owner *o = locks_find(l, id_of(a));
     struct txn_record r;
     struct buf record = {0};
-    if (!o || c->fn == txn_lock || c->fn == txn_holds) return;
+    if (!o || c->fn == txn_lock || c->fn == txn_holds || c->fn == txn_state) return;
     if (c->fn == txn_prepare) {
         if (o->state == LOCK_OPEN && o->token == number_of(a->v[3]))
             locks_advance(l, o, LOCK_PREPARED, a->v[4], now);
@@ -479,5 +514,6 @@ const struct command txn_commands[] = {
     TXN("prepare", 5, CMD_WRITE | CMD_DENYOOM, txn_prepare, "One part of several that write"),
     TXN("prepare-free", 5, CMD_WRITE, txn_prepare, "The same, where it needs no room"),
     TXN("resolve", 3, CMD_WRITE, txn_resolve, "What was decided?"),
+    TXN("state", 3, CMD_READONLY, txn_state, "What is known of it?"),
 };
 const size_t txn_command_count = sizeof txn_commands / sizeof *txn_commands;

@@ -16,6 +16,7 @@
  *   RESOLVE txn                            at the anchor: decided? 1: commit. 0: abort, for good:
  *                                          nobody is left who could decide otherwise
  *   FORGET txn                             at the anchor: everybody knows
+ *   STATE txn                              a state (below), or nil: nothing is known of it here
  *
  * txn: who:8 seq:8; numbers little-endian. lo, hi, reverse: a range to read (lo empty: none; hi
  * empty: for each item the key's meta row). An answer -TXNLOST says that the leader does not have
@@ -42,6 +43,16 @@ struct txn_record {
     struct bytes items, effects;
 };
 enum { TXN_PREPARED = 'P', TXN_DECIDED = 'D' };
+
+/* What a group has of a transaction: state:1 (enum lock_state), start:8, and of one that is not
+ * open anchor:4, group:4 of each that is prepared. */
+struct txn_state {
+    uint8_t state;
+    uint64_t start;
+    uint32_t anchor;
+    struct bytes groups;
+};
+bool txn_state_get(struct bytes in, struct txn_state *s); /* false: malformed */
 
 void txn_record_put(struct buf *out, const struct txn_record *r);
 bool txn_record_get(struct bytes in, struct txn_record *r); /* false: malformed */
@@ -80,5 +91,6 @@ void txn_decide(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_finish(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_resolve(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_forget(struct view *v, const struct cmd_args *a, struct reply *out);
+void txn_state(struct view *v, const struct cmd_args *a, struct reply *out);
 
 #endif

@@ -415,6 +415,22 @@ TEST(a_status_is_printed_with_a_summary)
     free(text);
 }
 
+/* One that two groups tell of is one, as the group has it that knows most. */
+TEST(transactions_are_counted_once)
+{
+    char *text = status_text(
+        CLUSTER
+        "'nodes':[],'groups':["
+        "{'id':0,'slots':[],'leader':1,'chosen':0,'replicas':[],'transactions':["
+        "{'id':'1.2.3','state':'prepared','age_ms':20},{'id':'1.2.4','state':'open','age_ms':3}]},"
+        "{'id':1,'slots':[],'leader':1,'chosen':0,'replicas':[],'transactions':["
+        "{'id':'2.2.4','state':'in doubt','age_ms':7100},"
+        "{'id':'1.2.3','state':'decided','age_ms':19}]}]}");
+    assert_non_null(strstr(text, "transactions over groups: 1 open, 0 prepared, 1 in doubt, 1 "
+                                 "committed and ending; the oldest is 2.2.4, since 7.1 s\n"));
+    free(text);
+}
+
 #define FIGURES                                                                                    \
     "'zone':'z','age_ms':0,'leads':1,'follows':0,'disk_bytes':1,'log_bytes':1,'room_bytes':2,"     \
     "'memory_bytes':3,'uptime_s':4,'io':'epoll'}"

@@ -10,7 +10,7 @@ import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
 import redis
-from harness import Conn, Err, die_with_parent, expect, free_ports, main, scenario, until
+from harness import Conn, Err, die_with_parent, expect, free_ports, main, run, scenario, until
 from programs import tool
 
 TAGGED = [f"{{t}}k{i}" for i in range(4)]
@@ -187,6 +187,23 @@ def what_is_too_large_for_a_transaction_changes_nothing(env):
         expect(k.do("MGET", b, d) == [b"1", b"2"] and k.do("DBSIZE") == 3, "something was done of", what)
     expect(k.pipeline([("MULTI",), ("INCR", b), ("INCR", d), ("STRLEN", a), ("EXEC",)])[-1] == [2, 3, 8 << 20], "others go on")
     c.expect_equal_digests(seconds=40)
+
+
+@scenario(limit=60)
+def the_way_of_a_transaction_is_told_and_drawn(env):
+    c = env.cluster().up()
+    keys, n = spread(c, 3), c.nodes[1]
+    words = ["MSET", *(w for key in keys for w in (key, "1"))]
+    lines = run(["redis-cli", "-p", str(n.port), "TRACE", *words]).stdout.strip().splitlines()
+    expect(lines[0] == "transaction over 3 groups, coordinated by node 2, tries: 1" and lines[-1] == "OK", *lines)
+    for phase, count in (("LOCK", 3), ("PREPARE", 3), ("DECIDE", 1), ("FINISH", 2), ("FORGET", 1)):
+        expect(sum(f"  {phase} " in line and "not answered" not in line for line in lines) == count, phase, *lines)
+    picture = run([c.synod, "explain", "--at", f"{n.host}:{n.port}", *words]).stdout
+    expect(picture.count("-- PREPARE -") == 3 and picture.count("prepared --|") == 3 and "-- DECIDE -" in picture and "applied --|" in picture, picture)
+    expect(picture.endswith("reply: OK\n") and max(map(len, picture.splitlines())) <= 100, picture)
+    k = n.conn()
+    told = k.pipeline([("MULTI",), ("INCR", keys[0]), ("INCR", keys[1]), ("TRACE", "EXEC")])[-1]
+    expect(told[-1] == [2, 2] and told[0].startswith(b"transaction over 2 groups"), told)
 
 
 @scenario(limit=60, backends=("epoll",))
