@@ -82,7 +82,7 @@ enum mutant {
     MUTANT_WATCH_UNNOTED = 90, /* writes in transactions leave no trace for WATCH */
     /* transactions over groups (src/txn, src/redis/txn.c, src/node) */
     MUTANT_TXN_TOKEN = 91,     /* G1: an owner is taken for the one that another leader had */
-    MUTANT_TXN_RESOLVE = 92,   /* G3: who is told "abort" may still prepare, and be committed */
+    MUTANT_TXN_PREPARED = 92,  /* G3: who was said not to be prepared may still be */
     MUTANT_TXN_FORGOTTEN = 93, /* G4: what the anchor does not know is told as aborted */
     MUTANT_TXN_UNASKED = 94,   /* G5: who is prepared for long commits without the anchor's word */
     MUTANT_TXN_UNSEEN = 95,    /* G6: a decision is told before it is chosen */
@@ -91,6 +91,7 @@ enum mutant {
     MUTANT_TXN_BARLESS = 98,   /* commands of one group do not look at locks */
     MUTANT_TXN_SPLIT = 99,     /* a split does not wait for who is prepared */
     MUTANT_TXN_EARLY = 100,    /* a group forgets its decision before all know */
+    MUTANT_TXN_ALONE = 106,    /* G2: who is in doubt has it ended without asking the others */
 };
 
 #ifdef SYNOD_MUTANTS

@@ -160,10 +160,9 @@ static void on_answer(struct transaction *t, uint32_t i, struct bytes reply)
             keep_error(t, BYTES("-ERR a group's leader answers what this node cannot read\r\n"));
             transaction_event(t, TXN_EV_NO, i);
         }
-    } else if (p->asked == TXN_FX_DECIDE) {
-        bool commit = request_reply_number(reply, ':', &number, &line) && number;
+    } else if (request_reply_number(reply, ':', &number, &line)) { /* PREPARED, RESOLVE, DECIDE */
         t->retries = true;
-        transaction_event(t, commit ? TXN_EV_YES : TXN_EV_NO, i);
+        transaction_event(t, number > 0 ? TXN_EV_YES : number == 0 ? TXN_EV_NO : TXN_EV_NONE, i);
     } else {
         transaction_event(t, TXN_EV_YES, i);
     }
@@ -276,6 +275,8 @@ static void send_part(struct transaction *t, uint32_t i)
              (struct bytes[]){d, buf_bytes(&number), buf_bytes(&p->effects), buf_bytes(&p->items)},
              4);
         break;
+    case TXN_FX_PREPARED: send(t, i, "synod|prepared", &d, 1); break;
+    case TXN_FX_RESOLVE: send(t, i, "synod|resolve", &d, 1); break;
     case TXN_FX_DECIDE: send(t, i, "synod|decide", &d, 1); break;
     case TXN_FX_FINISH: send_finish(t, i, ++p->asks, p->commit); break;
     case TXN_FX_FORGET: send(t, i, "synod|forget", &d, 1); break;
@@ -422,6 +423,7 @@ static void on_effect(void *ctx, const struct txn_effect *fx)
         break;
     default:
         t->part[fx->part].asked = fx->type;
+        t->part[fx->part].again = false;
         t->part[fx->part].commit = fx->commit;
         send_part(t, fx->part);
     }
@@ -454,13 +456,14 @@ static void begin(struct transaction *t)
 static void look(struct transaction *t)
 {
     struct node *n = t->node;
-    /* Who hung up before anything was decided will not hear of it: others may have the keys. */
-    bool late =
-        n->now > t->deadline || (t->r && t->r->gone) || (t->wait_until && n->now > t->wait_until);
+    /* Who hung up before anything was prepared will not hear of it: others may have the keys. */
+    bool early = t->machine.phase <= TXN_HOLDING;
+    bool late = n->now > t->deadline || (t->wait_until && n->now > t->wait_until) ||
+                (early && t->r && t->r->gone);
     if (!t->begun) {
         bool follows = t->r->client && request_follows(t->r->client, t->r);
         if (n->now >= t->begin_at && !follows) begin(t);
-    } else if (late && !t->over && (t->machine.phase <= TXN_VOTING || t->again_at)) {
+    } else if (late && !t->over && (early || t->again_at || t->machine.phase == TXN_VOTING)) {
         transaction_event(t, TXN_EV_GIVE_UP, 0);
     } else if (t->again_at && n->now >= t->again_at) {
         again(t);

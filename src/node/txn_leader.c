@@ -138,10 +138,11 @@ bool txn_coordinator_gone(struct node *n, struct txn_id id)
 
 struct errand { /* of a group about one transaction */
     struct node *node;
-    uint32_t group;
+    uint32_t group, anchor;
     struct txn_id id;
     uint32_t open;
     bool failed, forgets;
+    bool decided, refused; /* by one of those that were asked whether they are prepared */
 };
 
 static struct errand *errand_new(struct group *g, struct txn_id id)
@@ -168,15 +169,32 @@ static void told(void *ctx, struct bytes reply)
     mem_free(ctx);
 }
 
+static void finish_here(struct errand *e, bool commit)
+{
+    ask(e->node, e->group, "synod|finish", e->id, commit, told, e);
+}
+
 static void resolved(void *ctx, struct bytes reply)
 {
     struct errand *e = ctx;
     int64_t commit;
     size_t line;
     if (request_reply_number(reply, ':', &commit, &line))
-        ask(e->node, e->group, "synod|finish", e->id, commit != 0, told, e);
+        finish_here(e, commit > 0);
     else
         mem_free(e); /* it is asked again */
+}
+
+/* The anchor itself then tells the others (sweep). */
+static void decided_now(void *ctx, struct bytes reply)
+{
+    struct errand *e = ctx;
+    int64_t commit;
+    size_t line;
+    if (request_reply_number(reply, ':', &commit, &line) && commit && e->anchor != e->group)
+        finish_here(e, true);
+    else
+        mem_free(e);
 }
 
 /* Before that it was sealed, and before that nobody was prepared or decided there any more. */
@@ -186,18 +204,57 @@ static bool is_merged_away(const struct node *n, uint32_t group)
     return g && ring_is_merged_away(&g->row);
 }
 
+/* All have said whether they are prepared. If they are, it is committed, and its client may have
+ * been told so; if one is not, nor will be, nobody was, and the anchor's word is the last. */
+static void gathered(struct errand *e)
+{
+    if (e->failed)
+        mem_free(e);
+    else if (e->decided)
+        finish_here(e, true);
+    else if (!e->refused)
+        ask(e->node, e->anchor, "synod|decide", e->id, -1, decided_now, e);
+    else if (is_merged_away(e->node, e->anchor))
+        finish_here(e, false);
+    else
+        ask(e->node, e->anchor, "synod|resolve", e->id, -1, resolved, e);
+}
+
+static void is_prepared(void *ctx, struct bytes reply)
+{
+    struct errand *e = ctx;
+    int64_t state;
+    size_t line;
+    bool said = request_reply_number(reply, ':', &state, &line);
+    e->failed |= !said;
+    e->decided |= said && state == 1;
+    e->refused |= said && state == 0;
+    if (--e->open == 0) gathered(e);
+}
+
 static void in_doubt(struct group *g, struct lock_owner *o)
 {
+    struct node *n = g->node;
     struct txn_record r;
     bool sound = txn_record_get(o->record, &r);
     ASSERT(sound);
-    o->at = g->node->now;
-    if (MUTANT(MUTANT_TXN_UNASKED))
-        ask(g->node, g->id, "synod|finish", o->id, 1, told, errand_new(g, o->id));
-    else if (is_merged_away(g->node, r.anchor))
-        ask(g->node, g->id, "synod|finish", o->id, 0, told, errand_new(g, o->id));
-    else
-        ask(g->node, r.anchor, "synod|resolve", o->id, -1, resolved, errand_new(g, o->id));
+    bool alone = MUTANT(MUTANT_TXN_ALONE) || MUTANT(MUTANT_TXN_UNASKED);
+    uint32_t count = alone ? 0 : r.count;
+    struct reader groups = reader_of(r.groups);
+    struct errand *e = errand_new(g, o->id);
+    o->at = n->now;
+    e->anchor = r.anchor;
+    e->decided = MUTANT(MUTANT_TXN_UNASKED);
+    e->refused = MUTANT(MUTANT_TXN_ALONE);
+    e->open = count + 1;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t group = reader_u32(&groups);
+        if (is_merged_away(n, group))
+            is_prepared(e, BYTES(":0\r\n"));
+        else
+            ask(n, group, "synod|prepared", e->id, -1, is_prepared, e);
+    }
+    if (--e->open == 0) gathered(e);
 }
 
 static void finished(void *ctx, struct bytes reply)
@@ -239,7 +296,7 @@ static void decided(void *ctx, struct bytes reply)
     struct errand *e = ctx;
     int64_t commit;
     size_t line;
-    if (request_reply_number(reply, ':', &commit, &line) && commit)
+    if (request_reply_number(reply, ':', &commit, &line) && commit == 1)
         tell_all(e);
     else
         mem_free(e);
@@ -254,7 +311,7 @@ static void sweep(struct group *g, struct lock_owner *o)
     if (MUTANT(MUTANT_TXN_UNSEEN))
         tell_all(e);
     else
-        ask(g->node, g->id, "synod|resolve", o->id, -1, decided, e);
+        ask(g->node, g->id, "synod|prepared", o->id, -1, decided, e);
 }
 
 static void owner_slow(struct group *g, struct lock_owner *o)

@@ -71,10 +71,10 @@ static const char *note_of(const struct inquiry *q, const struct transaction *t)
         return gone ? "it is decided; its coordinator is gone, and the anchor tells the others"
                     : "it is decided, and those that are prepared are being told";
     if (q->states[LOCK_PREPARED])
-        return gone ? "in doubt: its coordinator is gone, and those that are prepared ask the "
-                      "anchor"
-                    : "what it writes is in the logs of those that are prepared; the anchor's "
-                      "decides";
+        return gone ? "in doubt: its coordinator is gone, and those that are prepared ask each "
+                      "other"
+                    : "what it writes is in the logs of those that are prepared; it is committed "
+                      "once all are";
     if (q->states[LOCK_OPEN] || t)
         return gone ? "its coordinator is gone: the locks are let go of"
                     : "it has keys locked, or waits for them; nothing is decided";

@@ -169,7 +169,8 @@ static const char *yes(const struct transaction *t, uint32_t part, const char *p
     switch (phase[0]) {
     case 'L': return nil ? "refused: a watched key was written to" : "locked";
     case 'H': return "all is still locked";
-    case 'P': return "prepared";
+    case 'P': return bytes_equal(reply, BYTES(":0\r\n")) ? "it is not, nor will it be" : "prepared";
+    case 'R': return bytes_equal(reply, BYTES(":1\r\n")) ? "committed" : "ended";
     case 'A': return "committed and applied";
     case 'D':
         return bytes_equal(reply, BYTES(":1\r\n")) ? "committed: this group is the anchor"

@@ -353,6 +353,15 @@ void txn_finish(struct view *v, const struct cmd_args *a, struct reply *out)
     reply_ok(out);
 }
 
+/* G7: what is said of it stays true: an open owner could still prepare, so it goes. */
+void txn_prepared(struct view *v, const struct cmd_args *a, struct reply *out)
+{
+    const struct lock_owner *o = owner_of(v, a);
+    row_see(v, id_of(a));
+    if (v->missed) return;
+    reply_i64(out, !o || o->state == LOCK_OPEN ? 0 : o->state == LOCK_PREPARED ? 2 : 1);
+}
+
 /* G3: whoever asks before it is decided decides that it is not, and nobody is left who could still
  * prepare. */
 void txn_resolve(struct view *v, const struct cmd_args *a, struct reply *out)
@@ -361,7 +370,7 @@ void txn_resolve(struct view *v, const struct cmd_args *a, struct reply *out)
     row_see(v, id_of(a));
     if (v->missed) return;
     if (o && o->state == LOCK_PREPARED) row_del(v, o->id);
-    reply_i64(out, o && o->state == LOCK_DECIDED);
+    reply_i64(out, !o ? -1 : o->state == LOCK_DECIDED);
 }
 
 void txn_forget(struct view *v, const struct cmd_args *a, struct reply *out)
@@ -468,8 +477,9 @@ void txn_evaluated(struct locks *l, const struct command *c, const struct cmd_ar
         if (o->state == LOCK_OPEN && o->token == number_of(a->v[3])) locks_drop(l, o);
     } else if (c->fn == txn_forget) {
         if (o->state == LOCK_DECIDED) locks_drop(l, o);
-    } else if (o->state == LOCK_PREPARED ||
-               (o->state == LOCK_OPEN && (c->fn == txn_finish || !MUTANT(MUTANT_TXN_RESOLVE)))) {
+    } else if (c->fn == txn_prepared) {
+        if (o->state == LOCK_OPEN && !MUTANT(MUTANT_TXN_PREPARED)) locks_drop(l, o);
+    } else if (o->state != LOCK_DECIDED) {
         locks_drop(l, o); /* FINISH, RESOLVE */
     }
 }
@@ -513,6 +523,7 @@ const struct command txn_commands[] = {
     TXN("lock", 10, CMD_READONLY, txn_lock, "Lock keys and read them"),
     TXN("prepare", 5, CMD_WRITE | CMD_DENYOOM, txn_prepare, "One part of several that write"),
     TXN("prepare-free", 5, CMD_WRITE, txn_prepare, "The same, where it needs no room"),
+    TXN("prepared", 3, CMD_READONLY, txn_prepared, "Is it prepared, or will it ever be?"),
     TXN("resolve", 3, CMD_WRITE, txn_resolve, "What was decided?"),
     TXN("state", 3, CMD_READONLY, txn_state, "What is known of it?"),
 };

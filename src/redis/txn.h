@@ -13,10 +13,12 @@
  *   DECIDE txn                             at the anchor, which is prepared: commits. 1, or 0: no
  *                                          such transaction (any more)
  *   FINISH txn commit                      what was prepared is done (1), or let go of (0)
- *   RESOLVE txn                            at the anchor: decided? 1: commit. 0: abort, for good:
- *                                          nobody is left who could decide otherwise
- *   FORGET txn                             at the anchor: everybody knows
- *   STATE txn                              a state (below), or nil: nothing is known of it here
+ *   PREPARED txn                           2: prepared. 1: decided, at the anchor: commit. 0: it is
+ *                                          not prepared here (any more), nor will it be
+ *   RESOLVE txn                            at the anchor, once somebody is known not to be
+ * prepared: 1: commit, as was decided before. 0: aborted now, for good. -1: nothing is known of it,
+ * nor will be FORGET txn                             at the anchor: everybody knows STATE txn a
+ * state (below), or nil: nothing is known of it here
  *
  * txn: who:8 seq:8; numbers little-endian. lo, hi, reverse: a range to read (lo empty: none; hi
  * empty: for each item the key's meta row). An answer -TXNLOST says that the leader does not have
@@ -89,6 +91,7 @@ void txn_apply(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_prepare(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_decide(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_finish(struct view *v, const struct cmd_args *a, struct reply *out);
+void txn_prepared(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_resolve(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_forget(struct view *v, const struct cmd_args *a, struct reply *out);
 void txn_state(struct view *v, const struct cmd_args *a, struct reply *out);

@@ -62,12 +62,20 @@ static void finish(struct step *s, bool commit)
     if (!t->open) over(s);
 }
 
-/* Before anything could have been decided. A LOCK that waits is called off by its FINISH, and a
- * PREPARE that comes after it finds no owner (G1). */
+/* Somebody is not prepared, nor ever will be: no PREPARE was sent, it refused, or the anchor has
+ * let go of it. A LOCK that waits is called off by its FINISH, and a PREPARE that comes after it
+ * finds no owner (G1). */
 static void abort_all(struct step *s)
 {
     answer(s, TXN_ABORTED);
     finish(s, false);
+}
+
+/* Those who are prepared will ask each other. */
+static void leave(struct step *s)
+{
+    answer(s, TXN_UNKNOWN);
+    over(s);
 }
 
 static void decide(struct step *s)
@@ -76,7 +84,40 @@ static void decide(struct step *s)
     ask(s, TXN_FX_DECIDE, s->t->anchor, true);
 }
 
-/* All that was asked is answered by yes. */
+static void prepare_all(struct step *s)
+{
+    s->t->phase = TXN_VOTING;
+    for (uint32_t i = 0; i < s->t->count; i++)
+        if (s->t->part[i].writes) ask(s, TXN_FX_PREPARE, i, true);
+}
+
+/* All that was read is still locked: it is as it was read. */
+static void held(struct step *s)
+{
+    struct txn *t = s->t;
+    if (writers(t) > 1) {
+        prepare_all(s);
+    } else if (writers(t) == 1) {
+        t->phase = TXN_APPLYING;
+        ask(s, TXN_FX_APPLY, t->anchor, true);
+    } else {
+        answer(s, TXN_COMMITTED);
+        finish(s, false);
+    }
+}
+
+static void voted(struct step *s)
+{
+    if (s->t->in_doubt) {
+        s->t->phase = TXN_RESOLVING;
+        ask(s, TXN_FX_RESOLVE, s->t->anchor, false);
+    } else {
+        answer(s, TXN_COMMITTED);
+        decide(s);
+    }
+}
+
+/* All that was asked is answered. */
 static void go_on(struct step *s)
 {
     struct txn *t = s->t;
@@ -85,17 +126,8 @@ static void go_on(struct step *s)
         t->phase = TXN_EVALUATING;
         emit(s, (struct txn_effect){.type = TXN_FX_EVALUATE});
         break;
-    case TXN_VOTING:
-        if (writers(t) > 1) {
-            decide(s);
-        } else if (writers(t) == 1) {
-            t->phase = TXN_APPLYING;
-            ask(s, TXN_FX_APPLY, t->anchor, true);
-        } else {
-            answer(s, TXN_COMMITTED);
-            finish(s, false);
-        }
-        break;
+    case TXN_HOLDING: held(s); break;
+    case TXN_VOTING: voted(s); break;
     case TXN_FINISHING:
         if (t->commits)
             forget(s);
@@ -103,22 +135,19 @@ static void go_on(struct step *s)
             over(s);
         break;
     case TXN_FORGETTING: over(s); break;
-    default: ASSERT(!"not a phase in which all can say yes");
+    default: ASSERT(!"not a phase in which all are asked");
     }
 }
 
 static void evaluated(struct step *s)
 {
     struct txn *t = s->t;
-    uint32_t n = writers(t);
     ASSERT(t->phase == TXN_EVALUATING);
-    t->phase = TXN_VOTING;
+    t->phase = TXN_HOLDING;
     for (uint32_t i = t->count; i-- > 0;)
         if (t->part[i].writes) t->anchor = i;
-    for (uint32_t i = 0; i < t->count; i++) {
+    for (uint32_t i = 0; i < t->count; i++)
         if (!t->part[i].writes && !MUTANT(MUTANT_TXN_UNREAD)) ask(s, TXN_FX_HOLDS, i, false);
-        if (t->part[i].writes && n > 1) ask(s, TXN_FX_PREPARE, i, true);
-    }
     if (!t->open) go_on(s);
 }
 
@@ -140,37 +169,91 @@ static void close_part(struct txn *t, uint32_t i)
     t->open--;
 }
 
-static void deciding(struct step *s, const struct txn_event *ev)
+static void again(struct step *s, const struct txn_event *ev)
+{
+    ask(s, TXN_FX_AGAIN, ev->part, s->t->commits);
+}
+
+static void voting(struct step *s, const struct txn_event *ev)
 {
     struct txn *t = s->t;
+    struct txn_part *p = &t->part[ev->part];
+    if (ev->type == TXN_EV_YES) {
+        p->prepared = true;
+    } else if (ev->type == TXN_EV_LOST && !p->lost) {
+        p->lost = true;
+        ask(s, TXN_FX_PREPARED, ev->part, false);
+    } else if (!p->lost) {
+        abort_all(s);
+        return;
+    } else if (ev->type == TXN_EV_NO) {
+        t->in_doubt = true;
+    } else {
+        again(s, ev);
+    }
+    if (!t->open) go_on(s);
+}
+
+static void resolving(struct step *s, const struct txn_event *ev)
+{
+    struct txn *t = s->t;
+    uint32_t i = 0;
     switch (ev->type) {
     case TXN_EV_YES:
         answer(s, TXN_COMMITTED);
         finish(s, true);
         break;
-    case TXN_EV_NO: /* aborted by somebody who asked; or long forgotten, if we had to ask again (G4)
-                     */
-        answer(s, t->in_doubt && !MUTANT(MUTANT_TXN_FORGOTTEN) ? TXN_UNKNOWN : TXN_ABORTED);
-        if (t->in_doubt)
-            over(s);
+    case TXN_EV_NO: abort_all(s); break;
+    case TXN_EV_NONE:
+        while (i < t->count && (i == t->anchor || !t->part[i].prepared)) i++;
+        t->phase = TXN_WITNESSING;
+        if (MUTANT(MUTANT_TXN_FORGOTTEN))
+            abort_all(s);
+        else if (i < t->count)
+            ask(s, TXN_FX_PREPARED, i, false);
         else
-            finish(s, false);
+            leave(s);
         break;
-    case TXN_EV_LOST: t->in_doubt = true; /* fallthrough */
-    default: ask(s, TXN_FX_AGAIN, ev->part, true);
+    default: again(s, ev);
     }
 }
 
-/* Only we decide to commit. Who asks for this knows that no APPLY or DECIDE is on its way now. */
-static void give_up(struct step *s)
+static void witnessing(struct step *s, const struct txn_event *ev)
+{
+    if (ev->type == TXN_EV_YES)
+        abort_all(s);
+    else if (ev->type == TXN_EV_NO)
+        leave(s);
+    else
+        again(s, ev);
+}
+
+static void deciding(struct step *s, const struct txn_event *ev)
+{
+    if (ev->type == TXN_EV_YES)
+        finish(s, true);
+    else if (ev->type == TXN_EV_NO) /* long decided, and forgotten, by those who asked each other */
+        over(s);
+    else
+        again(s, ev);
+}
+
+static void ending(struct step *s, const struct txn_event *ev)
 {
     struct txn *t = s->t;
-    if (t->phase <= TXN_VOTING || (t->phase == TXN_DECIDING && !t->in_doubt)) {
+    bool yes = ev->type == TXN_EV_YES, no = ev->type == TXN_EV_NO;
+    bool knows = yes || (no && (t->phase == TXN_FORGETTING || !t->commits));
+    if (!knows) again(s, ev);
+    if (!t->open) go_on(s);
+}
+
+/* Only we commit or end it before a PREPARE was sent; then nobody does alone. */
+static void give_up(struct step *s)
+{
+    if (s->t->phase <= TXN_HOLDING)
         abort_all(s);
-        return;
-    }
-    answer(s, TXN_UNKNOWN);
-    if (t->phase != TXN_OVER) over(s); /* those who are prepared will ask */
+    else if (s->t->phase != TXN_OVER)
+        leave(s);
 }
 
 static void settled(struct step *s, const struct txn_event *ev)
@@ -178,22 +261,24 @@ static void settled(struct step *s, const struct txn_event *ev)
     struct txn *t = s->t;
     bool yes = ev->type == TXN_EV_YES;
     close_part(t, ev->part);
-    if (t->phase == TXN_DECIDING) {
-        deciding(s, ev);
-    } else if (t->phase == TXN_APPLYING && yes) {
-        applied(s, TXN_COMMITTED);
-    } else if (t->phase == TXN_APPLYING && ev->type == TXN_EV_LOST) {
-        applied(s, TXN_UNKNOWN);
-    } else if (t->phase == TXN_FORGETTING && !yes && ev->type != TXN_EV_NO) {
-        ask(s, TXN_FX_AGAIN, ev->part, true);
-    } else if (t->phase == TXN_FINISHING && !yes && (t->commits || ev->type != TXN_EV_NO)) {
-        ask(s, TXN_FX_AGAIN, ev->part, t->commits);
-    } else if (t->phase == TXN_FINISHING || t->phase == TXN_FORGETTING) {
-        if (!t->open) go_on(s);
-    } else if (!yes) {
-        abort_all(s);
-    } else if (!t->open) {
-        go_on(s);
+    switch (t->phase) {
+    case TXN_VOTING: voting(s, ev); break;
+    case TXN_RESOLVING: resolving(s, ev); break;
+    case TXN_WITNESSING: witnessing(s, ev); break;
+    case TXN_DECIDING: deciding(s, ev); break;
+    case TXN_FINISHING:
+    case TXN_FORGETTING: ending(s, ev); break;
+    case TXN_APPLYING:
+        if (yes || ev->type == TXN_EV_LOST)
+            applied(s, yes ? TXN_COMMITTED : TXN_UNKNOWN);
+        else
+            abort_all(s);
+        break;
+    default:
+        if (!yes)
+            abort_all(s);
+        else if (!t->open)
+            go_on(s);
     }
 }
 

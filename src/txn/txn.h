@@ -8,14 +8,23 @@
  * (Gray and Lamport, "Consensus on Transaction Commit", 2006, section 3: the coordinator's decision
  * replicated).
  *
- *   LOCK all -> EVALUATE (-> LOCK more, EVALUATE ...) -> which groups are written to?
+ *   LOCK all -> EVALUATE (-> LOCK more, EVALUATE ...) -> HOLDS at the groups that are only read
  *   (an open one: begins with no parts, EVALUATING, and gets them by and by)
- *     none   HOLDS all                                                 -> answer
- *     one    HOLDS the others -> APPLY                                 -> answer
- *     more   PREPARE them, HOLDS the others -> DECIDE at the anchor    -> answer
- *            -> FINISH the other prepared ones -> FORGET at the anchor
- * Whatever goes wrong before APPLY or DECIDE is sent ends in FINISH without commit for all. An
- * effect on a part replaces what was asked of it before: events are of the last one only. */
+ *     none is written to                                               -> answer
+ *     one:  APPLY there                                                -> answer
+ *     more: PREPARE at all of them                                     -> answer
+ *           -> DECIDE at the anchor -> FINISH the others -> FORGET at the anchor
+ *
+ * Of several that write it is committed as soon as all are prepared: each Prepared is chosen by its
+ * group, whatever becomes of the coordinator (Paxos Commit, section 4 there). DECIDE only writes
+ * that down in one place. So once a PREPARE is on its way, only who knows of one that is not
+ * prepared, nor ever will be, may end it otherwise. An effect on a part replaces what was asked of
+ * it before: events are of the last one only.
+ *
+ * A PREPARE whose answer is lost is asked about: PREPARED, which also keeps one that is not from
+ * ever being it. If it is not, somebody else may have finished the whole: the anchor is asked to
+ * RESOLVE it; and if that knows nothing, it is ended for certain only if somebody is prepared after
+ * that (for a decision is kept until all have finished). */
 #ifndef SYNOD_TXN_TXN_H
 #define SYNOD_TXN_TXN_H
 
@@ -25,7 +34,10 @@
 enum txn_phase {
     TXN_LOCKING,
     TXN_EVALUATING,
+    TXN_HOLDING,
     TXN_VOTING,
+    TXN_RESOLVING,
+    TXN_WITNESSING, /* is somebody prepared, after the anchor knew nothing? */
     TXN_APPLYING,
     TXN_DECIDING,
     TXN_FINISHING,
@@ -33,9 +45,11 @@ enum txn_phase {
     TXN_OVER
 };
 
-struct txn_part { /* one group's */
-    bool writes;  /* set by whoever evaluates */
-    bool open;    /* something is asked of it, and not answered */
+struct txn_part {  /* one group's */
+    bool writes;   /* set by whoever evaluates */
+    bool open;     /* something is asked of it, and not answered */
+    bool prepared; /* it has said so */
+    bool lost;     /* the answer to its PREPARE */
 };
 
 enum txn_outcome { TXN_COMMITTED, TXN_ABORTED, TXN_UNKNOWN };
@@ -45,7 +59,7 @@ struct txn {
     uint32_t count;
     uint8_t phase;
     bool answered;
-    bool in_doubt; /* a DECIDE or APPLY may have been done, and nobody said so */
+    bool in_doubt; /* one whose answer was lost is not prepared: it never was, or has finished */
     bool commits;  /* FINISHING, FORGETTING */
     uint32_t anchor;
     uint32_t open; /* parts that are */
@@ -56,11 +70,13 @@ enum txn_event_type {
     TXN_EV_MORE,      /* EVALUATE: part i must be locked, or read, further; others may follow */
     TXN_EV_EVALUATED, /* EVALUATE: part[].writes is set */
     TXN_EV_REFUSED,   /* EVALUATE: it cannot be done; no answer is given by this machine */
-    TXN_EV_YES,    /* LOCK, HOLDS, PREPARE, APPLY, FINISH, FORGET of part i: done. DECIDE: commit */
-    TXN_EV_NO,     /* the same: certainly not done, nor will it be. DECIDE: there is no such one */
-    TXN_EV_FAILED, /* certainly not done, but might be if it is asked again */
-    TXN_EV_LOST,   /* nobody knows whether it was done */
-    TXN_EV_GIVE_UP, /* it takes too long. Not while an APPLY or DECIDE may be on its way */
+    TXN_EV_YES,       /* what was asked of part i is done. PREPARED: it is. RESOLVE: commit */
+    TXN_EV_NO,      /* certainly not done, nor will it be. DECIDE: there is no such one (any more).
+                       RESOLVE: it was ended now */
+    TXN_EV_NONE,    /* RESOLVE: nothing is known of it */
+    TXN_EV_FAILED,  /* certainly not done, but might be if it is asked again */
+    TXN_EV_LOST,    /* nobody knows whether it was done */
+    TXN_EV_GIVE_UP, /* it takes too long. Not while an APPLY may be on its way */
 };
 struct txn_event {
     uint8_t type;
@@ -72,6 +88,8 @@ enum txn_effect_type {
     TXN_FX_EVALUATE,
     TXN_FX_HOLDS,
     TXN_FX_PREPARE,
+    TXN_FX_PREPARED,
+    TXN_FX_RESOLVE,
     TXN_FX_APPLY,
     TXN_FX_DECIDE,
     TXN_FX_FINISH, /* commit */

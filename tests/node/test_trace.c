@@ -81,12 +81,12 @@ TEST(a_transaction_is_followed_through_its_groups)
     for (uint32_t n = 0; n < 3; n++) {
         struct client *k = client_open(&c, n);
         expect_path(k, "MSET a 1 b 2",
-                    "TRY LOCK(3) LOCK(0) EVALUATE PREPARE(3) PREPARE(0) DECIDE(3) ANSWER FINISH(0) "
+                    "TRY LOCK(3) LOCK(0) EVALUATE PREPARE(3) PREPARE(0) ANSWER DECIDE(3) FINISH(0) "
                     "FORGET(3)",
                     "+OK\r\n");
         expect_path(k, "MSET a 1 b 2 c 3",
                     "TRY LOCK(3) LOCK(0) LOCK(1) EVALUATE PREPARE(3) PREPARE(0) PREPARE(1) "
-                    "DECIDE(3) ANSWER FINISH(0) FINISH(1) FORGET(3)",
+                    "ANSWER DECIDE(3) FINISH(0) FINISH(1) FORGET(3)",
                     "+OK\r\n");
         client_says(k, "DEL b", ":1\r\n");
         expect_path(k, "DEL a b", "TRY LOCK(3) LOCK(0) EVALUATE HOLDS(0) APPLY(3) ANSWER FINISH(0)",
@@ -98,8 +98,8 @@ TEST(a_transaction_is_followed_through_its_groups)
         client_says(k, "HSET a f v", ":1\r\n");
         /* The elements are asked for once it is known that there are any. */
         expect_path(k, "RENAME a b",
-                    "TRY LOCK(3) LOCK(0) EVALUATE LOCK(3) EVALUATE PREPARE(3) PREPARE(0) DECIDE(3) "
-                    "ANSWER FINISH(0) FORGET(3)",
+                    "TRY LOCK(3) LOCK(0) EVALUATE LOCK(3) EVALUATE PREPARE(3) PREPARE(0) ANSWER "
+                    "DECIDE(3) FINISH(0) FORGET(3)",
                     "+OK\r\n");
     }
     cluster_deinit(&c);
@@ -136,7 +136,7 @@ TEST(an_exec_is_followed_too)
     client_says(k, "INCR a", QUEUED);
     client_says(k, "INCR b", QUEUED);
     expect_path(k, "EXEC",
-                "TRY LOCK(3) LOCK(0) EVALUATE PREPARE(3) PREPARE(0) DECIDE(3) ANSWER FINISH(0) "
+                "TRY LOCK(3) LOCK(0) EVALUATE PREPARE(3) PREPARE(0) ANSWER DECIDE(3) FINISH(0) "
                 "FORGET(3)",
                 "*2\r\n:1\r\n:1\r\n");
     client_says(k, "MULTI", "+OK\r\n");
@@ -202,7 +202,8 @@ TEST(a_wounded_one_shows_both_tries)
     cluster_deinit(&c);
 }
 
-/* Of three nodes one is left: nothing can be prepared, nor let go of. */
+/* Of three nodes one is left: nothing can be prepared, nor let go of, and nobody can say whether
+ * what was sent will be. */
 TEST(it_answers_in_bounded_time_without_a_leader)
 {
     struct cluster c;
@@ -215,7 +216,7 @@ TEST(it_answers_in_bounded_time_without_a_leader)
     cluster_run(&c, 5000);
     struct path p = read_path(k);
     assert_true(world_now(c.w) - since < 13000000000ull);
-    assert_true(contains(&p, "-TXNABORT"));
+    assert_true(contains(&p, "-UNKNOWN"));
     assert_true(p.open > 0 && contains(&p, "was not waited for any longer"));
     buf_deinit(&p.reply);
     cluster_deinit(&c);

@@ -44,13 +44,15 @@ struct bounds bound = {.groups = 2,
                        .crashes = 1,
                        .changes = 1,
                        .losses = 1,
+                       .recoveries = 1,
                        .access = {"ww.", "ww.", "ww."}};
 struct world *w;
 const char *violation;
 bool narrate;
 
-static const char *const ask_name[] = {"LOCK",   "HOLDS",  "APPLY",   "PREPARE", "DECIDE",
-                                       "FINISH", "FORGET", "RESOLVE", "APPEND",  "GET"};
+static const char *const ask_name[] = {"LOCK",    "HOLDS",  "APPLY",  "PREPARE",
+                                       "DECIDE",  "FINISH", "FORGET", "PREPARED",
+                                       "RESOLVE", "APPEND", "GET"};
 
 void violate(const char *what)
 {
@@ -139,8 +141,10 @@ static void tell(uint32_t t, uint8_t outcome)
     if (narrate) printf("      client of T%u is told: %s\n", t, text[outcome]);
     ASSERT(!w->txn[t].told);
     w->txn[t].told = (uint8_t)(outcome + 1);
-    if (outcome == TXN_COMMITTED && writers(t) && !groups_with(t, FATE_APPLIED))
-        violate("\"committed\" is told before it is chosen");
+    for (uint32_t g = 0; g < bound.groups && outcome == TXN_COMMITTED; g++) {
+        bool chosen = w->fate[g][t] == FATE_APPLIED || (writers(t) > 1 && w->group[g].cell[1 + t]);
+        if (exclusive(t, g) && !chosen) violate("\"committed\" is told before it is chosen");
+    }
     check_fate(t);
 }
 
@@ -169,7 +173,7 @@ void group_session_lost(uint32_t g, uint32_t t)
 
 static bool is_read(const struct xask *a)
 {
-    return a->kind == LOCK || a->kind == HOLDS || a->kind == GET;
+    return a->kind == LOCK || a->kind == HOLDS || a->kind == PREPARED || a->kind == GET;
 }
 
 /* ---- coordinators: parts are the groups that a transaction has to do with ---- */
@@ -188,8 +192,11 @@ static void driver_load(struct driver *d, uint32_t t)
         uint32_t g = bound.open && t % 2 ? bound.groups - 1 - i : i; /* so that they meet */
         if (access_of(t, g) != '.') d->group[d->count++] = g;
     }
-    for (uint32_t i = 0; i < d->count; i++)
-        d->part[i] = (struct txn_part){c->part[d->group[i]].writes, c->part[d->group[i]].open};
+    for (uint32_t i = 0; i < d->count; i++) {
+        uint32_t g = d->group[i];
+        d->part[i] = (struct txn_part){c->part[g].writes, c->part[g].open, c->part[g].prepared,
+                                       c->part[g].lost};
+    }
     d->machine = (struct txn){.part = d->part,
                               .count = c->parts,
                               .phase = c->phase,
@@ -207,6 +214,8 @@ static void driver_store(const struct driver *d)
     for (uint32_t i = 0; i < d->count; i++) {
         c->part[d->group[i]].writes = d->part[i].writes;
         c->part[d->group[i]].open = d->part[i].open;
+        c->part[d->group[i]].prepared = d->part[i].prepared;
+        c->part[d->group[i]].lost = d->part[i].lost;
     }
     c->phase = m->phase;
     c->parts = (uint8_t)m->count;
@@ -277,9 +286,9 @@ bool exclusive(uint32_t t, uint32_t g)
 }
 
 static const uint8_t kind_of[] = {
-    [TXN_FX_LOCK] = LOCK,     [TXN_FX_HOLDS] = HOLDS,   [TXN_FX_PREPARE] = PREPARE,
-    [TXN_FX_APPLY] = APPLY,   [TXN_FX_DECIDE] = DECIDE, [TXN_FX_FINISH] = FINISH,
-    [TXN_FX_FORGET] = FORGET,
+    [TXN_FX_LOCK] = LOCK,     [TXN_FX_HOLDS] = HOLDS,       [TXN_FX_PREPARE] = PREPARE,
+    [TXN_FX_APPLY] = APPLY,   [TXN_FX_DECIDE] = DECIDE,     [TXN_FX_FINISH] = FINISH,
+    [TXN_FX_FORGET] = FORGET, [TXN_FX_PREPARED] = PREPARED, [TXN_FX_RESOLVE] = RESOLVE,
 };
 
 static void send_part(const struct driver *d, uint32_t g)
@@ -336,6 +345,7 @@ static void on_effect(void *ctx, const struct txn_effect *fx)
     case TXN_FX_AGAIN: c->part[g].again = true; break;
     default:
         c->part[g].asked = fx->type;
+        c->part[g].again = false;
         c->part[g].commit = fx->commit;
         send_part(d, g);
     }
@@ -439,6 +449,7 @@ static void coordinator_hears(const struct xask *a)
     if (a->reply == R_UNKNOWN) event = TXN_EV_LOST;
     if (a->reply == R_FAILED) event = TXN_EV_FAILED;
     if (a->reply == R_TXNLOST || a->reply == R_ERROR || a->reply == R_FALSE) event = TXN_EV_NO;
+    if (a->reply == R_NONE_KNOWN) event = TXN_EV_NONE;
     if (a->kind == LOCK && a->reply == R_OK) {
         c->part[a->group].session = a->got;
         c->part[a->group].read = a->data;
@@ -488,6 +499,53 @@ static void tell_all(uint32_t g, uint32_t t)
     }
 }
 
+static void gathered(uint32_t g, uint32_t t)
+{
+    struct xerrand *e = &w->errand[g][t];
+    uint8_t anchor = e->anchor;
+    if (e->failed) {
+        *e = (struct xerrand){0};
+    } else if (e->decided) {
+        *e = (struct xerrand){.phase = ERRAND_FINISH};
+        errand_ask(g, t, g, FINISH, true);
+    } else if (e->refused) {
+        *e = (struct xerrand){.phase = ERRAND_RESOLVE};
+        errand_ask(g, t, anchor, RESOLVE, false);
+    } else {
+        *e = (struct xerrand){.phase = ERRAND_DECIDE, .anchor = anchor};
+        errand_ask(g, t, anchor, DECIDE, true);
+    }
+}
+
+static void gather(uint32_t g, uint32_t t, const struct txn_record *r)
+{
+    struct xerrand *e = &w->errand[g][t];
+    bool alone = MUTANT(MUTANT_TXN_ALONE) || MUTANT(MUTANT_TXN_UNASKED);
+    struct reader groups = reader_of(r->groups);
+    *e = (struct xerrand){.phase = ERRAND_GATHER,
+                          .open = alone ? 0 : (uint8_t)r->count,
+                          .decided = MUTANT(MUTANT_TXN_UNASKED),
+                          .refused = MUTANT(MUTANT_TXN_ALONE),
+                          .anchor = (uint8_t)r->anchor};
+    if (alone) gathered(g, t);
+    for (uint32_t i = 0; i < r->count && !alone; i++)
+        errand_ask(g, t, reader_u32(&groups), PREPARED, false);
+}
+
+static void gather_hears(uint32_t g, uint32_t t, uint8_t reply)
+{
+    struct xerrand *e = &w->errand[g][t];
+    e->failed |= reply != R_TRUE && reply != R_FALSE && reply != R_TWO;
+    e->decided |= reply == R_TRUE;
+    e->refused |= reply == R_FALSE;
+    if (--e->open == 0) gathered(g, t);
+}
+
+static bool is_left(uint32_t t)
+{
+    return w->txn[t].dead || w->txn[t].phase == TXN_OVER;
+}
+
 static void do_recover(uint32_t g, uint32_t t)
 {
     struct xerrand *e = &w->errand[g][t];
@@ -499,13 +557,9 @@ static void do_recover(uint32_t g, uint32_t t)
         tell_all(g, t);
     } else if (o->state == LOCK_DECIDED + 1) {
         e->phase = ERRAND_SWEEP;
-        errand_ask(g, t, g, RESOLVE, false);
-    } else if (MUTANT(MUTANT_TXN_UNASKED)) {
-        e->phase = ERRAND_FINISH;
-        errand_ask(g, t, g, FINISH, true);
+        errand_ask(g, t, g, PREPARED, false);
     } else {
-        e->phase = ERRAND_RESOLVE;
-        errand_ask(g, t, r.anchor, RESOLVE, false);
+        gather(g, t, &r);
     }
 }
 
@@ -513,9 +567,15 @@ static void errand_hears(const struct xask *a)
 {
     uint32_t g = a->from - 1u, t = a->txn;
     struct xerrand *e = &w->errand[g][t];
-    bool number = a->reply == R_TRUE || a->reply == R_FALSE;
+    bool number = a->reply == R_TRUE || a->reply == R_FALSE || a->reply == R_NONE_KNOWN;
+    bool goes_on = a->reply == R_TRUE && e->anchor != g;
     if (a->heard != BY_ASKER) return;
     switch (e->phase) {
+    case ERRAND_GATHER: gather_hears(g, t, a->reply); break;
+    case ERRAND_DECIDE:
+        *e = (struct xerrand){.phase = goes_on ? ERRAND_FINISH : ERRAND_NONE};
+        if (goes_on) errand_ask(g, t, g, FINISH, true);
+        break;
     case ERRAND_RESOLVE:
         e->phase = number ? ERRAND_FINISH : ERRAND_NONE;
         if (number) errand_ask(g, t, g, FINISH, a->reply == R_TRUE);
@@ -667,7 +727,10 @@ void act(struct action x)
         for (uint32_t g = 0; g < bound.groups; g++) w->txn[x.a].part[g].again = false;
         machine_step(x.a, TXN_EV_GIVE_UP, 0);
         break;
-    case A_RECOVER: do_recover(x.a, x.b); break;
+    case A_RECOVER:
+        w->recoveries = (uint8_t)(w->recoveries + !is_left(x.b));
+        do_recover(x.a, x.b);
+        break;
     case A_SLOW:
         if (w->txn[x.b].phase != TXN_OVER) w->impatience += 1;
         group_drop_open(x.a, x.b);
@@ -702,8 +765,8 @@ static uint32_t actions_of_txn(uint8_t t, struct action *out)
     bool again = any_again(t);
     if (plain(t) < GROUPS) return n;
     if (again) out[n++] = (struct action){A_AGAIN, t, 0};
-    if (w->impatience < bound.impatience && (c->phase <= TXN_VOTING || again))
-        out[n++] = (struct action){A_GIVE_UP, t, 0};
+    bool gives_up = c->phase <= TXN_VOTING || (again && c->phase != TXN_APPLYING);
+    if (w->impatience < bound.impatience && gives_up) out[n++] = (struct action){A_GIVE_UP, t, 0};
     return n;
 }
 
@@ -718,7 +781,8 @@ static uint32_t actions_of_group(uint8_t g, struct action *out)
         uint8_t state = x->owner[t].state;
         bool over = w->txn[t].phase == TXN_OVER || w->impatience < bound.impatience;
         if (state == LOCK_OPEN + 1 && over) out[n++] = (struct action){A_SLOW, g, t};
-        if (state > LOCK_OPEN + 1 && !w->errand[g][t].phase)
+        bool may = is_left(t) || w->recoveries < bound.recoveries;
+        if (state > LOCK_OPEN + 1 && may && !w->errand[g][t].phase)
             out[n++] = (struct action){A_RECOVER, g, t};
     }
     return n;

@@ -7,7 +7,7 @@
 #include "redis/txn.h"
 #include "txn/txn.h"
 
-enum { GROUPS = 3, TXNS = 3, ASKS = 28, PENDING = 10, CELLS = 1 + TXNS };
+enum { GROUPS = 3, TXNS = 3, ASKS = 36, PENDING = 10, CELLS = 1 + TXNS };
 
 /* Bytes are kept once, and named by a number; 0: none. */
 uint16_t pool_id(struct bytes s);
@@ -25,13 +25,25 @@ enum ask_kind {
     DECIDE,
     FINISH,
     FORGET,
+    PREPARED,
     RESOLVE,
     APPEND,
     GET,
     ASK_KINDS
 };
 enum ask_stage { NOWHERE, SENT, WAITING, HELD, ANSWERED };
-enum ask_reply { R_NONE, R_OK, R_TRUE, R_FALSE, R_TXNLOST, R_ERROR, R_FAILED, R_UNKNOWN };
+enum ask_reply {
+    R_NONE,
+    R_OK,
+    R_TRUE,
+    R_FALSE,
+    R_TWO,
+    R_NONE_KNOWN,
+    R_TXNLOST,
+    R_ERROR,
+    R_FAILED,
+    R_UNKNOWN
+};
 enum {
     BY_NOBODY,
     BY_REQUEST,
@@ -76,14 +88,23 @@ struct xcoordinator {
     uint8_t before;   /* who was told "committed" before it began */
     uint8_t parts; /* that it has so far; no byte is without a name: worlds are compared as bytes */
     struct {
-        uint8_t writes, open, asked, commit, again, session;
+        uint8_t writes, open, asked, commit, again, session, prepared, lost;
         uint16_t read; /* the key's value */
     } part[GROUPS];
 };
 
-enum { ERRAND_NONE, ERRAND_RESOLVE, ERRAND_FINISH, ERRAND_SWEEP, ERRAND_TELL, ERRAND_FORGET };
+enum {
+    ERRAND_NONE,
+    ERRAND_GATHER,
+    ERRAND_RESOLVE,
+    ERRAND_DECIDE,
+    ERRAND_FINISH,
+    ERRAND_SWEEP,
+    ERRAND_TELL,
+    ERRAND_FORGET
+};
 struct xerrand {
-    uint8_t phase, open, failed;
+    uint8_t phase, open, failed, decided, refused, anchor;
 };
 
 enum { FATE_NONE, FATE_APPLIED, FATE_LET_GO };
@@ -94,14 +115,15 @@ struct world {
     struct xerrand errand[GROUPS][TXNS];
     struct xask ask[ASKS]; /* sorted: a multiset */
     uint8_t asks;
-    uint8_t crashes, changes, losses, failures, impatience; /* used so far */
-    uint8_t fate[GROUPS][TXNS];                             /* history: of what is chosen */
+    uint8_t crashes, changes, losses, failures, impatience, recoveries; /* used so far */
+    uint8_t fate[GROUPS][TXNS]; /* history: of what is chosen */
     uint64_t unused;
 };
 
 /* How much may happen. */
 struct bounds {
     uint32_t groups, txns, crashes, changes, losses, failures, impatience;
+    uint32_t recoveries;           /* of a transaction whose coordinator is still at it */
     bool open;                     /* they get their parts one by one, as after BEGIN */
     bool retries;                  /* the last transaction is another try of the first */
     char access[TXNS][GROUPS + 1]; /* of each group's key: w(rite), r(ead), u(pgrade), . (none).

@@ -19,8 +19,9 @@ static struct name {
     size_t size;
 } cell_name[GROUPS][CELLS], key_name[GROUPS];
 static const struct command *command[ASK_KINDS];
-static const char *const command_text[ASK_KINDS] = {
-    "lock", "holds", "apply", "prepare", "decide", "finish", "forget", "resolve", "append", "get"};
+static const char *const command_text[ASK_KINDS] = {"lock",    "holds",  "apply",  "prepare",
+                                                    "decide",  "finish", "forget", "prepared",
+                                                    "resolve", "append", "get"};
 
 static struct view view;
 static struct locks table; /* of the group at work */
@@ -306,7 +307,12 @@ static void take_reply(struct xask *a, struct bytes reply)
     }
     switch (reply.data[0]) {
     case '+': a->reply = R_OK; break;
-    case ':': a->reply = reply.data[1] == '1' ? R_TRUE : R_FALSE; break;
+    case ':':
+        a->reply = reply.data[1] == '1'   ? R_TRUE
+                   : reply.data[1] == '2' ? R_TWO
+                   : reply.data[1] == '-' ? R_NONE_KNOWN
+                                          : R_FALSE;
+        break;
     case '$':
         a->reply = R_OK;
         take_locked(a, reply);

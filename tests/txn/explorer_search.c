@@ -2,7 +2,8 @@
  * once, or random walks. explorer.c says what a world is and what is checked in it.
  *
  *   explorer [--groups N] [--access WW,RW ...] [--retries 1] [--open 1] [--crashes N] [--changes N]
- *            [--losses N] [--failures N] [--impatience N] [--mutant N] [--walks N] [--seed S]
+ *            [--losses N] [--failures N] [--impatience N] [--recoveries N] [--mutant N] [--walks N]
+ * [--seed S]
  *            [--max-states N]
  *
  * --access: a transaction each, what it does with each group's key: w, r, u (reads, then writes),
@@ -281,6 +282,8 @@ int main(int argc, char **argv)
         bool good = *v;
         if (!strcmp(a, "--access"))
             good = take_access(v);
+        else if (!strcmp(a, "--recoveries"))
+            bound.recoveries = (uint32_t)atoi(v);
         else if (!strcmp(a, "--open"))
             bound.open = atoi(v);
         else if (!strcmp(a, "--retries"))

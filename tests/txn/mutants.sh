@@ -21,14 +21,15 @@ one="--access ww --crashes 1 --changes 1 --losses 1"
 
 found 42 "answers before what they saw is chosen" $one
 found 91 "another leadership's token"      $one
-found 92 "told abort, and may prepare"     $one
-found 93 "forgotten is told as aborted"    $one
+found 92 "told not to be prepared, and may be" $one
+found 93 "forgotten is told as aborted"    --access ww --crashes 0 --changes 1 --losses 1 --recoveries 3
 found 94 "commits without the anchor's word" $one
 found 95 "a decision is told before it is chosen" $one
 found 96 "who is only read is not asked"   --access rw,wr --crashes 0 --changes 0 --losses 0
 found 97 "a new leader does not know who is prepared" $one
 found 98 "commands of one group look at no locks" --access ww,a. --crashes 0 --changes 0 --losses 0
 found 100 "forgotten before all know"      $one
+found 106 "who is in doubt asks the anchor alone" $one
 
 "$explorer" $one || survivors=$((survivors + 1))
 test $survivors -eq 0
