@@ -116,7 +116,8 @@ static void evaluated(struct step *s)
     for (uint32_t i = t->count; i-- > 0;)
         if (t->part[i].writes) t->anchor = i;
     for (uint32_t i = 0; i < t->count; i++) {
-        if (!t->part[i].writes && !MUTANT(MUTANT_TXN_UNREAD)) ask(s, TXN_FX_HOLDS, i, false);
+        bool asked = !MUTANT(MUTANT_TXN_UNREAD) && !(MUTANT(MUTANT_TXN_SKEW) && n);
+        if (!t->part[i].writes && asked) ask(s, TXN_FX_HOLDS, i, false);
         if (t->part[i].writes && n > 1) ask(s, TXN_FX_PREPARE, i, true);
     }
     if (!t->open) go_on(s);
