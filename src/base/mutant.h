@@ -91,6 +91,10 @@ enum mutant {
     MUTANT_TXN_BARLESS = 98,   /* commands of one group do not look at locks */
     MUTANT_TXN_SPLIT = 99,     /* a split does not wait for who is prepared */
     MUTANT_TXN_EARLY = 100,    /* a group forgets its decision before all know */
+    /* ... that leave each of them whole, and not apart from the others */
+    MUTANT_TXN_SKEW = 101, /* who writes somewhere does not ask whether what it read still holds */
+    MUTANT_TXN_SHARED = 102, /* a lock to read keeps nobody out */
+    MUTANT_TXN_BARE = 103,   /* who is prepared has no locks any more */
     MUTANT_TXN_ALONE = 106,    /* G2: who is in doubt has it ended without asking the others */
 };
 

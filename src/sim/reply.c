@@ -1,5 +1,7 @@
 #include "sim/reply.h"
 
+#include "base/assert.h"
+
 #define REPLY_DEPTH_MAX 8
 #define REPLY_LINE_MAX  (64u << 10)
 #define REPLY_BULK_MAX  (64 << 20)
@@ -89,4 +91,20 @@ struct reply_view reply_read(struct bytes whole)
         return v;
     default: v.kind = REPLY_TEXT; return v;
     }
+}
+
+bool reply_items(struct bytes whole, struct bytes *item, uint32_t count)
+{
+    struct reply_view v = reply_read(whole);
+    struct bytes line;
+    if (v.kind != REPLY_MANY || v.number != count) return false;
+    size_t at = line_take(whole, &line);
+    for (uint32_t i = 0; i < count; i++) {
+        struct bytes rest = bytes_of(whole.data + at, whole.size - at);
+        int64_t size = reply_size(rest);
+        ASSERT(size > 0 && (size_t)size <= rest.size);
+        item[i] = bytes_of(rest.data, (size_t)size);
+        at += (size_t)size;
+    }
+    return true;
 }

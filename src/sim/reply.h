@@ -15,5 +15,7 @@ struct reply_view {
 };
 /* What a whole reply says. */
 struct reply_view reply_read(struct bytes whole);
+/* The replies in a whole one, borrowed from it; false: it is not an array of just so many. */
+bool reply_items(struct bytes whole, struct bytes *item, uint32_t count);
 
 #endif

@@ -2,13 +2,14 @@
 #include "sim/members.h"
 
 #include "node/wire.h"
+#include "sim/append.h"
 #include "sim/bank.h"
 
 #include <stdarg.h>
 
 #define LIVENESS_BOUND (10 * SECOND)
 /* Transactions whose clients are gone, and whose node does not know, try for up to 10 s. */
-#define TELLERS_BOUND (2 * LIVENESS_BOUND)
+#define CALLERS_BOUND (2 * LIVENESS_BOUND)
 #define LOOK_EVERY    (5 * MILLISECOND)
 #define SETTLE_BOUND  (60 * SECOND)
 #define TICKS_DEFAULT 20000
@@ -19,15 +20,11 @@ const char *const sim_mode_names[] = {"swarm", "calm",   "crashes", "network",
 const char *sim_class_name(enum sim_class class)
 {
     static const char *const names[SIM_CLASSES] = {
-        [SIM_PASSED] = "passed",
-        [SIM_AGREEMENT] = "agreement",
-        [SIM_LINEAR] = "linearizability",
-        [SIM_ATOMICITY] = "atomicity",
-        [SIM_DIVERGED] = "diverged",
-        [SIM_STUCK] = "liveness",
-        [SIM_ENDED] = "ended",
-        [SIM_PROTOCOL] = "protocol",
-        [SIM_RANDOM] = "determinism",
+        [SIM_PASSED] = "passed",          [SIM_AGREEMENT] = "agreement",
+        [SIM_LINEAR] = "linearizability", [SIM_ATOMICITY] = "atomicity",
+        [SIM_ISOLATION] = "isolation",    [SIM_DIVERGED] = "diverged",
+        [SIM_STUCK] = "liveness",         [SIM_ENDED] = "ended",
+        [SIM_PROTOCOL] = "protocol",      [SIM_RANDOM] = "determinism",
         [SIM_ASSERTED] = "assertion",
     };
     return names[class];
@@ -206,9 +203,9 @@ static bool writes_answered(struct sim *s, char *missing, size_t size)
     return workload_satisfied(s->workload, missing, size);
 }
 
-static bool tellers_answered(struct sim *s, char *missing, size_t size)
+static bool callers_answered(struct sim *s, char *missing, size_t size)
 {
-    return bank_satisfied(s->bank, missing, size);
+    return bank_satisfied(s->bank, missing, size) && append_satisfied(s->append, missing, size);
 }
 
 static void await(struct sim *s, uint64_t began, uint64_t bound,
@@ -223,28 +220,9 @@ static void await(struct sim *s, uint64_t began, uint64_t bound,
     }
 }
 
-/* Nothing fails any more: a majority must go on, and soon. */
-static void phase_liveness(struct sim *s)
+static void settle(struct sim *s)
 {
     char missing[200];
-    uint32_t away = draw_core(s);
-    nemesis_heal(s->nemesis, away);
-    if (away != UINT32_MAX) workload_avoid(s->workload, away);
-    workload_demand_writes(s->workload);
-    bank_demand(s->bank);
-    uint64_t began = world_now(s->w);
-    await(s, began, LIVENESS_BOUND, writes_answered);
-    await(s, began, TELLERS_BOUND, tellers_answered);
-    run_for(s, SECOND);
-    workload_quiet(s->workload);
-    bank_quiet(s->bank);
-    workload_demand_reads(s->workload);
-    await(s, world_now(s->w), LIVENESS_BOUND, writes_answered);
-    for (uint32_t i = 0; i < s->nodes; i++) /* the one kept away may come back now */
-        for (uint32_t j = 0; j <= s->clients_host; j++) {
-            world_block(s->w, i, j, false);
-            world_block(s->w, j, i, false);
-        }
     uint64_t end = world_now(s->w) + SETTLE_BOUND;
     while (!s->stop && !members_settled(s, missing, sizeof missing)) {
         if (world_now(s->w) >= end)
@@ -252,6 +230,35 @@ static void phase_liveness(struct sim *s)
                      (unsigned)(SETTLE_BOUND / SECOND), missing);
         run_for(s, 20 * MILLISECOND);
     }
+}
+
+/* Nothing fails any more: a majority must go on, and soon. */
+static void phase_liveness(struct sim *s)
+{
+    uint32_t away = draw_core(s);
+    nemesis_heal(s->nemesis, away);
+    if (away != UINT32_MAX) workload_avoid(s->workload, away);
+    workload_demand_writes(s->workload);
+    bank_demand(s->bank);
+    append_demand(s->append);
+    uint64_t began = world_now(s->w);
+    await(s, began, LIVENESS_BOUND, writes_answered);
+    await(s, began, CALLERS_BOUND, callers_answered);
+    run_for(s, SECOND);
+    workload_quiet(s->workload);
+    bank_quiet(s->bank);
+    append_quiet(s->append);
+    workload_demand_reads(s->workload);
+    await(s, world_now(s->w), LIVENESS_BOUND, writes_answered);
+    for (uint32_t i = 0; i < s->nodes; i++) /* the one kept away may come back now */
+        for (uint32_t j = 0; j <= s->clients_host; j++) {
+            world_block(s->w, i, j, false);
+            world_block(s->w, j, i, false);
+        }
+    settle(s);
+    append_demand_reads(s->append);
+    await(s, world_now(s->w), CALLERS_BOUND, callers_answered);
+    settle(s);
 }
 
 static void judge_history(struct sim *s)
@@ -298,6 +305,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     s->operator= operator_new(s);
     s->workload = workload_new(s);
     s->bank = bank_new(s);
+    s->append = append_new(s);
     for (uint32_t i = 0; i < s->founders; i++)
         world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
     if (s->witness) world_after(s->w, draw(s, 0, 2 * SECOND), join_first, &s->member[s->founders]);
@@ -315,10 +323,12 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     if (!s->stop) phase_liveness(s);
     if (!s->stop) members_digests(s);
     if (!s->stop) judge_history(s);
+    if (!s->stop) append_judge(s->append);
     cover_world(s);
     members_deinit(s);
     workload_free(s->workload);
     bank_free(s->bank);
+    append_free(s->append);
     operator_free(s->operator);
     result->hash = world_hash(s->w);
     world_free(s->w);

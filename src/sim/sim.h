@@ -18,6 +18,7 @@ enum sim_class {
     SIM_AGREEMENT, /* two replicas applied different things, or not in order */
     SIM_LINEAR,    /* a history has no linearization: a lost write, a stale read */
     SIM_ATOMICITY, /* a transaction was done in part, twice, or seen so; an acknowledged one lost */
+    SIM_ISOLATION, /* transactions on lists saw each other in a way that no order explains */
     SIM_DIVERGED,  /* replicas at the same position hold different data */
     SIM_STUCK,     /* no progress although a majority is well */
     SIM_ENDED,     /* a node ended itself, or does not start, without cause */
@@ -80,7 +81,8 @@ struct sim_options {
                 X(asked_unknown) X(drains) X(undrains) X(removes) X(moves) X(splits_asked)         \
                 X(merges_asked) X(yields) X(transactions) X(watched) X(watch_aborts)               \
                     X(leaders_asked) X(settings) X(weights)                                        \
-    X(bank) X(transfers) X(audits) X(pairs) X(bank_refused) X(bank_unknown)
+    X(bank) X(transfers) X(audits) X(pairs) X(bank_refused) X(bank_unknown)                        \
+    X(scribes) X(lists) X(lists_done) X(lists_refused) X(lists_unknown)
 /* clang-format on */
 struct sim_cover {
 #define SIM_COVER_FIELD(name) uint64_t name;

@@ -468,17 +468,8 @@ static bool op_answer(struct client *c, const struct history_op *op, struct repl
 /* The op's reply within that to EXEC; an empty one if it is not as it must be. */
 static struct bytes transaction_answer(const struct pending *p, int64_t added, struct bytes whole)
 {
-    struct bytes item[3], rest = whole;
-    struct reply_view v = reply_read(whole);
-    if (v.kind != REPLY_MANY || v.number != p->items) return (struct bytes){0};
-    const uint8_t *line = memchr(rest.data, '\n', rest.size);
-    rest = bytes_of(line + 1, (size_t)(rest.data + rest.size - line - 1));
-    for (uint32_t i = 0; i < p->items; i++) {
-        int64_t size = reply_size(rest);
-        ASSERT(size > 0);
-        item[i] = bytes_of(rest.data, (size_t)size);
-        rest = bytes_of(rest.data + size, rest.size - (size_t)size);
-    }
+    struct bytes item[3];
+    if (!reply_items(whole, item, p->items)) return (struct bytes){0};
     if (p->items == 1) return item[0];
     struct reply_view before = reply_read(item[0]), op = reply_read(item[1]),
                       after = reply_read(item[2]);

@@ -146,8 +146,9 @@ static void evaluated(struct step *s)
     t->phase = TXN_HOLDING;
     for (uint32_t i = t->count; i-- > 0;)
         if (t->part[i].writes) t->anchor = i;
+    bool asks = !MUTANT(MUTANT_TXN_UNREAD) && !(MUTANT(MUTANT_TXN_SKEW) && writers(t));
     for (uint32_t i = 0; i < t->count; i++)
-        if (!t->part[i].writes && !MUTANT(MUTANT_TXN_UNREAD)) ask(s, TXN_FX_HOLDS, i, false);
+        if (!t->part[i].writes && asks) ask(s, TXN_FX_HOLDS, i, false);
     if (!t->open) go_on(s);
 }
 
