@@ -5,20 +5,26 @@
 #include "redis/multi.h"
 #include "redis/types.h"
 
-/* Not done here and now: the client's answer waits for a request. Later commands wait too unless it
- * is already on its way. */
-static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                           struct group *g, int32_t slot, bool missed)
+static struct request *make_request(struct client *c, const struct command *cmd,
+                                    const struct cmd_args *a, const struct group *g, int32_t slot)
 {
-    struct node *n = c->node;
-    bool ordered = c->async == 0 || c->async_epoch == n->leader_epoch;
     struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
+    if (c->async == 1) c->async_epoch = c->node->leader_epoch;
     request_take(r, cmd, a, c->version);
     r->group = g->id;
     r->keyed = slot >= 0;
     r->slot = (uint16_t)slot;
     if (r->writes) client_wrote(c, g->id);
+    return r;
+}
+
+/* Not done here and now: the client's answer waits for a request. Later commands wait too unless it
+ * is already on its way. */
+static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                           struct group *g, int32_t slot, bool missed)
+{
+    bool ordered = c->async == 0 || c->async_epoch == c->node->leader_epoch;
+    struct request *r = make_request(c, cmd, a, g, slot);
     if (missed) {
         r->misses = 1;
         request_wait(r, g);
@@ -177,6 +183,17 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
     return NULL;
 }
 
+void dispatch_keyed(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                    struct reply *out)
+{
+    int32_t slot;
+    struct group *g = dispatch_group_of(c, cmd, a, &slot, out);
+    if (g)
+        dispatch_group(c, cmd, a, g, slot);
+    else if (slot == SLOT_SEVERAL)
+        txn_begin(c, cmd, a);
+}
+
 /* A transaction's command whose keys are led elsewhere, where clients are to be told so. */
 static bool queue_moved(struct client *c, const struct command *cmd, const struct cmd_args *a)
 {
@@ -229,16 +246,8 @@ void request_dispatch(struct client *c)
             (void)request_spread(c, cmd, &a);
             return;
         } else {
-            int32_t slot;
-            struct group *g = dispatch_group_of(c, cmd, &a, &slot, &out);
-            if (g) {
-                dispatch_group(c, cmd, &a, g, slot);
-                return;
-            }
-            if (slot == SLOT_SEVERAL) {
-                txn_begin(c, cmd, &a);
-                return;
-            }
+            dispatch_keyed(c, cmd, &a, &out);
+            if (c->answer_count != answers) return;
         }
     }
     client_answer(c, HOLD_NONE, before);

@@ -186,19 +186,13 @@ static const struct command *exec_named(uint16_t flags)
 
 static void exec_send(struct client *c, uint16_t flags, const struct cmd_args *a, struct reply *out)
 {
-    int32_t slot;
     if (is_answered(a)) {
         reply_array(out, a->count - 3);
         for (uint32_t i = 3; i < a->count; i++)
             buf_append(out->out, a->v[i].data + 1, a->v[i].size - 1);
         return;
     }
-    const struct command *cmd = exec_named(flags);
-    struct group *g = dispatch_group_of(c, cmd, a, &slot, out);
-    if (g)
-        dispatch_group(c, cmd, a, g, slot);
-    else if (slot == SLOT_SEVERAL)
-        txn_begin(c, cmd, a);
+    dispatch_keyed(c, exec_named(flags), a, out);
 }
 
 void multi_end_exec(struct client *c, struct reply *out)

@@ -195,6 +195,14 @@ static void request_error(struct request *r, const char *text)
     request_done(r);
 }
 
+/* Nothing new of its client is done before this is settled. */
+static void wait_again(struct request *r)
+{
+    ASSERT(r->group < r->node->group_count);
+    request_wait(r, r->node->group[r->group]);
+    if (r->client && !r->client->barrier) r->client->barrier = r;
+}
+
 static void request_status(struct request *r, enum wire_status status)
 {
     if (r->origin) {
@@ -701,8 +709,7 @@ static void remote_ready(struct request *r, enum hold_state state)
     else if (state == HOLD_UNKNOWN)
         request_status(r, WIRE_UNKNOWN);
     else
-        request_wait(
-            r, r->node->group[r->group]); /* mine, with its arguments: it is simply tried again */
+        wait_again(r); /* mine, with its arguments: it is simply tried again */
 }
 
 /* Requests that were evaluated here, and may be answered by now. */
@@ -734,10 +741,7 @@ void request_replied(struct peer *p, const struct wire_reply *w)
     } else if (w->status == WIRE_UNKNOWN && r->writes) {
         request_status(r, WIRE_UNKNOWN);
     } else {
-        struct group *g = n->group[r->group];
-        request_wait(r, g);
-        if (r->client && !r->client->barrier)
-            r->client->barrier = r; /* nothing new before this is settled */
+        wait_again(r);
     }
 }
 
@@ -751,8 +755,7 @@ void request_peer_lost(struct peer *p)
         if (r->writes) {
             request_status(r, WIRE_UNKNOWN);
         } else {
-            request_wait(r, p->node->group[r->group]);
-            if (r->client && !r->client->barrier) r->client->barrier = r;
+            wait_again(r);
         }
     }
 }

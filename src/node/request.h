@@ -58,6 +58,9 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
 /* Evaluates it, forwards it, or makes a request of it. */
 void dispatch_group(struct client *c, const struct command *cmd, const struct cmd_args *a,
                     struct group *g, int32_t slot);
+/* The same for its keys' group; or answers the error, or begins a transaction over groups. */
+void dispatch_keyed(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                    struct reply *out);
 /* The slot of its first key, or that it names; -1: none. */
 int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a);
 /* Answers a WAIT: so many replicas have it. */
