@@ -91,6 +91,9 @@ enum mutant {
     MUTANT_TXN_BARLESS = 98,   /* commands of one group do not look at locks */
     MUTANT_TXN_SPLIT = 99,     /* a split does not wait for who is prepared */
     MUTANT_TXN_EARLY = 100,    /* a group forgets its decision before all know */
+    /* exactly-once requests (src/redis/once.c) */
+    MUTANT_ONCE_UNKEPT = 104, /* an answer is not kept with what was done */
+    MUTANT_ONCE_UNREAD = 105, /* a coordinator does not look whether it was done */
 };
 
 #ifdef SYNOD_MUTANTS

@@ -3,6 +3,7 @@
 #include "node/request.h"
 #include "base/assert.h"
 #include "redis/multi.h"
+#include "redis/once.h"
 #include "redis/types.h"
 
 static struct request *make_request(struct client *c, const struct command *cmd,
@@ -39,6 +40,16 @@ static void dispatch_later(struct client *c, const struct command *cmd, const st
     request_wait(r, g);
     c->barrier = r;
     group_retry(g);
+}
+
+/* What has a token is kept until it is answered: it may have to be asked again. */
+static void dispatch_kept(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                          struct group *g, int32_t slot)
+{
+    struct request *r = make_request(c, cmd, a, g, slot);
+    r->sent = true;
+    request_wait(r, g);
+    if (request_evaluate(r, g) == ATTEMPT_WAITS) c->barrier = r;
 }
 
 /* --redirect moved: names the leader's client address, where one is known. */
@@ -85,6 +96,10 @@ void dispatch_group(struct client *c, const struct command *cmd, const struct cm
         bool may_move = cmd->first > 0 && slot >= 0 && !group_serves(g);
         if (may_move && answer_moved(c, g, (uint16_t)slot)) return;
         dispatch_later(c, cmd, a, g, slot, false);
+        return;
+    }
+    if (cmd->fn == once_run) {
+        dispatch_kept(c, cmd, a, g, slot);
         return;
     }
     if (request_refused_full(n, cmd)) {
@@ -146,9 +161,11 @@ static bool keys_of(const struct command *cmd, const struct cmd_args *a, struct 
 int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a)
 {
     struct keys_at k = {n, -1, -1, false};
+    struct cmd_args request;
     if (cmd->flags & (CMD_SYSTEM | CMD_GROUP)) return -1;
-    if (slot_named(cmd, a, &k.slot) != SLOT_NONE) return k.slot;
-    return keys_of(cmd, a, &k) ? k.slot : -1;
+    cmd = once_request(cmd, a, &request);
+    if (slot_named(cmd, &request, &k.slot) != SLOT_NONE) return k.slot;
+    return keys_of(cmd, &request, &k) ? k.slot : -1;
 }
 
 /* The group of a command's keys, and the slot of the first (-1: it has none); or answers the error
@@ -158,10 +175,12 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
 {
     struct node *n = c->node;
     struct keys_at k = {n, -1, -1, false};
+    struct cmd_args request;
 
     *slot = -1;
     if (cmd->flags & CMD_SYSTEM) return n->group[0]; /* which keeps the cluster map */
-    switch (slot_named(cmd, a, slot)) {
+    cmd = once_request(cmd, a, &request);
+    switch (slot_named(cmd, &request, slot)) {
     case SLOT_FOUND: return n->group[n->slot_group[*slot]];
     case SLOT_BAD:
         reply_error(out,
@@ -169,7 +188,7 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
         return NULL;
     case SLOT_NONE: break;
     }
-    if (!keys_of(cmd, a, &k) || k.group == -1) {
+    if (!keys_of(cmd, &request, &k) || k.group == -1) {
         reply_error(out, ERR_SYNTAX);
         return NULL;
     }

@@ -6,6 +6,7 @@
  *   request.c  requests on their way: evaluate, wait, forward     spread.c  over all groups
  *   local.c    commands a node answers by itself  info.c, cluster.c, status.c   the larger of these
  *   trace.c    TRACE: the path of one command      multi.c    MULTI, EXEC, WATCH
+ *   once.c     IDEMPOTENT
  *   txn.c, txn_plan.c, txn_eval.c  transactions over groups, at their coordinator
  *   txn_leader.c  ... and at the leaders of their groups
  *   wire.c     frames                              identity.c who we are
@@ -233,9 +234,10 @@ struct request {
     uint8_t version; /* RESP */
     bool writes;
     bool gone;    /* the asker is gone: drop the reply */
-    bool sent;    /* it was forwarded at least once */
+    bool sent;    /* others of its client may have been done since: it was forwarded, or kept */
     bool failed;  /* of a parent: the reply is settled */
     bool refused; /* its reply says that nothing was done */
+    bool doubt;   /* it has a token, and an earlier try of it may have been done */
     bool mapped;  /* in node->requests_by_id */
     uint64_t id;
     uint32_t group;
@@ -753,13 +755,17 @@ void multi_break(struct client *c); /* a command was refused: if in a transactio
 bool multi_ends_badly(struct client *c, const struct command *cmd, const struct cmd_args *a,
                       struct reply *out);
 void multi_begin(struct client *c, struct reply *out);
-void multi_end_exec(struct client *c, struct reply *out);
+/* token: empty, or IDEMPOTENT's. */
+void multi_end_exec(struct client *c, struct bytes token, struct reply *out);
 void multi_discard(struct client *c, struct reply *out);
 void multi_watch_keys(struct client *c, const struct cmd_args *a, struct reply *out);
 void multi_unwatch(struct client *c, struct reply *out);
 void multi_watched(struct request *r); /* a WATCH has its reply */
 /* Leader: an evaluation of this command has written. */
 void multi_note(struct group *g, const struct command *cmd, const struct cmd_args *a);
+
+/* once.c: IDEMPOTENT; the arity has been checked */
+void once_ask(struct client *c, const struct cmd_args *a, struct reply *out);
 
 /* txn.c: a transaction over several groups, at its coordinator */
 /* Makes a request of a command whose keys are of several groups, or a transaction. */

@@ -43,6 +43,11 @@ void request_wait(struct request *r, struct group *g);
 void request_fetch(struct request *r, struct group *g);
 /* Sends it to the leader's node. False: no leader is known, or it cannot be reached. */
 bool request_forward(struct request *r, struct group *g);
+/* Evaluates a request here. It stays in the waiting list if it cannot be done now. */
+enum attempt { ATTEMPT_OVER, ATTEMPT_WAITS };
+enum attempt request_evaluate(struct request *r, struct group *g);
+/* Nobody knows whether it was done. True: it has a token, so it is asked again. */
+bool request_asks_again(struct request *r);
 /* Is something of the same client under way that this request must not overtake or be overtaken by?
  */
 bool request_follows(const struct client *c, const struct request *r);

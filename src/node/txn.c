@@ -7,6 +7,7 @@
 #include "node/txn.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "redis/once.h"
 
 #define AGAIN_AFTER (20 * MS)
 
@@ -49,7 +50,7 @@ static void transaction_free(struct transaction *t)
     }
     list_remove(&t->link);
     rows_free(t->rows);
-    buf_deinit(&t->reply), buf_deinit(&t->error);
+    buf_deinit(&t->reply), buf_deinit(&t->error), buf_deinit(&t->token);
     mem_free(t->part);
     mem_free(t->state);
     mem_free(t->item);
@@ -280,7 +281,7 @@ static void answer_error(struct transaction *t, const char *text)
 }
 
 /* Another try, as old as the first. */
-static void try_again(struct transaction *t)
+static struct transaction *try_again(struct transaction *t)
 {
     struct node *n = t->node;
     struct transaction *next = transaction_new(n, t->r);
@@ -290,19 +291,23 @@ static void try_again(struct transaction *t)
     next->start = t->start;
     next->deadline = t->deadline;
     next->tries = t->tries + 1;
+    next->looks = t->looks;
     next->begin_at = n->now + prng_below(&n->random, wait * MS) + 1;
     look_at(n, next->begin_at);
+    return next;
 }
 
 static void aborted(struct transaction *t)
 {
     struct buf text = {0};
-    if (t->unwatched) { /* somebody wrote to what it watched */
+    if (t->unwatched && t->r->command->fn == once_run) { /* perhaps it was itself who wrote */
+        try_again(t)->looks = true;
+    } else if (t->unwatched) { /* somebody wrote to what it watched */
         buf_clear(&t->reply);
         reply_nil_array(&(struct reply){&t->reply, t->r->version});
         answer_client(t);
     } else if (t->retries && t->node->now < t->deadline && !t->r->gone) {
-        try_again(t);
+        (void)try_again(t);
     } else if (t->error.size) {
         t->node->stats.txn_aborted++;
         buf_append_bytes(&text, buf_bytes(&t->error));
@@ -334,7 +339,7 @@ void transaction_refuse(struct transaction *t)
 
 void transaction_retry(struct transaction *t)
 {
-    try_again(t);
+    (void)try_again(t);
     transaction_event(t, TXN_EV_REFUSED, 0);
 }
 
@@ -348,7 +353,11 @@ static void on_answered(struct transaction *t, uint8_t outcome)
         answer_client(t);
         break;
     case TXN_ABORTED: aborted(t); break;
-    default: answer_error(t, TEXT_UNKNOWN);
+    default:
+        if (request_asks_again(t->r))
+            (void)try_again(t);
+        else
+            answer_error(t, TEXT_UNKNOWN);
     }
 }
 

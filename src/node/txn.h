@@ -9,7 +9,7 @@
 #include "txn/txn.h"
 
 struct item {
-    struct bytes key; /* in the request's arguments */
+    struct bytes key; /* in the request's arguments, or `token` */
     uint8_t mode;     /* enum lock_mode */
     uint32_t part;
 };
@@ -34,12 +34,14 @@ struct transaction {
     uint64_t start, deadline, begin_at, again_at;
     uint32_t tries, open, fetches; /* open: asks that were not answered */
     bool begun, over, retries, unwatched, free_of_room;
+    bool looks; /* only whether a request with a token was done */
     struct txn machine;
     struct txn_part *state;
     struct part *part;
     uint32_t parts;
     struct item *item;
     uint32_t items;
+    struct buf token; /* the key of the token's row, if there is one: an item too */
     struct rows *rows;
     int64_t now_ms;
     struct buf reply, error;
@@ -50,7 +52,8 @@ void transaction_plan(struct transaction *t);
 /* Writes a part's locks, as they stand in the plan, into its `items`. */
 void transaction_put_items(struct transaction *t, uint32_t part);
 uint32_t transaction_part_of(const struct transaction *t, uint32_t group); /* t->parts: none */
-struct item *transaction_item_of(const struct transaction *t, struct bytes key); /* NULL: none */
+/* Of a user's key; NULL: none. */
+struct item *transaction_item_of(const struct transaction *t, struct bytes key);
 
 /* txn_eval.c: evaluates it, and steps the machine by what came of that. */
 void transaction_evaluate(struct transaction *t);

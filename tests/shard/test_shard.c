@@ -242,11 +242,11 @@ static void lose(struct rig *r)
     shard_lead(r->leader.shard, r->leader.shard->applied + 1);
 }
 
-static bool touch(void *ctx, struct view *v, struct bytes key)
+static bool touch(void *ctx, struct view *v, struct bytes row)
 {
     (void)ctx;
     struct object o;
-    (void)object_get(v, key, &o);
+    (void)object_get(v, keys_user(row, KEYS_EXPIRY_HEAD), &o);
     return true;
 }
 
