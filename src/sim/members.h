@@ -99,6 +99,7 @@ struct agreement {
 #define SIM_GRACE_SHORT   10000       /* ms: a grace time that a run can wait for */
 #define SIM_SEGMENT_SHORT (64u << 10) /* bytes: who lags for long needs a snapshot */
 
+struct askers;
 struct bank;
 struct nemesis;
 struct workload;
@@ -129,7 +130,8 @@ struct sim {
     struct history history;
     struct nemesis *nemesis;
     struct workload *workload;
-    struct bank *bank; /* NULL: this seed has none */
+    struct bank *bank;     /* NULL: this seed has none */
+    struct askers *askers; /* the same */
     struct operator* operator;
 };
 

@@ -3,6 +3,7 @@
 
 #include "node/wire.h"
 #include "sim/bank.h"
+#include "sim/once.h"
 
 #include <stdarg.h>
 
@@ -211,6 +212,11 @@ static bool tellers_answered(struct sim *s, char *missing, size_t size)
     return bank_satisfied(s->bank, missing, size);
 }
 
+static bool askers_answered(struct sim *s, char *missing, size_t size)
+{
+    return askers_satisfied(s->askers, missing, size);
+}
+
 static void await(struct sim *s, uint64_t began, uint64_t bound,
                   bool (*answered)(struct sim *s, char *missing, size_t size))
 {
@@ -232,12 +238,15 @@ static void phase_liveness(struct sim *s)
     if (away != UINT32_MAX) workload_avoid(s->workload, away);
     workload_demand_writes(s->workload);
     bank_demand(s->bank);
+    askers_demand(s->askers);
     uint64_t began = world_now(s->w);
     await(s, began, LIVENESS_BOUND, writes_answered);
     await(s, began, TELLERS_BOUND, tellers_answered);
+    await(s, began, TELLERS_BOUND, askers_answered);
     run_for(s, SECOND);
     workload_quiet(s->workload);
     bank_quiet(s->bank);
+    askers_quiet(s->askers);
     workload_demand_reads(s->workload);
     await(s, world_now(s->w), LIVENESS_BOUND, writes_answered);
     for (uint32_t i = 0; i < s->nodes; i++) /* the one kept away may come back now */
@@ -298,6 +307,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     s->operator= operator_new(s);
     s->workload = workload_new(s);
     s->bank = bank_new(s);
+    s->askers = askers_new(s);
     for (uint32_t i = 0; i < s->founders; i++)
         world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
     if (s->witness) world_after(s->w, draw(s, 0, 2 * SECOND), join_first, &s->member[s->founders]);
@@ -319,6 +329,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     members_deinit(s);
     workload_free(s->workload);
     bank_free(s->bank);
+    askers_free(s->askers);
     operator_free(s->operator);
     result->hash = world_hash(s->w);
     world_free(s->w);

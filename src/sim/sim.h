@@ -80,7 +80,8 @@ struct sim_options {
                 X(asked_unknown) X(drains) X(undrains) X(removes) X(moves) X(splits_asked)         \
                 X(merges_asked) X(yields) X(transactions) X(watched) X(watch_aborts)               \
                     X(leaders_asked) X(settings) X(weights)                                        \
-    X(bank) X(transfers) X(audits) X(pairs) X(bank_refused) X(bank_unknown)
+    X(bank) X(transfers) X(audits) X(pairs) X(bank_refused) X(bank_unknown)                      \
+    X(once_asked) X(once_done) X(once_again)
 /* clang-format on */
 struct sim_cover {
 #define SIM_COVER_FIELD(name) uint64_t name;
