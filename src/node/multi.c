@@ -351,7 +351,8 @@ static void note_key(void *ctx, struct bytes key)
 void multi_note(struct group *g, const struct command *cmd, const struct cmd_args *a)
 {
     struct cmd_args request;
-    if (!g->watch.bucket) return;
+    bool kept_only = cmd->fn == once_run && !once_did(&g->node->view);
+    if (!g->watch.bucket || kept_only) return;
     watch_tick(&g->watch);
     cmd = once_request(cmd, a, &request);
     if (cmd->fn == multi_exec && MUTANT(MUTANT_WATCH_UNNOTED)) return;

@@ -291,7 +291,7 @@ static struct transaction *try_again(struct transaction *t)
     next->start = t->start;
     next->deadline = t->deadline;
     next->tries = t->tries + 1;
-    next->looks = t->looks;
+    next->nil = t->nil;
     next->begin_at = n->now + prng_below(&n->random, wait * MS) + 1;
     look_at(n, next->begin_at);
     return next;
@@ -301,7 +301,7 @@ static void aborted(struct transaction *t)
 {
     struct buf text = {0};
     if (t->unwatched && t->r->command->fn == once_run) { /* perhaps it was itself who wrote */
-        try_again(t)->looks = true;
+        try_again(t)->nil = true;
     } else if (t->unwatched) { /* somebody wrote to what it watched */
         buf_clear(&t->reply);
         reply_nil_array(&(struct reply){&t->reply, t->r->version});

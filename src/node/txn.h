@@ -34,7 +34,7 @@ struct transaction {
     uint64_t start, deadline, begin_at, again_at;
     uint32_t tries, open, fetches; /* open: asks that were not answered */
     bool begun, over, retries, unwatched, free_of_room;
-    bool looks; /* only whether a request with a token was done */
+    bool nil; /* a request with a token, whose EXEC is nil unless it was done */
     struct txn machine;
     struct txn_part *state;
     struct part *part;

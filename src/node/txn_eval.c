@@ -24,8 +24,8 @@ static void run(struct transaction *t, struct view *v, struct reply *out)
         copy[request.v - a.v + 2] = (struct bytes){0}; /* watches: looked at by those who know */
         a.v = copy;
     }
-    if (t->looks)
-        once_look(v, &a, out);
+    if (t->nil)
+        once_nil(v, &a, out);
     else
         r->command->fn(v, &a, out);
     mem_free(copy);

@@ -115,12 +115,12 @@ void transaction_plan(struct transaction *t)
     struct planning p = {.t = t};
     struct cmd_args a;
     const struct command *c = once_request(r->command, &r->args, &a);
-    if (!t->looks) plan_keys(&p, c, &a);
+    if (!t->nil) plan_keys(&p, c, &a);
     p.mode = LOCK_RECORD;
     if (once_row(r->command, &r->args, &t->token)) plan_key(&p, buf_bytes(&t->token));
     plan_sort(t);
     plan_parts(t);
-    if (c->fn == multi_exec && !t->looks) multi_watched_each(a.v[2], plan_watch, t);
+    if (c->fn == multi_exec && !t->nil) multi_watched_each(a.v[2], plan_watch, t);
     t->free_of_room = !(r->command->flags & CMD_DENYOOM);
 }
 

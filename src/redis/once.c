@@ -4,6 +4,7 @@
 #include "base/mutant.h"
 #include "redis/multi.h"
 #include "ring/slot.h"
+#include "shard/effects.h"
 #include "shard/keys.h"
 
 #define ERR_BAD   "ERR not a request as nodes send them to each other"
@@ -154,19 +155,17 @@ static void kept_answer(const struct kept *k, uint64_t print, struct reply *out)
 
 /* ---- evaluating ---- */
 
-static bool is_nil(struct bytes reply)
-{
-    return reply.size && (reply.data[0] == '_' || (reply.data[0] == '*' && reply.data[1] == '-'));
-}
-
 static void run_and_keep(struct view *v, struct bytes row, const struct command *c,
-                         const struct cmd_args *request, uint64_t print, struct reply *out)
+                         const struct cmd_args *request, uint64_t print, bool nil,
+                         struct reply *out)
 {
     size_t before = out->out->size;
-    c->fn(v, request, out);
+    if (nil)
+        reply_nil_array(out);
+    else
+        c->fn(v, request, out);
     if (v->missed || MUTANT(MUTANT_ONCE_UNKEPT)) return;
     struct bytes reply = bytes_of(out->out->data + before, out->out->size - before);
-    if (c->fn == multi_exec && is_nil(reply)) return;
     if (reply.size > ONCE_REPLY_MAX)
         v->refused = VIEW_ANSWER_TOO_LARGE;
     else
@@ -174,7 +173,7 @@ static void run_and_keep(struct view *v, struct bytes row, const struct command 
                  &(struct kept){(uint64_t)(v->now_ms + ONCE_KEEP_MS), print, out->version, reply});
 }
 
-static void once(struct view *v, const struct cmd_args *a, struct reply *out, bool looks)
+static void once(struct view *v, const struct cmd_args *a, struct reply *out, bool nil)
 {
     struct cmd_args request;
     struct buf row = {0};
@@ -190,10 +189,8 @@ static void once(struct view *v, const struct cmd_args *a, struct reply *out, bo
     enum view_result found = blind ? VIEW_ABSENT : kept_get(v, buf_bytes(&row), &kept);
     if (found == VIEW_FOUND)
         kept_answer(&kept, print, out);
-    else if (found == VIEW_ABSENT && looks)
-        reply_nil_array(out);
     else if (found == VIEW_ABSENT)
-        run_and_keep(v, buf_bytes(&row), c, &request, print, out);
+        run_and_keep(v, buf_bytes(&row), c, &request, print, nil, out);
     buf_deinit(&row);
 }
 
@@ -202,9 +199,20 @@ void once_run(struct view *v, const struct cmd_args *a, struct reply *out)
     once(v, a, out, false);
 }
 
-void once_look(struct view *v, const struct cmd_args *a, struct reply *out)
+void once_nil(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     once(v, a, out, true);
+}
+
+bool once_did(const struct view *v)
+{
+    struct reader r = reader_of(buf_bytes(&v->effects));
+    struct effect e;
+    while (effects_next(&r, &e) == 1)
+        if (e.op > EFFECT_TRASH || e.key.size < 3 ||
+            (e.key.data[2] != KEYS_ONCE && e.key.data[2] != KEYS_ONCE_EXPIRY))
+            return true;
+    return false;
 }
 
 void once_expire(struct view *v, struct bytes index)

@@ -12,9 +12,9 @@
  * transaction it is that of its commands, without what is watched and what the node itself answers.
  * A row goes like a key whose expiry has come, after ONCE_KEEP_MS; FLUSHALL forgets all.
  *
- * Kept is every answer that came of evaluating the request, its errors too: a copy of the request
- * that is still on its way somewhere may not do later what the client was told was not done. Only
- * EXEC's nil is not: what was written to since WATCH stays written to. */
+ * Kept is every answer that came of evaluating the request, its errors and nil too: a copy of the
+ * request that is still on its way somewhere may not do later what the client was told was not done
+ * (of an EXEC it may have watched later; seed 74000147). */
 #ifndef SYNOD_REDIS_ONCE_H
 #define SYNOD_REDIS_ONCE_H
 
@@ -34,8 +34,10 @@ bool once_takes(const struct command *c);
 bool once_row(const struct command *c, const struct cmd_args *a, struct buf *out);
 
 void once_run(struct view *v, const struct cmd_args *a, struct reply *out);
-/* Does nothing: answers what is kept, or the nil of an EXEC whose watched keys were written to. */
-void once_look(struct view *v, const struct cmd_args *a, struct reply *out);
+/* What its EXEC watched was written to: answers what is kept, or keeps that it is nil. */
+void once_nil(struct view *v, const struct cmd_args *a, struct reply *out);
+/* Was anything else written than an answer? */
+bool once_did(const struct view *v);
 /* Deletes an answer whose time has come; `index` is the key of the row that says when
  * (KEYS_ONCE_EXPIRY). */
 void once_expire(struct view *v, struct bytes index);

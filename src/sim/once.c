@@ -16,6 +16,7 @@ struct request {
     uint32_t adds[2]; /* to the counters, once it is answered */
     bool open;        /* it was not answered yet */
     bool watches;     /* so nil is an answer, too: not done, for good */
+    bool reads;       /* it has no token */
 };
 
 struct asker {
@@ -82,6 +83,7 @@ static void put_exec(struct asker *k)
 static void put_read(struct asker *k)
 {
     struct request *r = &k->request;
+    r->reads = true;
     buf_printf(&r->text, "MGET %s %s\r\n", k->key[0], k->key[1]);
     buf_printf(&r->expected, "*2\r\n");
     for (uint32_t i = 0; i < 2; i++) {
@@ -154,8 +156,8 @@ static void answered(struct asker *k)
     struct request *r = &k->request;
     SIM_COUNT(a->s, once_done);
     for (uint32_t i = 0; i < 2; i++) k->count[i] += r->adds[i], r->adds[i] = 0;
-    k->wants = false;
-    r->open = r->text.data[0] != 'M' && !r->watches && draw(a, 0, 7) == 0;
+    k->wants = r->watches = false;
+    r->open = !r->reads && draw(a, 0, 7) == 0;
 }
 
 static void last_reply(struct asker *k, struct bytes whole)
@@ -170,7 +172,10 @@ static void last_reply(struct asker *k, struct bytes whole)
         k->next_at = io_now(a->io) + draw(a, 1, 60) * MILLISECOND;
         if (draw(a, 0, 1)) k->deadline = 0; /* of another node */
     } else if (v.kind == REPLY_NIL && r->watches) {
-        r->open = false; /* it was not done, nor will it be */
+        buf_clear(&r->expected);
+        buf_append_bytes(&r->expected, whole);
+        r->adds[0] = r->adds[1] = 0; /* it was not done, nor will it be */
+        answered(k);
     } else if (!bytes_equal(whole, buf_bytes(&r->expected))) {
         strange(k, whole);
     } else {
