@@ -3,22 +3,29 @@
 #include "node/request.h"
 #include "base/assert.h"
 #include "redis/multi.h"
+#include "redis/once.h"
 #include "redis/types.h"
+
+static struct request *make_request(struct client *c, const struct command *cmd,
+                                    const struct cmd_args *a, const struct group *g, int32_t slot)
+{
+    struct request *r = client_request(c);
+    if (c->async == 1) c->async_epoch = c->node->leader_epoch;
+    request_take(r, cmd, a, c->version);
+    r->group = g->id;
+    r->keyed = slot >= 0;
+    r->slot = (uint16_t)slot;
+    if (r->writes) client_wrote(c, g->id);
+    return r;
+}
 
 /* Not done here and now: the client's answer waits for a request. Later commands wait too unless it
  * is already on its way. */
 static void dispatch_later(struct client *c, const struct command *cmd, const struct cmd_args *a,
                            struct group *g, int32_t slot, bool missed)
 {
-    struct node *n = c->node;
-    bool ordered = c->async == 0 || c->async_epoch == n->leader_epoch;
-    struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, a, c->version);
-    r->group = g->id;
-    r->keyed = slot >= 0;
-    r->slot = (uint16_t)slot;
-    if (r->writes) client_wrote(c, g->id);
+    bool ordered = c->async == 0 || c->async_epoch == c->node->leader_epoch;
+    struct request *r = make_request(c, cmd, a, g, slot);
     if (missed) {
         r->misses = 1;
         request_wait(r, g);
@@ -33,6 +40,16 @@ static void dispatch_later(struct client *c, const struct command *cmd, const st
     request_wait(r, g);
     c->barrier = r;
     group_retry(g);
+}
+
+/* What has a token is kept until it is answered: it may have to be asked again. */
+static void dispatch_kept(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                          struct group *g, int32_t slot)
+{
+    struct request *r = make_request(c, cmd, a, g, slot);
+    r->sent = true;
+    request_wait(r, g);
+    if (request_evaluate(r, g) == ATTEMPT_WAITS) c->barrier = r;
 }
 
 /* --redirect moved: names the leader's client address, where one is known. */
@@ -79,6 +96,10 @@ void dispatch_group(struct client *c, const struct command *cmd, const struct cm
         bool may_move = cmd->first > 0 && slot >= 0 && !group_serves(g);
         if (may_move && answer_moved(c, g, (uint16_t)slot)) return;
         dispatch_later(c, cmd, a, g, slot, false);
+        return;
+    }
+    if (cmd->fn == once_run) {
+        dispatch_kept(c, cmd, a, g, slot);
         return;
     }
     if (request_refused_full(n, cmd)) {
@@ -140,9 +161,11 @@ static bool keys_of(const struct command *cmd, const struct cmd_args *a, struct 
 int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a)
 {
     struct keys_at k = {n, -1, -1, false};
+    struct cmd_args request;
     if (cmd->flags & (CMD_SYSTEM | CMD_GROUP)) return -1;
-    if (slot_named(cmd, a, &k.slot) != SLOT_NONE) return k.slot;
-    return keys_of(cmd, a, &k) ? k.slot : -1;
+    cmd = once_request(cmd, a, &request);
+    if (slot_named(cmd, &request, &k.slot) != SLOT_NONE) return k.slot;
+    return keys_of(cmd, &request, &k) ? k.slot : -1;
 }
 
 /* The group of a command's keys, and the slot of the first (-1: it has none); or answers the error
@@ -152,10 +175,12 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
 {
     struct node *n = c->node;
     struct keys_at k = {n, -1, -1, false};
+    struct cmd_args request;
 
     *slot = -1;
     if (cmd->flags & CMD_SYSTEM) return n->group[0]; /* which keeps the cluster map */
-    switch (slot_named(cmd, a, slot)) {
+    cmd = once_request(cmd, a, &request);
+    switch (slot_named(cmd, &request, slot)) {
     case SLOT_FOUND: return n->group[n->slot_group[*slot]];
     case SLOT_BAD:
         reply_error(out,
@@ -163,7 +188,7 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
         return NULL;
     case SLOT_NONE: break;
     }
-    if (!keys_of(cmd, a, &k) || k.group == -1) {
+    if (!keys_of(cmd, &request, &k) || k.group == -1) {
         reply_error(out, ERR_SYNTAX);
         return NULL;
     }
@@ -175,6 +200,17 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
     else
         return n->group[k.group];
     return NULL;
+}
+
+void dispatch_keyed(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                    bool traced, struct reply *out)
+{
+    int32_t slot;
+    struct group *g = dispatch_group_of(c, cmd, a, &slot, out);
+    if (slot == SLOT_SEVERAL)
+        txn_begin(c, cmd, a, traced);
+    else if (g)
+        (traced ? dispatch_traced : dispatch_group)(c, cmd, a, g, slot);
 }
 
 /* A transaction's command whose keys are led elsewhere, where clients are to be told so. */
@@ -231,16 +267,8 @@ void request_dispatch(struct client *c)
             (void)request_spread(c, cmd, &a);
             return;
         } else {
-            int32_t slot;
-            struct group *g = dispatch_group_of(c, cmd, &a, &slot, &out);
-            if (g) {
-                dispatch_group(c, cmd, &a, g, slot);
-                return;
-            }
-            if (slot == SLOT_SEVERAL) {
-                txn_begin(c, cmd, &a, false);
-                return;
-            }
+            dispatch_keyed(c, cmd, &a, false, &out);
+            if (c->answer_count != answers) return;
         }
     }
     client_answer(c, HOLD_NONE, before);
@@ -275,7 +303,7 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
         return;
     }
     if (request_traces_exec(a)) {
-        if (!multi_ends_badly(c, cmd, &inner, out)) multi_end_exec(c, true, out);
+        if (!multi_ends_badly(c, cmd, &inner, out)) multi_end_exec(c, true, (struct bytes){0}, out);
         return;
     }
     if (!command_check_arity(cmd, &inner, out)) return;
@@ -285,12 +313,7 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
             "ERR TRACE follows one command on keys; this one has none, or concerns all groups");
         return;
     }
-    int32_t slot;
-    struct group *g = dispatch_group_of(c, cmd, &inner, &slot, out);
-    if (slot == SLOT_SEVERAL)
-        txn_begin(c, cmd, &inner, true);
-    else if (g)
-        dispatch_traced(c, cmd, &inner, g, slot);
+    dispatch_keyed(c, cmd, &inner, true, out);
 }
 
 void dispatch_traced(struct client *c, const struct command *cmd, const struct cmd_args *a,

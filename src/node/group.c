@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "redis/object.h"
+#include "redis/once.h"
+#include "shard/keys.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -603,10 +605,15 @@ void group_turn(struct group *g)
 
 /* To look at an expired key is to delete it (redis/object.h). What is locked is left to whoever has
  * it. */
-static bool touch(void *ctx, struct view *v, struct bytes key)
+static bool touch(void *ctx, struct view *v, struct bytes row)
 {
     const struct group *g = ctx;
+    struct bytes key = keys_user(row, KEYS_EXPIRY_HEAD);
     struct object o;
+    if (row.data[2] == KEYS_ONCE_EXPIRY) {
+        once_expire(v, row);
+        return true;
+    }
     if (locks_bar(&g->locks, key, LOCK_EXCLUSIVE)) return false;
     (void)object_get(v, key, &o);
     return true;

@@ -7,6 +7,7 @@
  *   local.c    commands a node answers by itself  info.c, cluster.c, status.c   the larger of these
  *   trace.c    TRACE: the path of one command      multi.c    MULTI, EXEC, WATCH
  *   session.c  BEGIN, COMMIT, ROLLBACK
+ *   once.c     IDEMPOTENT
  *   txn.c, txn_plan.c, txn_eval.c  transactions over groups, at their coordinator
  *   txn_leader.c  ... and at the leaders of their groups          txn_trace.c TRACE of one
  *   txn_list.c, txn_status.c   TXN LIST, TXN STATUS
@@ -235,9 +236,10 @@ struct request {
     uint8_t version; /* RESP */
     bool writes;
     bool gone;    /* the asker is gone: drop the reply */
-    bool sent;    /* it was forwarded at least once */
+    bool sent;    /* others of its client may have been done since: it was forwarded, or kept */
     bool failed;  /* of a parent: the reply is settled */
     bool refused; /* its reply says that nothing was done */
+    bool doubt;   /* it has a token, and an earlier try of it may have been done */
     bool mapped;  /* in node->requests_by_id */
     uint64_t id;
     uint32_t group;
@@ -762,7 +764,8 @@ bool multi_ends_badly(struct client *c, const struct command *cmd, const struct 
 /* Has it a place in a transaction? Else answers the error. */
 bool multi_may_queue(const struct command *cmd, struct reply *out);
 void multi_begin(struct client *c, struct reply *out);
-void multi_end_exec(struct client *c, bool traced, struct reply *out);
+/* traced: TRACE's. token: empty, or IDEMPOTENT's. */
+void multi_end_exec(struct client *c, bool traced, struct bytes token, struct reply *out);
 void multi_discard(struct client *c, struct reply *out);
 void multi_watch_keys(struct client *c, const struct cmd_args *a, struct reply *out);
 void multi_unwatch(struct client *c, struct reply *out);
@@ -781,6 +784,8 @@ void session_commit(struct client *c, const struct command *cmd, const struct cm
 void session_rollback(struct client *c, const struct cmd_args *a, struct reply *out);
 void session_savepoint(struct client *c, const struct cmd_args *a, struct reply *out);
 void session_free(struct client *c); /* rolls back, if there is something */
+/* once.c: IDEMPOTENT; the arity has been checked */
+void once_ask(struct client *c, const struct cmd_args *a, struct reply *out);
 
 /* txn.c: a transaction over several groups, at its coordinator */
 /* Makes a request of a command whose keys are of several groups, or a transaction. */

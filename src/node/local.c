@@ -104,7 +104,12 @@ static void local_multi(struct local *l)
 
 static void local_exec(struct local *l)
 {
-    multi_end_exec(l->c, false, l->out);
+    multi_end_exec(l->c, false, (struct bytes){0}, l->out);
+}
+
+static void local_idempotent(struct local *l)
+{
+    once_ask(l->c, l->a, l->out);
 }
 
 static void local_discard(struct local *l)
@@ -835,6 +840,7 @@ static const struct {
     {NULL, "echo", local_echo},
     {NULL, "exec", local_exec},
     {NULL, "hello", local_hello},
+    {NULL, "idempotent", local_idempotent},
     {NULL, "info", local_info},
     {NULL, "lastsave", local_lastsave},
     {NULL, "lolwut", local_lolwut},

@@ -5,6 +5,7 @@
 #include "node/request.h"
 #include "base/mem.h"
 #include "redis/multi.h"
+#include "redis/once.h"
 #include "redis/txn.h"
 #include "redis/types.h"
 
@@ -57,7 +58,8 @@ static bool is_one_of(const struct command *cmd, const char *const *names, size_
 /* Those that are done at once, in a transaction too. */
 bool multi_queues(const struct client *c, const struct command *cmd)
 {
-    static const char *const now[] = {"exec", "discard", "multi", "watch", "quit", "reset"};
+    static const char *const now[] = {"exec", "discard", "multi",     "watch",
+                                      "quit", "reset",   "idempotent"};
     return c->multi && c->multi->on && !is_one_of(cmd, now, sizeof now / sizeof *now);
 }
 
@@ -185,10 +187,10 @@ static const struct command *exec_named(uint16_t flags)
     return command_named(flags & CMD_DENYOOM ? "synod|exec" : "synod|exec-free");
 }
 
-static void exec_send(struct client *c, uint16_t flags, const struct cmd_args *a, bool traced,
-                      struct reply *out)
+/* `whole` are the arguments with a token in front, `a` those of the transaction itself. */
+static void exec_send(struct client *c, uint16_t flags, const struct cmd_args *whole,
+                      const struct cmd_args *a, bool traced, struct reply *out)
 {
-    int32_t slot;
     if (is_answered(a)) {
         if (traced)
             trace_put_lines(out, BYTES("it is of no group: this node answers it\n"),
@@ -198,15 +200,13 @@ static void exec_send(struct client *c, uint16_t flags, const struct cmd_args *a
             buf_append(out->out, a->v[i].data + 1, a->v[i].size - 1);
         return;
     }
-    const struct command *cmd = exec_named(flags);
-    struct group *g = dispatch_group_of(c, cmd, a, &slot, out);
-    if (slot == SLOT_SEVERAL)
-        txn_begin(c, cmd, a, traced);
-    else if (g)
-        (traced ? dispatch_traced : dispatch_group)(c, cmd, a, g, slot);
+    if (whole->count > a->count)
+        dispatch_keyed(c, command_named("synod|once"), whole, traced, out);
+    else
+        dispatch_keyed(c, exec_named(flags), a, traced, out);
 }
 
-void multi_end_exec(struct client *c, bool traced, struct reply *out)
+void multi_end_exec(struct client *c, bool traced, struct bytes token, struct reply *out)
 {
     struct multi *m = c->multi;
     if (!m || !m->on) {
@@ -220,19 +220,23 @@ void multi_end_exec(struct client *c, bool traced, struct reply *out)
     }
     struct multi whole = *m; /* commands of it that are answered here may end it */
     *m = (struct multi){0};
-    struct cmd_args a = {mem_alloc((3 + whole.count) * sizeof(struct bytes)), 3 + whole.count};
+    uint32_t head = token.size && whole.flags & CMD_WRITE ? 3 : 0; /* of the token */
+    struct cmd_args all = {mem_alloc((head + 3 + whole.count) * sizeof(struct bytes)),
+                           head + 3 + whole.count};
+    struct cmd_args a = {all.v + head, 3 + whole.count};
     struct buf *own = mem_zalloc((whole.count + 1) * sizeof *own);
     struct reader r = reader_of(buf_bytes(&whole.items));
+    if (head) all.v[0] = BYTES("SYNOD"), all.v[1] = BYTES("ONCE"), all.v[2] = token;
     a.v[0] = BYTES("SYNOD"), a.v[1] = BYTES("EXEC"), a.v[2] = buf_bytes(&whole.watches);
     for (uint32_t i = 0; i < whole.count; i++) {
         a.v[3 + i] = reader_blob(&r);
         item_answer(c, &a.v[3 + i], &own[i]);
     }
     /* A replica that does not lead cannot know what is watched: not for READONLY connections. */
-    exec_send(c, whole.watches.size ? whole.flags | CMD_WRITE : whole.flags, &a, traced, out);
+    exec_send(c, whole.watches.size ? whole.flags | CMD_WRITE : whole.flags, &all, &a, traced, out);
     for (uint32_t i = 0; i < whole.count; i++) buf_deinit(&own[i]);
     mem_free(own);
-    mem_free(a.v);
+    mem_free(all.v);
     multi_end(&whole);
 }
 
@@ -350,15 +354,18 @@ static void note_key(void *ctx, struct bytes key)
 
 void multi_note(struct group *g, const struct command *cmd, const struct cmd_args *a)
 {
-    if (!g->watch.bucket) return;
+    struct cmd_args request;
+    bool kept_only = cmd->fn == once_run && !once_did(&g->node->view);
+    if (!g->watch.bucket || kept_only) return;
     watch_tick(&g->watch);
+    cmd = once_request(cmd, a, &request);
     if (cmd->fn == multi_exec && MUTANT(MUTANT_WATCH_UNNOTED)) return;
     if (txn_is(cmd))
-        txn_written(&g->locks, cmd, a, note_key, &g->watch);
+        txn_written(&g->locks, cmd, &request, note_key, &g->watch);
     else if (cmd->fn == multi_exec)
-        multi_keys(a, note_key, &g->watch);
+        multi_keys(&request, note_key, &g->watch);
     else if (cmd->first)
-        (void)command_keys(cmd, a, note_key, &g->watch);
+        (void)command_keys(cmd, &request, note_key, &g->watch);
     else
         watch_note_all(&g->watch);
 }

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/multi.h"
+#include "redis/once.h"
 #include "redis/txn.h"
 #include "redis/types.h"
 
@@ -159,10 +160,20 @@ static void wrap_traced(struct request *r)
     }
 }
 
+/* That this try was refused says nothing of the one before. */
+static void keep_doubt(struct request *r)
+{
+    if (!r->reply.size || r->reply.data[0] != '-') return;
+    buf_clear(&r->reply);
+    reply_error(&(struct reply){&r->reply, r->version}, TEXT_UNKNOWN);
+    r->refused = false;
+}
+
 void request_done(struct request *r)
 {
     struct node *n = r->node;
     ASSERT(r->state != REQUEST_FETCHING && r->state != REQUEST_DONE);
+    if (r->doubt) keep_doubt(r);
     if (r->traced && r->state != REQUEST_FORWARDED) wrap_traced(r);
     r->state = REQUEST_DONE;
     list_remove(&r->link);
@@ -200,6 +211,21 @@ static void request_error(struct request *r, const char *text)
     request_done(r);
 }
 
+/* Nothing new of its client is done before this is settled. */
+static void wait_again(struct request *r)
+{
+    ASSERT(r->group < r->node->group_count);
+    request_wait(r, r->node->group[r->group]);
+    if (r->client && !r->client->barrier) r->client->barrier = r;
+}
+
+bool request_asks_again(struct request *r)
+{
+    if (r->command->fn != once_run || r->gone || r->node->now >= r->deadline) return false;
+    r->doubt = true;
+    return true;
+}
+
 static void request_status(struct request *r, enum wire_status status)
 {
     if (r->origin) {
@@ -207,6 +233,10 @@ static void request_status(struct request *r, enum wire_status status)
             peer_put_reply(r->node->peers[r->origin], r->origin_id, status, (struct bytes){0});
         nudge(r);
         request_free(r);
+        return;
+    }
+    if (status == WIRE_UNKNOWN && request_asks_again(r)) {
+        wait_again(r);
         return;
     }
     if (status == WIRE_UNKNOWN)
@@ -246,7 +276,12 @@ static void run_command(void *ctx, struct view *v)
 
 void request_reply_refused(struct reply *out, const struct view *v, size_t effects_max)
 {
-    if (v->refused == VIEW_REPLY_TOO_LARGE)
+    if (v->refused == VIEW_ANSWER_TOO_LARGE)
+        reply_errorf(out,
+                     "ERR the answer is larger than the %u KiB that are kept for a token; nothing "
+                     "was changed",
+                     ONCE_REPLY_MAX >> 10);
+    else if (v->refused == VIEW_REPLY_TOO_LARGE)
         reply_errorf(
             out, "ERR the reply is larger than %u MiB; read it in parts (HSCAN, HMGET, GETRANGE)",
             REPLY_MAX >> 20);
@@ -343,8 +378,6 @@ void request_wait(struct request *r, struct group *g)
     list_push(&g->waiting, &r->link);
 }
 
-enum attempt { ATTEMPT_OVER, ATTEMPT_WAITS };
-
 /* The number at the start of a reply of that type, and the size of its first line. */
 bool request_reply_number(struct bytes reply, uint8_t type, int64_t *v, size_t *line)
 {
@@ -382,8 +415,7 @@ static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
     return ATTEMPT_OVER;
 }
 
-/* Evaluates a request here. It stays in (or goes to) the waiting list if it cannot be done now. */
-static enum attempt request_evaluate(struct request *r, struct group *g)
+enum attempt request_evaluate(struct request *r, struct group *g)
 {
     struct node *n = r->node;
     if (!group_begins(g) && !txn_answers_sealed(g, r->command)) return ATTEMPT_WAITS;
@@ -709,8 +741,7 @@ static void remote_ready(struct request *r, enum hold_state state)
     else if (state == HOLD_UNKNOWN)
         request_status(r, WIRE_UNKNOWN);
     else
-        request_wait(
-            r, r->node->group[r->group]); /* mine, with its arguments: it is simply tried again */
+        wait_again(r); /* mine, with its arguments: it is simply tried again */
 }
 
 /* Requests that were evaluated here, and may be answered by now. */
@@ -742,10 +773,7 @@ void request_replied(struct peer *p, const struct wire_reply *w)
     } else if (w->status == WIRE_UNKNOWN && r->writes) {
         request_status(r, WIRE_UNKNOWN);
     } else {
-        struct group *g = n->group[r->group];
-        request_wait(r, g);
-        if (r->client && !r->client->barrier)
-            r->client->barrier = r; /* nothing new before this is settled */
+        wait_again(r);
     }
 }
 
@@ -759,8 +787,7 @@ void request_peer_lost(struct peer *p)
         if (r->writes) {
             request_status(r, WIRE_UNKNOWN);
         } else {
-            request_wait(r, p->node->group[r->group]);
-            if (r->client && !r->client->barrier) r->client->barrier = r;
+            wait_again(r);
         }
     }
 }

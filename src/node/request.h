@@ -47,6 +47,11 @@ void request_wait(struct request *r, struct group *g);
 void request_fetch(struct request *r, struct group *g);
 /* Sends it to the leader's node. False: no leader is known, or it cannot be reached. */
 bool request_forward(struct request *r, struct group *g);
+/* Evaluates a request here. It stays in the waiting list if it cannot be done now. */
+enum attempt { ATTEMPT_OVER, ATTEMPT_WAITS };
+enum attempt request_evaluate(struct request *r, struct group *g);
+/* Nobody knows whether it was done. True: it has a token, so it is asked again. */
+bool request_asks_again(struct request *r);
 /* Is something of the same client under way that this request must not overtake or be overtaken by?
  */
 bool request_follows(const struct client *c, const struct request *r);
@@ -65,6 +70,9 @@ void dispatch_group(struct client *c, const struct command *cmd, const struct cm
 /* The same with its path: the reply is an array of lines and the command's own. */
 void dispatch_traced(struct client *c, const struct command *cmd, const struct cmd_args *a,
                      struct group *g, int32_t slot);
+/* One of these for its keys' group; or answers the error, or begins a transaction over groups. */
+void dispatch_keyed(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                    bool traced, struct reply *out);
 /* The slot of its first key, or that it names; -1: none. */
 int32_t dispatch_slot_of(struct node *n, const struct command *cmd, const struct cmd_args *a);
 /* Answers a WAIT: so many replicas have it. */

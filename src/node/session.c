@@ -210,7 +210,7 @@ void session_look(struct transaction *t)
 /* What is about connections and transactions has no place between BEGIN and COMMIT. */
 static bool is_out_of_place(const struct command *cmd)
 {
-    static const char *const names[] = {"multi", "watch", "trace", "wait"};
+    static const char *const names[] = {"multi", "watch", "trace", "wait", "idempotent"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!cmd->parent && strcmp(cmd->name, names[i]) == 0) return true;
     return false;

@@ -7,6 +7,7 @@
 #include "node/txn.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "redis/once.h"
 
 #include <inttypes.h>
 
@@ -60,7 +61,7 @@ static void transaction_free(struct transaction *t)
     list_remove(&t->link);
     if (t->trace) txn_trace_end(t);
     rows_free(t->rows);
-    buf_deinit(&t->reply), buf_deinit(&t->error);
+    buf_deinit(&t->reply), buf_deinit(&t->error), buf_deinit(&t->token);
     for (uint32_t i = 0; t->view && i < t->items; i++) mem_free((void *)t->item[i].key.data);
     if (t->view) view_deinit(t->view);
     mem_free(t->view);
@@ -313,7 +314,7 @@ static void answer_error(struct transaction *t, const char *text)
 }
 
 /* Another try, as old as the first. */
-static void try_again(struct transaction *t)
+static struct transaction *try_again(struct transaction *t)
 {
     struct node *n = t->node;
     struct transaction *next = transaction_new(n, t->r);
@@ -325,15 +326,19 @@ static void try_again(struct transaction *t)
     next->began_at = t->began_at;
     next->deadline = t->deadline;
     next->tries = t->tries + 1;
+    next->nil = t->nil;
     next->begin_at = n->now + prng_below(&n->random, wait * MS) + 1;
     look_at(n, next->begin_at);
+    return next;
 }
 
 static void aborted(struct transaction *t)
 {
     struct node *n = t->node;
     struct buf text = {0};
-    if (t->unwatched) { /* somebody wrote to what it watched */
+    if (t->unwatched && t->r->command->fn == once_run) { /* perhaps it was itself who wrote */
+        try_again(t)->nil = true;
+    } else if (t->unwatched) { /* somebody wrote to what it watched */
         buf_clear(&t->reply);
         reply_nil_array(&(struct reply){&t->reply, t->r->version});
         transaction_answer(t);
@@ -388,7 +393,7 @@ void transaction_retry(struct transaction *t)
         transaction_event(t, TXN_EV_GIVE_UP, 0);
         return;
     }
-    try_again(t);
+    (void)try_again(t);
     transaction_event(t, TXN_EV_REFUSED, 0);
 }
 
@@ -402,7 +407,11 @@ static void on_answered(struct transaction *t, uint8_t outcome)
         transaction_answer(t);
         break;
     case TXN_ABORTED: aborted(t); break;
-    default: answer_error(t, TEXT_UNKNOWN);
+    default:
+        if (request_asks_again(t->r))
+            (void)try_again(t);
+        else
+            answer_error(t, TEXT_UNKNOWN);
     }
 }
 

@@ -10,7 +10,7 @@
 #include "txn/txn.h"
 
 struct item {
-    struct bytes key; /* in the request's arguments; of an open transaction its own */
+    struct bytes key; /* in the request's arguments, or `token`; of an open transaction its own */
     uint8_t mode;     /* enum lock_mode */
     uint32_t part;
     uint32_t round; /* the last one that asked for more of it */
@@ -36,12 +36,14 @@ struct transaction {
     uint64_t start, began_at, deadline, begin_at, again_at;
     uint32_t tries, open, fetches; /* open: asks that were not answered */
     bool begun, over, retries, unwatched, free_of_room;
+    bool nil; /* a request with a token, whose EXEC is nil unless it was done */
     struct txn machine;
     struct txn_part *state;
     struct part *part;
     uint32_t parts;
     struct item *item;
     uint32_t items, item_capacity;
+    struct buf token; /* the key of the token's row, if there is one: an item too */
     struct rows *rows;
     int64_t now_ms;
     struct buf reply, error;
@@ -67,7 +69,8 @@ void transaction_plan_more(struct transaction *t);
  * now, or all of them. */
 void transaction_put_items(struct transaction *t, uint32_t part, bool all);
 uint32_t transaction_part_of(const struct transaction *t, uint32_t group); /* t->parts: none */
-struct item *transaction_item_of(const struct transaction *t, struct bytes key); /* NULL: none */
+/* Of a user's key; NULL: none. */
+struct item *transaction_item_of(const struct transaction *t, struct bytes key);
 
 /* txn_eval.c: evaluates it, and steps the machine by what came of that. */
 void transaction_evaluate(struct transaction *t);

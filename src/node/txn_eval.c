@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "node/txn.h"
 #include "redis/multi.h"
+#include "redis/once.h"
 #include "shard/effects.h"
 #include "shard/keys.h"
 
@@ -15,16 +16,19 @@
 static void run(struct transaction *t, struct view *v, struct reply *out)
 {
     const struct request *r = t->r;
-    struct cmd_args a = r->args;
-    struct bytes *v2 = NULL;
-    if (r->command->fn == multi_exec) { /* what is watched was looked at by those who know */
-        v2 = mem_alloc(a.count * sizeof *v2);
-        memcpy(v2, a.v, a.count * sizeof *v2);
-        v2[2] = (struct bytes){0};
-        a.v = v2;
+    struct cmd_args a = r->args, request;
+    struct bytes *copy = NULL;
+    if (once_request(r->command, &a, &request)->fn == multi_exec) {
+        copy = mem_alloc(a.count * sizeof *copy);
+        memcpy(copy, a.v, a.count * sizeof *copy);
+        copy[request.v - a.v + 2] = (struct bytes){0}; /* watches: looked at by those who know */
+        a.v = copy;
     }
-    r->command->fn(v, &a, out);
-    mem_free(v2);
+    if (t->nil)
+        once_nil(v, &a, out);
+    else
+        r->command->fn(v, &a, out);
+    mem_free(copy);
 }
 
 /* A key that was only to be read is written to: it has expired, and whoever meets it deletes it.

@@ -23,8 +23,7 @@ struct place {
 static void look_place(void *ctx, enum lock_mode mode, struct bytes key)
 {
     struct place *p = ctx;
-    (void)mode;
-    p->here &= group_has_slot(p->group, slot_of(key));
+    p->here &= group_has_slot(p->group, txn_slot(mode, key));
 }
 
 /* What is locked here must be the group's, whatever the coordinator's map said. */

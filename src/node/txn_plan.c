@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "node/txn.h"
 #include "redis/multi.h"
+#include "redis/once.h"
 
 #include <stdlib.h>
 
@@ -36,17 +37,19 @@ static void plan_command(void *ctx, const struct command *c, const struct cmd_ar
 static int item_order(const void *a, const void *b)
 {
     const struct item *x = a, *y = b;
-    int c = bytes_compare(x->key, y->key);
+    int c = (x->mode == LOCK_RECORD) - (y->mode == LOCK_RECORD);
+    if (!c) c = bytes_compare(x->key, y->key);
     return c ? c : (int)y->mode - (int)x->mode;
 }
 
-/* Each key once, in the stronger mode. */
+/* Each key once, in the stronger mode; behind them the token. */
 static void plan_sort(struct transaction *t)
 {
     uint32_t kept = 0;
     qsort(t->item, t->items, sizeof *t->item, item_order);
     for (uint32_t i = 0; i < t->items; i++)
-        if (i == 0 || !bytes_equal(t->item[i].key, t->item[kept - 1].key))
+        if (i == 0 || t->item[i].mode == LOCK_RECORD ||
+            !bytes_equal(t->item[i].key, t->item[kept - 1].key))
             t->item[kept++] = t->item[i];
     t->items = kept;
 }
@@ -64,7 +67,7 @@ static void plan_parts(struct transaction *t)
     uint32_t *index = mem_zalloc(n->group_count * sizeof *index); /* part + 1 */
     t->part = mem_zalloc(n->group_count * sizeof *t->part);
     for (uint32_t i = 0; i < t->items; i++) {
-        uint32_t group = n->slot_group[slot_of(t->item[i].key)];
+        uint32_t group = n->slot_group[txn_slot(t->item[i].mode, t->item[i].key)];
         if (!index[group]) {
             t->part[t->parts].group = group;
             index[group] = ++t->parts;
@@ -82,7 +85,8 @@ static uint32_t item_place(const struct transaction *t, struct bytes key)
     uint32_t lo = 0, hi = t->items;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (bytes_compare(t->item[mid].key, key) < 0)
+        const struct item *item = &t->item[mid];
+        if (item->mode != LOCK_RECORD && bytes_compare(item->key, key) < 0)
             lo = mid + 1;
         else
             hi = mid;
@@ -93,7 +97,8 @@ static uint32_t item_place(const struct transaction *t, struct bytes key)
 struct item *transaction_item_of(const struct transaction *t, struct bytes key)
 {
     uint32_t i = item_place(t, key);
-    return i < t->items && bytes_equal(t->item[i].key, key) ? &t->item[i] : NULL;
+    bool is = i < t->items && t->item[i].mode != LOCK_RECORD && bytes_equal(t->item[i].key, key);
+    return is ? &t->item[i] : NULL;
 }
 
 static void plan_watch(void *ctx, struct bytes key, struct bytes watch)
@@ -103,20 +108,29 @@ static void plan_watch(void *ctx, struct bytes key, struct bytes watch)
     if (item) buf_append_bytes(&t->part[item->part].watches, watch);
 }
 
+static void plan_keys(struct planning *p, const struct command *c, const struct cmd_args *a)
+{
+    if (c->fn == multi_exec) {
+        multi_commands(a, plan_command, p);
+        p->mode = LOCK_SHARED;
+        (void)multi_watched_keys(a->v[2], plan_key, p);
+    } else {
+        plan_command(p, c, a);
+    }
+}
+
 void transaction_plan(struct transaction *t)
 {
     const struct request *r = t->r;
     struct planning p = {.t = t};
-    if (r->command->fn == multi_exec) {
-        multi_commands(&r->args, plan_command, &p);
-        p.mode = LOCK_SHARED;
-        (void)multi_watched_keys(r->args.v[2], plan_key, &p);
-    } else {
-        plan_command(&p, r->command, &r->args);
-    }
+    struct cmd_args a;
+    const struct command *c = once_request(r->command, &r->args, &a);
+    if (!t->nil) plan_keys(&p, c, &a);
+    p.mode = LOCK_RECORD;
+    if (once_row(r->command, &r->args, &t->token)) plan_key(&p, buf_bytes(&t->token));
     plan_sort(t);
     plan_parts(t);
-    if (r->command->fn == multi_exec) multi_watched_each(r->args.v[2], plan_watch, t);
+    if (c->fn == multi_exec && !t->nil) multi_watched_each(a.v[2], plan_watch, t);
     t->free_of_room = !(r->command->flags & CMD_DENYOOM);
 }
 

@@ -7,6 +7,7 @@
  * group's members, the driver that moves things (node/driver.c). The others are the operator's. */
 #include "base/mutant.h"
 #include "redis/multi.h"
+#include "redis/once.h"
 #include "redis/ring_rows.h"
 
 #include <string.h>
@@ -582,6 +583,9 @@ const struct command ring_commands[] = {
     SYSTEM("map", -3, CMD_INTERNAL, cmd_map, "What nodes tell the keeper of the cluster map", ""),
     SYSTEM("node", -4, 0, cmd_node, "Drain a node, take it back, remove it, or weigh it",
            "<DRAIN id | UNDRAIN id | REMOVE id | CAPACITY id n>"),
+    {"once", "synod", -4, CMD_INTERNAL | CMD_NOSCRIPT | CMD_WRITE | CMD_DENYOOM, 0, 0, 0,
+     CMD_SPREAD_NONE, once_run, "cluster", "synod 0.1", "The command's",
+     "A request that is done once, however often it is sent", ""},
     SYSTEM("set", 4, 0, cmd_set, "Change a setting of the cluster",
            "<replicas | grace-ms | moves-max | split-keys | split-ops | merge-keys> value"),
     {"watch", "synod", -3, CMD_INTERNAL | CMD_NOSCRIPT | CMD_READONLY, 2, -1, 1, CMD_SPREAD_NONE,

@@ -3,6 +3,7 @@
 #include "base/mutant.h"
 #include "redis/multi.h"
 #include "redis/object.h"
+#include "redis/once.h"
 #include "redis/types.h"
 #include "ring/slot.h"
 #include "shard/effects.h"
@@ -233,9 +234,11 @@ static void read_item(void *ctx, enum lock_mode mode, struct bytes key)
 {
     struct reading *r = ctx;
     struct buf meta = {0};
-    (void)mode;
     if (r->out->size > ANSWER_MAX) return; /* what is not there is asked for */
-    keys_meta(&meta, slot_of(key), key);
+    if (mode == LOCK_RECORD)
+        buf_append_bytes(&meta, key);
+    else
+        keys_meta(&meta, slot_of(key), key);
     if (!r->failed)
         r->failed =
             !rows_encode(r->v, buf_bytes(&meta), (struct bytes){0}, false, TXN_ROWS, r->out);
@@ -441,17 +444,28 @@ static void bar_key(void *ctx, struct bytes key)
     b->barred |= locks_bar(b->locks, key, b->mode);
 }
 
+static bool bars_token(const struct locks *l, const struct command *c, const struct cmd_args *a)
+{
+    struct buf row = {0};
+    bool barred = once_row(c, a, &row) && locks_bar(l, buf_bytes(&row), LOCK_RECORD);
+    buf_deinit(&row);
+    return barred;
+}
+
 bool txn_admits(struct locks *l, const struct command *c, const struct cmd_args *a, uint64_t now)
 {
     struct bars b = {l, txn_mode(c), false};
+    struct cmd_args request;
     if (c->fn == txn_lock) return lock_admits(l, a, now);
     if (!l->owners || txn_is(c) || c->flags & CMD_SYSTEM) return true;
     if (!l->held && c->first) return true;
+    if (bars_token(l, c, a)) return false;
+    c = once_request(c, a, &request);
     if (c->fn == multi_exec) {
-        multi_keys(a, bar_key, &b);
-        (void)multi_watched_keys(a->v[2], bar_key, &b);
+        multi_keys(&request, bar_key, &b);
+        (void)multi_watched_keys(request.v[2], bar_key, &b);
     } else if (c->first) {
-        (void)command_keys(c, a, bar_key, &b);
+        (void)command_keys(c, &request, bar_key, &b);
     } else if (c->flags & CMD_WRITE) {
         return false; /* it is about all keys, and about the rows that say who is prepared */
     }

@@ -30,6 +30,7 @@
 #define SYNOD_REDIS_TXN_H
 
 #include "redis/command.h"
+#include "ring/slot.h"
 #include "shard/locks.h"
 
 #define TXN_LOST        "TXNLOST the transaction holds no locks here any more"
@@ -73,6 +74,11 @@ static inline bool txn_is(const struct command *c)
 static inline enum lock_mode txn_mode(const struct command *c)
 {
     return c->flags & CMD_WRITE ? LOCK_EXCLUSIVE : LOCK_SHARED;
+}
+/* Of what is locked. */
+static inline uint16_t txn_slot(enum lock_mode mode, struct bytes key)
+{
+    return mode == LOCK_RECORD ? be16_get(key.data) : slot_of(key);
 }
 /* May the command be evaluated now, or must it wait for locks? A LOCK takes what it asks for. False
  * too where what it asks for is not in slots [slot_lo, slot_hi). */

@@ -51,6 +51,19 @@ void keys_expiry(struct buf *out, uint16_t slot, uint64_t ms, struct bytes key)
     buf_append_bytes(out, key);
 }
 
+void keys_once(struct buf *out, uint16_t slot, struct bytes token)
+{
+    keys_kind(out, slot, KEYS_ONCE);
+    buf_append_bytes(out, token);
+}
+
+void keys_once_expiry(struct buf *out, uint16_t slot, uint64_t ms, struct bytes token)
+{
+    keys_kind(out, slot, KEYS_ONCE_EXPIRY);
+    put_be(out, ms, 8);
+    buf_append_bytes(out, token);
+}
+
 void keys_system(struct buf *out, struct bytes suffix)
 {
     keys_kind(out, 0, KEYS_SYSTEM);

@@ -5,38 +5,46 @@
  *   slot:2 0x02 who:8 seq:8         a transaction's record (redis/txn.h), in the group's first slot
  *   slot:2 'm' h48:6 key            meta: type, expiry, and a string's bytes or a collection's head
  *                                   (redis/object.h)
+ *   slot:2 'o' token                what was answered to the request with this token (redis/once.h)
  *   slot:2 's' objid:8 member       an element of a collection
  *   slot:2 'x' ms:8 key             to be expired at ms (present exactly while the meta of key has
  *                                   this expiry)
+ *   slot:2 'y' ms:8 token           the same for the answer to this token
  *   0xffff 'a' group:4              a replica's applied record (shard/birth.h)
  *
- * Numbers are big-endian. h48: the upper 48 bits of hash64(key, 0): SCAN goes in hash order, which
- * makes its cursor stateless. objid: (the group's objid_base + the position of the creating entry)
+ * Meta comes before whatever else many slots have: SCAN relies on it. Numbers are big-endian. h48:
+ * the upper 48 bits of hash64(key, 0): SCAN goes in hash order, which makes its cursor stateless.
+ * objid: (the group's objid_base + the position of the creating entry)
  * << 16 | a count within it; unique in the slot for ever. */
 #ifndef SYNOD_SHARD_KEYS_H
 #define SYNOD_SHARD_KEYS_H
 
 #include "base/buf.h"
 
-#define KEYS_SYSTEM  0x01
-#define KEYS_TXN     0x02
-#define KEYS_META    'm'
-#define KEYS_SUB     's'
-#define KEYS_EXPIRY  'x'
-#define KEYS_APPLIED 'a'
-#define KEYS_RECORDS 0xffff /* in place of a slot: behind them all */
+#define KEYS_SYSTEM      0x01
+#define KEYS_TXN         0x02
+#define KEYS_META        'm'
+#define KEYS_ONCE        'o'
+#define KEYS_SUB         's'
+#define KEYS_EXPIRY      'x'
+#define KEYS_ONCE_EXPIRY 'y' /* the next one: both are swept together */
+#define KEYS_APPLIED     'a'
+#define KEYS_RECORDS     0xffff /* in place of a slot: behind them all */
 
 #define KEYS_SYSTEM_HEAD 3
 #define KEYS_META_HEAD   9  /* bytes before the user's key in a meta key */
 #define KEYS_SUB_HEAD    11 /* bytes before the member in a sub key, and the size of a sub prefix */
-#define KEYS_EXPIRY_HEAD 11
+#define KEYS_EXPIRY_HEAD 11 /* of both kinds */
 #define KEYS_TXN_HEAD    3
+#define KEYS_ONCE_HEAD   3
 
 /* Each clears `out` and writes one key. */
 void keys_meta(struct buf *out, uint16_t slot, struct bytes key);
 void keys_sub(struct buf *out, uint16_t slot, uint64_t objid,
               struct bytes member); /* member empty: the prefix of the object */
 void keys_expiry(struct buf *out, uint16_t slot, uint64_t ms, struct bytes key);
+void keys_once(struct buf *out, uint16_t slot, struct bytes token);
+void keys_once_expiry(struct buf *out, uint16_t slot, uint64_t ms, struct bytes token);
 void keys_system(struct buf *out, struct bytes suffix);
 void keys_txn(struct buf *out, uint16_t slot, uint64_t who, uint64_t seq);
 void keys_applied(struct buf *out, uint32_t group);

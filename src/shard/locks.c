@@ -43,8 +43,8 @@ bool locks_items_sound(struct bytes items)
     struct reader r = reader_of(items);
     while (reader_left(&r)) {
         uint8_t mode = reader_u8(&r);
-        (void)reader_blob(&r);
-        if (r.bad || mode > LOCK_EXCLUSIVE) return false;
+        struct bytes key = reader_blob(&r);
+        if (r.bad || mode > LOCK_RECORD || (mode == LOCK_RECORD && key.size < 2)) return false;
     }
     return true;
 }
@@ -178,7 +178,7 @@ static void hold(struct locks *l, struct lock_owner *o, const struct item *i)
 {
     struct lock *k = lock_of(l, i, o);
     if (k) {
-        if (i->mode == LOCK_EXCLUSIVE) k->mode = LOCK_EXCLUSIVE;
+        if (i->mode > k->mode) k->mode = (uint8_t)i->mode;
         return;
     }
     if (!l->bucket || l->held > l->mask) grow(l);
@@ -291,7 +291,7 @@ static uint32_t owner_check(const struct locks *l, const struct lock_owner *o)
     ASSERT(o->state < LOCK_DECIDED || (o->state == LOCK_DECIDED && !o->locks));
     for (const struct lock *k = o->locks; k; k = k->next, held++) {
         struct item i = item_of(k->mode, bytes_of(k->key, k->size));
-        ASSERT(k->owner == o && k->mode <= LOCK_EXCLUSIVE && k->hash == i.hash);
+        ASSERT(k->owner == o && k->mode <= LOCK_RECORD && k->hash == i.hash);
         ASSERT(lock_of(l, &i, o) == k); /* it is found, and the only one */
         ASSERT(!conflict(l, &i, o, NULL));
     }

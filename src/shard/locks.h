@@ -31,7 +31,8 @@ static inline bool txn_equal(struct txn_id a, struct txn_id b)
     return a.who == b.who && a.seq == b.seq;
 }
 
-enum lock_mode { LOCK_SHARED, LOCK_EXCLUSIVE };
+/* RECORD: exclusive too, of no user's key but of a row of the engine, which is named by its key. */
+enum lock_mode { LOCK_SHARED, LOCK_EXCLUSIVE, LOCK_RECORD };
 enum lock_state { LOCK_OPEN, LOCK_PREPARED, LOCK_DECIDED };
 
 struct lock; /* of one key, by one owner */
@@ -66,7 +67,8 @@ struct lock_owner *locks_find(const struct locks *l, struct txn_id id); /* NULL:
 
 enum locks_result { LOCKS_TAKEN, LOCKS_WAIT };
 
-/* Items: a lock_mode (1), a key (blob), and again. False: malformed. */
+/* Items: a lock_mode (1), a key (blob), and again. False: malformed (a row's key has its slot at
+ * least). */
 bool locks_items_sound(struct bytes items);
 void locks_put_item(struct buf *out, enum lock_mode mode, struct bytes key);
 /* Visits them; items are sound. */

@@ -191,7 +191,8 @@ void shard_free(struct shard *s)
 
 static void hint_lower(struct shard *s, struct bytes key)
 {
-    if (key.size < KEYS_EXPIRY_HEAD || key.data[2] != KEYS_EXPIRY) return;
+    if (key.size < KEYS_EXPIRY_HEAD) return;
+    if (key.data[2] != KEYS_EXPIRY && key.data[2] != KEYS_ONCE_EXPIRY) return;
     uint16_t slot = be16_get(key.data);
     uint64_t *hint = &s->expiry_hint[slot - s->slot_lo], ms = be64_get(key.data + 3);
     if (*hint && ms < *hint) *hint = ms ? ms : 1;
@@ -625,7 +626,7 @@ struct due {
     struct buf keys; /* blobs of engine keys */
     uint32_t count;
     bool more;        /* than these are due */
-    uint64_t next_ms; /* of the first key that is not due */
+    uint64_t next_ms; /* of the first one that is not due */
     uint64_t now;
     size_t bytes_max; /* of keys, before the last one */
 };
@@ -636,8 +637,8 @@ static bool due_each(void *ctx, struct bytes key, struct bytes value)
     (void)value;
     uint64_t ms = be64_get(key.data + 3);
     if (ms >= d->now || d->count == EXPIRE_BATCH || d->keys.size > d->bytes_max) {
-        d->next_ms = ms;
-        d->more = ms < d->now; /* a key lives through the millisecond that its expiry names */
+        if (ms < d->next_ms) d->next_ms = ms;
+        d->more |= ms < d->now; /* a key lives through the millisecond that its expiry names */
         return false;
     }
     buf_blob(&d->keys, key);
@@ -647,7 +648,7 @@ static bool due_each(void *ctx, struct bytes key, struct bytes value)
 
 /* 1: more are due in the slot; 0: no more; -1: missed; -2: the engine failed. */
 static int expire_slot(struct shard *s, struct view *v, uint16_t slot,
-                       bool (*touch)(void *ctx, struct view *, struct bytes), void *ctx,
+                       bool (*touch)(void *ctx, struct view *, struct bytes row), void *ctx,
                        int64_t wall_ms, uint64_t random)
 {
     struct source source = {s, false, false, 0};
@@ -656,15 +657,16 @@ static int expire_slot(struct shard *s, struct view *v, uint16_t slot,
 
     evaluation_begin(s, v, &source, wall_ms, random);
     d.now = (uint64_t)v->now_ms;
-    keys_kind(&lo, slot, KEYS_EXPIRY);
-    keys_kind(&hi, slot, KEYS_EXPIRY + 1);
-    (void)view_range(v, buf_bytes(&lo), buf_bytes(&hi), false, due_each, &d);
+    for (uint8_t kind = KEYS_EXPIRY; kind <= KEYS_ONCE_EXPIRY; kind++) {
+        keys_kind(&lo, slot, kind);
+        keys_kind(&hi, slot, kind + 1);
+        (void)view_range(v, buf_bytes(&lo), buf_bytes(&hi), false, due_each, &d);
+    }
     buf_deinit(&lo), buf_deinit(&hi);
 
     struct reader keys = reader_of(buf_bytes(&d.keys));
     bool all = true;
-    for (uint32_t i = 0; i < d.count && !v->missed; i++)
-        all &= touch(ctx, v, keys_user(reader_blob(&keys), KEYS_EXPIRY_HEAD));
+    for (uint32_t i = 0; i < d.count && !v->missed; i++) all &= touch(ctx, v, reader_blob(&keys));
     buf_deinit(&d.keys);
     if (v->missed) return source.failed ? -2 : -1;
     s->expiry_hint[slot - s->slot_lo] = d.next_ms && all ? d.next_ms : 1;
@@ -673,7 +675,7 @@ static int expire_slot(struct shard *s, struct view *v, uint16_t slot,
 }
 
 int64_t shard_expire(struct shard *s, struct view *v,
-                     bool (*touch)(void *ctx, struct view *, struct bytes), void *ctx,
+                     bool (*touch)(void *ctx, struct view *, struct bytes row), void *ctx,
                      int64_t wall_ms, uint64_t random)
 {
     uint32_t looked = 0;

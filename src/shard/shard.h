@@ -154,11 +154,12 @@ void shard_proposed(struct shard *s);
  * was evaluated for that position is in the space already. */
 void shard_passed(struct shard *s);
 
-/* Deletes keys whose time has come, a bounded number, as effects in the batch. `touch` looks at one
- * key, which deletes it if it is expired; false: not now. Returns ms until it is worth calling
- * again; -1: the view missed, fetch and call again; -2: the engine failed to read. */
+/* Deletes what has expired, a bounded number, as effects in the batch. `touch` is given the row
+ * that says when (keys.h, 'x' and 'y'), and looks at what it is about, which deletes it; false: not
+ * now. Returns ms until it is worth calling again; -1: the view missed, fetch and call again; -2:
+ * the engine failed to read. */
 int64_t shard_expire(struct shard *s, struct view *v,
-                     bool (*touch)(void *ctx, struct view *v, struct bytes key), void *ctx,
+                     bool (*touch)(void *ctx, struct view *v, struct bytes row), void *ctx,
                      int64_t wall_ms, uint64_t random);
 
 /* A key may expire before that time, as far as is known without looking. */

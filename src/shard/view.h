@@ -25,9 +25,10 @@ enum view_refusal {
     VIEW_ALLOWED,
     VIEW_EFFECTS_TOO_LARGE,
     VIEW_REPLY_TOO_LARGE,
-    VIEW_FOREIGN, /* a key outside [slot_lo, slot_hi), read or written */
-    VIEW_LATER,   /* set by the shard: a split or its like is under way; again once it is applied */
-    VIEW_SEALED,  /* set by the shard: the group is about to be taken over by its left neighbour */
+    VIEW_ANSWER_TOO_LARGE, /* to be kept for a token (redis/once.h) */
+    VIEW_FOREIGN,          /* a key outside [slot_lo, slot_hi), read or written */
+    VIEW_LATER,  /* set by the shard: a split or its like is under way; again once it is applied */
+    VIEW_SEALED, /* set by the shard: the group is about to be taken over by its left neighbour */
 };
 
 typedef bool view_each(void *ctx, struct bytes key, struct bytes value);

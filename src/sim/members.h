@@ -102,6 +102,7 @@ struct agreement {
 #define SIM_SEGMENT_SHORT (64u << 10) /* bytes: who lags for long needs a snapshot */
 
 struct append_work;
+struct askers;
 struct bank;
 struct nemesis;
 struct workload;
@@ -134,6 +135,7 @@ struct sim {
     struct workload *workload;
     struct bank *bank;          /* NULL: this seed has none */
     struct append_work *append; /* NULL: this seed has none */
+    struct askers *askers;      /* the same */
     struct operator* operator;
 };
 

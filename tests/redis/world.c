@@ -414,7 +414,9 @@ void world_check(struct world *w)
     }
     assert_int_equal(world_rows(w, KEYS_EXPIRY), expiries);
     assert_int_equal(world_rows(w, KEYS_SUB), elements);
-    assert_int_equal(metas + expiries + elements + world_rows(w, KEYS_SYSTEM), w->count);
+    size_t once = world_rows(w, KEYS_ONCE);
+    assert_int_equal(world_rows(w, KEYS_ONCE_EXPIRY), once);
+    assert_int_equal(metas + expiries + elements + 2 * once + world_rows(w, KEYS_SYSTEM), w->count);
     for (uint32_t s = 0; s < SLOT_COUNT; s++) {
         assert_true(w->keys_of_slot[s] >= 0);
         counted += w->keys_of_slot[s];

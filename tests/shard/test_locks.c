@@ -179,6 +179,8 @@ TEST(items_cut_short_or_of_an_unknown_mode_are_refused)
             assert_int_equal(locks_items_sound(sound), mode <= LOCK_EXCLUSIVE);
             items.data[at] = was;
         }
+    assert_true(locks_items_sound(bytes_of("\2\2ab", 4)));
+    assert_false(locks_items_sound(bytes_of("\2\1a", 3))); /* a row has a slot */
     assert_false(locks_items_sound(bytes_of("\1\xff\xff\xff\xff\xff\xff\xff\xff\xff\1", 11)));
     assert_false(locks_items_sound(bytes_of("\0\x80", 2)));
     buf_deinit(&items);

@@ -7,6 +7,7 @@
 #include "base/prng.h"
 #include "redis/command.h"
 #include "redis/object.h"
+#include "redis/once.h"
 #include "shard/effects.h"
 #include "shard/keys.h"
 #include "shard/shard.h"
@@ -242,11 +243,14 @@ static void lose(struct rig *r)
     shard_lead(r->leader.shard, r->leader.shard->applied + 1);
 }
 
-static bool touch(void *ctx, struct view *v, struct bytes key)
+static bool touch(void *ctx, struct view *v, struct bytes row)
 {
     (void)ctx;
     struct object o;
-    (void)object_get(v, key, &o);
+    if (row.data[2] == KEYS_ONCE_EXPIRY)
+        once_expire(v, row);
+    else
+        (void)object_get(v, keys_user(row, KEYS_EXPIRY_HEAD), &o);
     return true;
 }
 
@@ -629,6 +633,33 @@ TEST(keys_go_when_their_time_has_come_and_not_before)
     r->now_ms += 100;
     expire_all(r);
     assert_int_equal(r->leader.shard->keys, 0);
+    rig_free(r);
+}
+
+/* The sweep goes on from one to the other, whichever comes first. */
+TEST(kept_answers_go_as_keys_do)
+{
+    struct rig *r = rig_new(1, 0);
+    uint64_t saw, nothing, keys;
+    char key[40], line[100];
+    nothing = digest(&r->leader, &keys);
+    for (int i = 0; i < 200; i++) {
+        snprintf(line, sizeof line, "SYNOD ONCE t%d SET {%s}%d v PX %d", i, random_key(r, key), i,
+                 ONCE_KEEP_MS - 100 + i);
+        (void)evaluate(r, line, &saw);
+    }
+    settle(r);
+    r->now_ms += ONCE_KEEP_MS;
+    expire_all(r); /* the answers live through this millisecond */
+    assert_int_equal(r->leader.shard->keys, 100);
+    r->now_ms++;
+    expire_all(r);
+    assert_int_equal(r->leader.shard->keys, 99);
+    r->now_ms += 99;
+    expire_all(r);
+    assert_int_equal(r->leader.shard->keys, 0);
+    assert_int_equal(digest(&r->leader, &keys), nothing); /* no row is left */
+    assert_int_equal(digest(&r->follower, &keys), nothing);
     rig_free(r);
 }
 
