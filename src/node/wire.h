@@ -14,7 +14,7 @@
 #include "paxos/paxos.h"
 #include "redis/command.h"
 
-#define WIRE_VERSION 4
+#define WIRE_VERSION 5
 #define WIRE_HEAD    16
 #define WIRE_FRAME_MAX                                                                             \
     (96u << 20) /* a window of entries in a promise, or a request with the largest value */

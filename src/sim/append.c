@@ -93,12 +93,12 @@ static void put_op(struct append_work *a, struct caller *c, const struct cycles_
 static void put_transaction(struct append_work *a, struct caller *c, struct scribe *t)
 {
     t->ops = (uint32_t)draw(a, 1, OPS_MAX);
-    caller_put(c, "MULTI", NULL, NULL);
+    caller_put(c, c->opened ? "BEGIN" : "MULTI", NULL, NULL);
     for (uint32_t i = 0; i < t->ops; i++) {
         t->op[i] = op_draw(a, draw(a, 0, 1));
         put_op(a, c, &t->op[i]);
     }
-    caller_put(c, "EXEC", NULL, NULL);
+    caller_put(c, c->opened ? "COMMIT" : "EXEC", NULL, NULL);
 }
 
 static void put_reads(struct append_work *a, struct caller *c, struct scribe *t)
@@ -142,7 +142,9 @@ static bool scribe_ask(void *ctx, struct caller *c)
     if (a->ends ? !take_lasts(a, t) : a->quiet) return false;
     t->what = draw_ask(a, t);
     t->call = ++a->time;
-    caller_begin(c, ask_names[t->what]);
+    bool opens = t->what == ASK_TRANSACTION && draw(a, 0, 99) < 40;
+    (opens ? caller_begin_open : caller_begin)(c, ask_names[t->what]);
+    if (opens) SIM_COUNT(a->scribes.s, lists_opened);
     if (t->what == ASK_TRANSACTION) {
         put_transaction(a, c, t);
     } else if (t->what == ASK_APPEND || t->what == ASK_READ) {

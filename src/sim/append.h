@@ -2,6 +2,8 @@
  * they were told is a history for sim/check_cycles.h, which is judged when the run is over; a
  * failure is SIM_ISOLATION. A quarter of the seeds have them, whether or not there is a bank.
  *
+ * Two of five transactions are opened by BEGIN, so each operation is answered before the next.
+ *
  * A list is a string: APPEND puts "17," behind it, GET reads it whole. Lists are short: after some
  * appends another key takes the place of each. */
 #ifndef SYNOD_SIM_APPEND_H

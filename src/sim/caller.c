@@ -43,6 +43,14 @@ void caller_begin(struct caller *c, const char *asks)
     c->commands = c->sent = c->answered = 0;
     c->refusal[0] = 0;
     c->step_by_step = prng_chance(&c->all->random, c->all->step_ppm);
+    c->opened = false;
+}
+
+void caller_begin_open(struct caller *c, const char *asks)
+{
+    caller_begin(c, asks);
+    buf_clear(&c->replies);
+    c->step_by_step = c->opened = true;
 }
 
 /* Sends the next commands of the request. */
@@ -130,6 +138,31 @@ static void caller_goes_on(struct caller *c, struct bytes whole)
     if (c->sent == c->answered) caller_send(c);
 }
 
+/* The same between BEGIN and COMMIT: who is refused has to end it. */
+static void caller_goes_on_open(struct caller *c, struct bytes whole)
+{
+    struct reply_view v = reply_read(whole);
+    if (v.kind == REPLY_ERROR && is_refusal(v.text)) {
+        c->leaves = true;
+        caller_failed(c, v.text);
+    } else if (v.kind == REPLY_ERROR) {
+        caller_strange(c, whole);
+    } else {
+        if (c->answered > 1) buf_append_bytes(&c->replies, whole);
+        caller_send(c);
+    }
+}
+
+/* Of what BEGIN and COMMIT enclosed, one array as EXEC's. */
+static void caller_committed(struct caller *c)
+{
+    struct buf whole = {0};
+    buf_printf(&whole, "*%u\r\n", c->commands - 2);
+    buf_append_bytes(&whole, buf_bytes(&c->replies));
+    caller_ended(c, CALLER_DONE, buf_bytes(&whole));
+    buf_deinit(&whole);
+}
+
 static void caller_answered(struct caller *c, struct bytes whole)
 {
     struct reply_view v = reply_read(whole);
@@ -137,7 +170,9 @@ static void caller_answered(struct caller *c, struct bytes whole)
     c->asked_at = io_now(c->all->io);
     c->answered++;
     if (c->answered < c->commands)
-        caller_goes_on(c, whole);
+        (c->opened ? caller_goes_on_open : caller_goes_on)(c, whole);
+    else if (v.kind != REPLY_ERROR && c->opened)
+        caller_committed(c);
     else if (v.kind != REPLY_ERROR)
         caller_ended(c, CALLER_DONE, whole);
     else if (is_refusal(v.text) || begins(v.text, "UNKNOWN"))
@@ -285,7 +320,10 @@ void callers_start(struct callers *all, struct sim *s)
 
 void callers_deinit(struct callers *all)
 {
-    for (uint32_t i = 0; i < all->count; i++) buf_deinit(&all->caller[i].text);
+    for (uint32_t i = 0; i < all->count; i++) {
+        buf_deinit(&all->caller[i].text);
+        buf_deinit(&all->caller[i].replies);
+    }
 }
 
 void callers_wait_long(struct callers *all)

@@ -1,6 +1,6 @@
 /* Callers: plain Redis clients on the clients' host, one connection each, to any node, that ask one
- * thing at a time: a command, or a transaction from MULTI to EXEC. What they ask, and what they
- * make of the answers, is their owner's. */
+ * thing at a time: a command, or a transaction from MULTI to EXEC or from BEGIN to COMMIT. What
+ * they ask, and what they make of the answers, is their owner's. */
 #ifndef SYNOD_SIM_CALLER_H
 #define SYNOD_SIM_CALLER_H
 
@@ -34,8 +34,10 @@ struct caller {
     size_t end[CALLER_COMMANDS_MAX]; /* of each command, in `text` */
     uint32_t commands, sent, answered;
     bool step_by_step; /* each command is sent when the one before is answered */
-    char refusal[80];  /* of what is asked: the first */
-    char said[80];     /* the last refusal */
+    bool opened;       /* from BEGIN to COMMIT: each is answered, in `replies` */
+    struct buf replies;
+    char refusal[80]; /* of what is asked: the first */
+    char said[80];    /* the last refusal */
 };
 
 struct caller_owner {
@@ -43,7 +45,8 @@ struct caller_owner {
     uint64_t note;    /* the kind of the notes in the run's hash */
     /* Something new is to be asked: caller_begin, then caller_put. False: nothing. */
     bool (*ask)(void *ctx, struct caller *c);
-    /* It ended so. DONE: `whole` is the last command's reply, and no error. */
+    /* It ended so. DONE: `whole` is the last command's reply, and no error; or an array of the
+     * replies between BEGIN and COMMIT. */
     void (*ended)(void *ctx, struct caller *c, enum caller_outcome how, struct bytes whole);
 };
 
@@ -68,6 +71,8 @@ void callers_wait_long(struct callers *all); /* from now on they wait for what t
 uint64_t callers_draw(struct callers *all, uint64_t min, uint64_t max);
 
 void caller_begin(struct caller *c, const char *asks);
+/* The same for what BEGIN and COMMIT enclose. If it is refused, the caller hangs up. */
+void caller_begin_open(struct caller *c, const char *asks);
 /* A command of up to three words, NULL where there are fewer. */
 void caller_put(struct caller *c, const char *name, const char *key, const char *value);
 /* A command word by word: the head says how many; the last word ends it. */

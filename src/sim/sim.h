@@ -82,7 +82,7 @@ struct sim_options {
                 X(merges_asked) X(yields) X(transactions) X(watched) X(watch_aborts)               \
                     X(leaders_asked) X(settings) X(weights)                                        \
     X(bank) X(transfers) X(audits) X(pairs) X(bank_refused) X(bank_unknown)                        \
-    X(scribes) X(lists) X(lists_done) X(lists_refused) X(lists_unknown)                            \
+    X(scribes) X(lists) X(lists_opened) X(lists_done) X(lists_refused) X(lists_unknown)                            \
     X(once_asked) X(once_done) X(once_again)
 /* clang-format on */
 struct sim_cover {
