@@ -158,9 +158,9 @@ static void draw_transfer(struct bank *b, const struct client_reply *r, int to)
                  "\none of those transfers: MULTI, DECRBY account:0 1, INCRBY account:%d 1, EXEC "
                  "(`synod explain` draws one of yours)\n\n%.*s\n"
                  "Both groups lock the key and hand out its row. Both write down what they are to "
-                 "do: prepared.\n"
-                 "The decision is one entry of the first one's log: from then on it is done, "
-                 "whoever dies.\n",
+                 "do: prepared. Then it is\n"
+                 "done, whoever dies, and the client is told; that it was decided is written down "
+                 "for those who ask.\n",
                  to, (int)picture.size, (const char *)picture.data);
     buf_deinit(&picture);
 }

@@ -141,7 +141,7 @@ struct errand { /* of a group about one transaction */
     struct txn_id id;
     uint32_t open;
     bool failed, forgets;
-    bool decided, refused; /* by one of those that were asked whether they are prepared */
+    bool knows; /* of those that were asked whether they are prepared, one said enough */
 };
 
 static struct errand *errand_new(struct group *g, struct txn_id id)
@@ -203,20 +203,36 @@ static bool is_merged_away(const struct node *n, uint32_t group)
     return g && ring_is_merged_away(&g->row);
 }
 
-/* All have said whether they are prepared. If they are, it is committed, and its client may have
- * been told so; if one is not, nor will be, nobody was, and the anchor's word is the last. */
-static void gathered(struct errand *e)
+/* One that is asked whether it is prepared says that it has finished: committed. */
+static void was_decided(struct errand *e)
 {
-    if (e->failed)
-        mem_free(e);
-    else if (e->decided)
-        finish_here(e, true);
-    else if (!e->refused)
-        ask(e->node, e->anchor, "synod|decide", e->id, -1, decided_now, e);
-    else if (is_merged_away(e->node, e->anchor))
+    finish_here(e, true);
+}
+
+/* One is not prepared, nor will be: nobody was told "committed", and the anchor's word is the
+ * last. */
+static void was_refused(struct errand *e)
+{
+    if (is_merged_away(e->node, e->anchor))
         finish_here(e, false);
     else
         ask(e->node, e->anchor, "synod|resolve", e->id, -1, resolved, e);
+}
+
+static struct errand *errand_copy(const struct errand *e)
+{
+    struct errand *copy = mem_zalloc(sizeof *copy);
+    *copy = *e;
+    return copy;
+}
+
+/* All have answered. If all are prepared, it is committed, and its client may have been told. */
+static void gathered(struct errand *e)
+{
+    if (e->failed || e->knows)
+        mem_free(e);
+    else
+        ask(e->node, e->anchor, "synod|decide", e->id, -1, decided_now, e);
 }
 
 static void is_prepared(void *ctx, struct bytes reply)
@@ -225,9 +241,10 @@ static void is_prepared(void *ctx, struct bytes reply)
     int64_t state;
     size_t line;
     bool said = request_reply_number(reply, ':', &state, &line);
+    bool enough = said && state != 2 && !e->knows;
     e->failed |= !said;
-    e->decided |= said && state == 1;
-    e->refused |= said && state == 0;
+    e->knows |= enough;
+    if (enough) (state ? was_decided : was_refused)(errand_copy(e));
     if (--e->open == 0) gathered(e);
 }
 
@@ -237,16 +254,16 @@ static void in_doubt(struct group *g, struct lock_owner *o)
     struct txn_record r;
     bool sound = txn_record_get(o->record, &r);
     ASSERT(sound);
-    bool alone = MUTANT(MUTANT_TXN_ALONE) || MUTANT(MUTANT_TXN_UNASKED);
-    uint32_t count = alone ? 0 : r.count;
     struct reader groups = reader_of(r.groups);
     struct errand *e = errand_new(g, o->id);
     o->at = n->now;
     e->anchor = r.anchor;
-    e->decided = MUTANT(MUTANT_TXN_UNASKED);
-    e->refused = MUTANT(MUTANT_TXN_ALONE);
-    e->open = count + 1;
-    for (uint32_t i = 0; i < count; i++) {
+    if (MUTANT(MUTANT_TXN_ALONE) || MUTANT(MUTANT_TXN_UNASKED)) {
+        (MUTANT(MUTANT_TXN_ALONE) ? was_refused : was_decided)(e);
+        return;
+    }
+    e->open = r.count + 1;
+    for (uint32_t i = 0; i < r.count; i++) {
         uint32_t group = reader_u32(&groups);
         if (is_merged_away(n, group))
             is_prepared(e, BYTES(":0\r\n"));

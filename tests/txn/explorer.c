@@ -499,46 +499,54 @@ static void tell_all(uint32_t g, uint32_t t)
     }
 }
 
-static void gathered(uint32_t g, uint32_t t)
+static void was_decided(uint32_t g, uint32_t t)
 {
-    struct xerrand *e = &w->errand[g][t];
-    uint8_t anchor = e->anchor;
-    if (e->failed) {
-        *e = (struct xerrand){0};
-    } else if (e->decided) {
-        *e = (struct xerrand){.phase = ERRAND_FINISH};
-        errand_ask(g, t, g, FINISH, true);
-    } else if (e->refused) {
-        *e = (struct xerrand){.phase = ERRAND_RESOLVE};
-        errand_ask(g, t, anchor, RESOLVE, false);
-    } else {
-        *e = (struct xerrand){.phase = ERRAND_DECIDE, .anchor = anchor};
-        errand_ask(g, t, anchor, DECIDE, true);
-    }
+    w->errand[g][t] = (struct xerrand){.phase = ERRAND_FINISH};
+    errand_ask(g, t, g, FINISH, true);
+}
+
+static void was_refused(uint32_t g, uint32_t t, uint32_t anchor)
+{
+    w->errand[g][t] = (struct xerrand){.phase = ERRAND_RESOLVE};
+    errand_ask(g, t, anchor, RESOLVE, false);
 }
 
 static void gather(uint32_t g, uint32_t t, const struct txn_record *r)
 {
-    struct xerrand *e = &w->errand[g][t];
-    bool alone = MUTANT(MUTANT_TXN_ALONE) || MUTANT(MUTANT_TXN_UNASKED);
     struct reader groups = reader_of(r->groups);
-    *e = (struct xerrand){.phase = ERRAND_GATHER,
-                          .open = alone ? 0 : (uint8_t)r->count,
-                          .decided = MUTANT(MUTANT_TXN_UNASKED),
-                          .refused = MUTANT(MUTANT_TXN_ALONE),
-                          .anchor = (uint8_t)r->anchor};
-    if (alone) gathered(g, t);
-    for (uint32_t i = 0; i < r->count && !alone; i++)
-        errand_ask(g, t, reader_u32(&groups), PREPARED, false);
+    if (MUTANT(MUTANT_TXN_ALONE)) {
+        was_refused(g, t, r->anchor);
+    } else if (MUTANT(MUTANT_TXN_UNASKED)) {
+        was_decided(g, t);
+    } else {
+        w->errand[g][t] = (struct xerrand){
+            .phase = ERRAND_GATHER, .open = (uint8_t)r->count, .anchor = (uint8_t)r->anchor};
+        for (uint32_t i = 0; i < r->count; i++)
+            errand_ask(g, t, reader_u32(&groups), PREPARED, false);
+    }
+}
+
+/* The others may still be asked; what they say is for nobody. */
+static void gathers_no_more(uint32_t g, uint32_t t)
+{
+    for (uint32_t i = 0; i < w->asks; i++)
+        if (w->ask[i].from == g + 1 && w->ask[i].txn == t && w->ask[i].kind == PREPARED)
+            w->ask[i].heard = BY_NOBODY;
 }
 
 static void gather_hears(uint32_t g, uint32_t t, uint8_t reply)
 {
     struct xerrand *e = &w->errand[g][t];
-    e->failed |= reply != R_TRUE && reply != R_FALSE && reply != R_TWO;
-    e->decided |= reply == R_TRUE;
-    e->refused |= reply == R_FALSE;
-    if (--e->open == 0) gathered(g, t);
+    uint8_t anchor = e->anchor;
+    if (reply == R_TRUE || reply == R_FALSE) {
+        gathers_no_more(g, t);
+        reply == R_TRUE ? was_decided(g, t) : was_refused(g, t, anchor);
+        return;
+    }
+    e->failed |= reply != R_TWO;
+    if (--e->open) return;
+    *e = (struct xerrand){.phase = e->failed ? ERRAND_NONE : ERRAND_DECIDE, .anchor = anchor};
+    if (e->phase == ERRAND_DECIDE) errand_ask(g, t, anchor, DECIDE, true);
 }
 
 static bool is_left(uint32_t t)

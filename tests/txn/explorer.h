@@ -104,7 +104,7 @@ enum {
     ERRAND_FORGET
 };
 struct xerrand {
-    uint8_t phase, open, failed, decided, refused, anchor;
+    uint8_t phase, open, failed, anchor;
 };
 
 enum { FATE_NONE, FATE_APPLIED, FATE_LET_GO };
