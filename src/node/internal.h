@@ -778,9 +778,9 @@ void session_begin(struct client *c, const struct cmd_args *a, struct reply *out
 /* Answered, or made a request of: true. False: it is done as outside of a transaction. */
 bool session_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
                      struct reply *out);
-/* Answers, or makes a request of it. */
+/* Answers, or makes a request of it. token: empty, or IDEMPOTENT's. */
 void session_commit(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                    struct reply *out);
+                    struct bytes token, struct reply *out);
 void session_rollback(struct client *c, const struct cmd_args *a, struct reply *out);
 void session_savepoint(struct client *c, const struct cmd_args *a, struct reply *out);
 void session_free(struct client *c); /* rolls back, if there is something */

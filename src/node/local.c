@@ -84,7 +84,7 @@ static void local_begin(struct local *l)
 
 static void local_commit(struct local *l)
 {
-    session_commit(l->c, l->cmd, l->a, l->out);
+    session_commit(l->c, l->cmd, l->a, (struct bytes){0}, l->out);
 }
 
 static void local_rollback(struct local *l)

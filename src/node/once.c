@@ -16,9 +16,9 @@ static void once_send(struct client *c, struct bytes token, const struct cmd_arg
     mem_free(a.v);
 }
 
-static bool is_exec(const struct command *cmd)
+static bool is_called(const struct command *cmd, const char *name)
 {
-    return !cmd->parent && strcmp(cmd->name, "exec") == 0;
+    return !cmd->parent && strcmp(cmd->name, name) == 0;
 }
 
 static bool is_refused(const struct client *c, struct bytes token, const struct command *cmd,
@@ -26,12 +26,12 @@ static bool is_refused(const struct client *c, struct bytes token, const struct 
 {
     if (token.size == 0 || token.size > ONCE_TOKEN_MAX)
         reply_errorf(out, "ERR a token has 1 to %u bytes", ONCE_TOKEN_MAX);
-    else if (is_exec(cmd))
+    else if (is_called(cmd, "exec") || is_called(cmd, "commit"))
         return false;
     else if (multi_count(c) >= 0)
         reply_error(out, "ERR inside MULTI only EXEC has a token: IDEMPOTENT token EXEC");
     else if (!multi_takes(cmd))
-        reply_errorf(out, "ERR IDEMPOTENT is for EXEC and for commands on keys, not for '%s'",
+        reply_errorf(out, "ERR IDEMPOTENT is for EXEC, COMMIT and commands on keys, not for '%s'",
                      cmd->name);
     else if (!c->node->group_count)
         reply_error(out, TEXT_NOT_JOINED);
@@ -50,8 +50,10 @@ void once_ask(struct client *c, const struct cmd_args *a, struct reply *out)
     } else if (!multi_ends_badly(c, cmd, &request, out)) {
         if (!command_check_arity(cmd, &request, out) || is_refused(c, a->v[1], cmd, out))
             multi_break(c);
-        else if (is_exec(cmd))
+        else if (is_called(cmd, "exec"))
             multi_end_exec(c, false, a->v[1], out);
+        else if (is_called(cmd, "commit"))
+            session_commit(c, cmd, &request, a->v[1], out);
         else if (once_takes(cmd))
             once_send(c, a->v[1], &request, out);
         else

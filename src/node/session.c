@@ -10,8 +10,8 @@
 #include "node/txn.h"
 #include "redis/multi.h"
 #include "redis/types.h"
+#include "shard/keys.h"
 
-#include <inttypes.h>
 #include <strings.h>
 
 #define TIMEOUT_MS     10000 /* of BEGIN without TIMEOUT */
@@ -29,6 +29,8 @@ struct session {
     struct client *client;
     struct transaction *t; /* NULL: it has ended by itself */
     bool read_only;
+    bool keyed; /* a command had keys: the first of them is in slot `slot` */
+    uint16_t slot;
     char *why; /* it has */
     struct savepoint *savepoint;
     uint32_t savepoints;
@@ -155,13 +157,16 @@ static bool is_ended(struct client *c, struct reply *out)
     return true;
 }
 
-/* Locks what it needs, then it is evaluated (txn_eval.c). */
+/* Locks what it needs, then it is evaluated (txn_eval.c). COMMIT needs the row of its token. */
 static void command_start(struct transaction *t)
 {
     uint32_t asked = 0;
     t->round++;
     t->fetches = 0;
-    transaction_plan_more(t);
+    if (t->r->command->fn)
+        transaction_plan_more(t);
+    else if (t->token.size)
+        transaction_plan_token(t);
     bool *fresh = mem_zalloc((t->parts + 1) * sizeof *fresh);
     for (uint32_t i = 0; i < t->items; i++)
         if (t->item[i].round == t->round) fresh[t->item[i].part] = true;
@@ -196,10 +201,7 @@ void session_look(struct transaction *t)
     if (t->waits && t->r && !(t->r->client && request_follows(t->r->client, t->r))) {
         t->waits = false;
         t->r->begun = true;
-        if (t->r->command->fn)
-            command_start(t);
-        else
-            transaction_commit(t);
+        command_start(t);
     } else if (transaction_idle(t) && n->now >= t->ask_at) {
         t->ask_at = n->now + ASK_EVERY;
         ask_again(t);
@@ -207,13 +209,14 @@ void session_look(struct transaction *t)
     if (!t->over && t->ask_at < n->txn_at) n->txn_at = t->ask_at;
 }
 
-/* What is about connections and transactions has no place between BEGIN and COMMIT. */
-static bool is_out_of_place(const struct command *cmd)
+/* What is about connections and transactions has no place between BEGIN and COMMIT; of what has a
+ * token, only COMMIT. */
+static bool is_out_of_place(const struct command *cmd, const struct cmd_args *a)
 {
-    static const char *const names[] = {"multi", "watch", "trace", "wait", "idempotent"};
+    static const char *const names[] = {"multi", "watch", "trace", "wait"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!cmd->parent && strcmp(cmd->name, names[i]) == 0) return true;
-    return false;
+    return !cmd->parent && strcmp(cmd->name, "idempotent") == 0 && !is_word(a->v[2], "commit");
 }
 
 bool session_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
@@ -221,7 +224,7 @@ bool session_command(struct client *c, const struct command *cmd, const struct c
 {
     struct session *s = c->session;
     if (cmd->flags & CMD_LOCAL) {
-        if (!is_out_of_place(cmd)) return false;
+        if (!is_out_of_place(cmd, a)) return false;
         reply_errorf(out, "ERR %s is not allowed between BEGIN and COMMIT", cmd->name);
         return true;
     }
@@ -237,6 +240,10 @@ bool session_command(struct client *c, const struct command *cmd, const struct c
         c->node->stats.refused_full++;
         reply_error(out, TEXT_FULL);
         return true;
+    }
+    if (!s->keyed && cmd->first) {
+        s->keyed = true;
+        s->slot = (uint16_t)dispatch_slot_of(c->node, cmd, a);
     }
     (void)session_request(c, cmd, a);
     return true;
@@ -279,13 +286,15 @@ static bool has_none(struct client *c, const char *what, struct reply *out)
 }
 
 void session_commit(struct client *c, const struct command *cmd, const struct cmd_args *a,
-                    struct reply *out)
+                    struct bytes token, struct reply *out)
 {
+    struct session *s = c->session;
     if (has_none(c, "COMMIT", out)) return;
     if (!is_ended(c, out)) {
+        struct transaction *t = s->t;
         struct request *r = session_request(c, cmd, a);
-        struct transaction *t = c->session->t;
         r->writes = view_wrote(t->view);
+        if (token.size && s->keyed && r->writes) keys_once(&t->token, s->slot, token);
         t->deadline = c->node->now + REQUEST_DEADLINE;
     }
     session_leave(c);

@@ -65,6 +65,8 @@ static inline bool transaction_idle(const struct transaction *t)
 void transaction_plan(struct transaction *t);
 /* Of an open one: the keys of the command that it has now come to those that it had. */
 void transaction_plan_more(struct transaction *t);
+/* The row of the token that its COMMIT has. */
+void transaction_plan_token(struct transaction *t);
 /* Writes a part's locks, as they stand in the plan, into its `items`: those that are asked for
  * now, or all of them. */
 void transaction_put_items(struct transaction *t, uint32_t part, bool all);
@@ -75,8 +77,6 @@ struct item *transaction_item_of(const struct transaction *t, struct bytes key);
 /* txn_eval.c: evaluates it, and steps the machine by what came of that. */
 void transaction_evaluate(struct transaction *t);
 void transaction_open_view(struct transaction *t);
-/* Of an open one: all its commands came. */
-void transaction_commit(struct transaction *t);
 
 /* txn.c */
 struct transaction *transaction_new(struct node *n, struct request *r);

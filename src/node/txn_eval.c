@@ -205,19 +205,38 @@ static void evaluate_one(struct transaction *t)
         transaction_answer(t);
 }
 
-void transaction_commit(struct transaction *t)
+static void commit(struct transaction *t)
 {
-    for (uint32_t i = 0; i < t->parts; i++) transaction_put_items(t, i, true);
+    struct view *v = t->view;
+    struct reply out = {&t->reply, t->r->version};
+    size_t before = v->effects.size;
+    enum view_result done = VIEW_ABSENT;
     buf_clear(&t->reply);
-    reply_ok(&(struct reply){&t->reply, t->r->version});
-    vote(t, t->view);
+    v->reply = NULL;
+    if (t->token.size)
+        done = once_commit(v, buf_bytes(&t->token), &out);
+    else
+        reply_ok(&out);
+    if (v->refused || done == VIEW_FOUND) { /* done before: what was said again is not done */
+        if (v->refused) reply_refused(t, v);
+        transaction_answer(t);
+        transaction_event(t, TXN_EV_REFUSED, 0);
+    } else if (done == VIEW_MISS) {
+        view_rewind(v, before);
+        fetch_more(t, v);
+    } else {
+        for (uint32_t i = 0; i < t->parts; i++) transaction_put_items(t, i, true);
+        vote(t, v);
+    }
 }
 
 void transaction_evaluate(struct transaction *t)
 {
     if (t->node->wall_ms > t->now_ms) t->now_ms = t->node->wall_ms;
-    if (t->view)
+    if (t->view && t->r->command->fn)
         evaluate_one(t);
+    else if (t->view)
+        commit(t);
     else
         evaluate_all(t);
 }

@@ -177,6 +177,18 @@ void transaction_plan_more(struct transaction *t)
     if (r->command->flags & CMD_DENYOOM) t->free_of_room = false;
 }
 
+/* Behind all keys. */
+void transaction_plan_token(struct transaction *t)
+{
+    struct bytes row = buf_bytes(&t->token);
+    item_room(t);
+    t->item[t->items++] =
+        (struct item){.key = bytes_of(mem_dup(row.data, row.size), row.size),
+                      .mode = LOCK_RECORD,
+                      .part = join_part(t, t->node->slot_group[be16_get(row.data)]),
+                      .round = t->round};
+}
+
 void transaction_put_items(struct transaction *t, uint32_t i, bool all)
 {
     struct buf *out = &t->part[i].items;

@@ -204,6 +204,27 @@ void once_nil(struct view *v, const struct cmd_args *a, struct reply *out)
     once(v, a, out, true);
 }
 
+/* Of all COMMITs the same: a client that asks again may meanwhile have read, and written, other
+ * things. */
+#define PRINT_COMMIT 0x434f4d4d4954ull
+
+enum view_result once_commit(struct view *v, struct bytes row, struct reply *out)
+{
+    struct kept kept;
+    size_t before = out->out->size;
+    enum view_result found = kept_get(v, row, &kept);
+    if (found == VIEW_FOUND && kept.fingerprint != PRINT_COMMIT)
+        reply_error(out, ERR_OTHER);
+    else if (found != VIEW_MISS)
+        reply_ok(out);
+    if (found == VIEW_ABSENT && !MUTANT(MUTANT_ONCE_UNKEPT)) {
+        struct bytes reply = bytes_of(out->out->data + before, out->out->size - before);
+        uint64_t expire_ms = (uint64_t)(v->now_ms + ONCE_KEEP_MS);
+        kept_put(v, row, &(struct kept){expire_ms, PRINT_COMMIT, out->version, reply});
+    }
+    return found;
+}
+
 bool once_did(const struct view *v)
 {
     struct reader r = reader_of(buf_bytes(&v->effects));

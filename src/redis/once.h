@@ -36,6 +36,9 @@ bool once_row(const struct command *c, const struct cmd_args *a, struct buf *out
 void once_run(struct view *v, const struct cmd_args *a, struct reply *out);
 /* What its EXEC watched was written to: answers what is kept, or keeps that it is nil. */
 void once_nil(struct view *v, const struct cmd_args *a, struct reply *out);
+/* Of a COMMIT, whose commands have been run already: FOUND: it was done before, and is answered as
+ * then; ABSENT: that it is done, "OK", is kept now. `row` is its token's. */
+enum view_result once_commit(struct view *v, struct bytes row, struct reply *out);
 /* Was anything else written than an answer? */
 bool once_did(const struct view *v);
 /* Deletes an answer whose time has come; `index` is the key of the row that says when

@@ -325,7 +325,7 @@ TEST(what_cannot_have_a_token_says_so)
     client_says(k, "IDEMPOTENT t GET a", "$1\r\n1\r\n"); /* reads have none */
     client_says(k, "IDEMPOTENT t MGET a b", "*2\r\n$1\r\n1\r\n$-1\r\n");
     client_says(k, "IDEMPOTENT t FLUSHALL",
-                "-ERR IDEMPOTENT is for EXEC and for commands on keys, not for 'flushall'\r\n");
+                "-ERR IDEMPOTENT is for EXEC, COMMIT and commands on keys, not for 'flushall'\r\n");
     client_says(k, "IDEMPOTENT t SYNOD ONCE u INCR a",
                 "-ERR unknown subcommand 'ONCE'. Try SYNOD HELP.\r\n");
     client_says(k, "IDEMPOTENT t EXEC", "-ERR EXEC without MULTI\r\n");

@@ -251,4 +251,42 @@ TEST(an_expired_key_that_is_only_read_is_deleted_by_commit)
     cluster_deinit(&c);
 }
 
+/* A client that does not know whether COMMIT was done says all of it again, by whichever node. */
+TEST(a_commit_with_a_token_is_done_once)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 4, 3);
+    for (uint32_t n = 0; n < 6; n++) {
+        struct client *k = client_open(&c, n % 3);
+        if (n == 3) /* whoever leads now has it from the log */
+            for (uint32_t i = 0; i < 3; i++) cluster_resign(&c, i);
+        if (n == 3) cluster_run(&c, 1000);
+        client_says(k, "BEGIN", "+OK\r\n");
+        client_says(k, "INCR a", n ? ":2\r\n" : ":1\r\n"); /* what was said again is not done */
+        client_says(k, "INCR b", n ? ":2\r\n" : ":1\r\n");
+        client_says(k, "IDEMPOTENT t IDEMPOTENT t COMMIT",
+                    "-ERR idempotent is not allowed between BEGIN and COMMIT\r\n");
+        client_says(k, "IDEMPOTENT t INCR a",
+                    "-ERR idempotent is not allowed between BEGIN and COMMIT\r\n");
+        client_says(k, "IDEMPOTENT t COMMIT", "+OK\r\n");
+        client_says(k, "MGET a b", "*2\r\n$1\r\n1\r\n$1\r\n1\r\n");
+        client_says(k, "IDEMPOTENT t INCR a",
+                    "-ERR this token was used for another request; nothing was done\r\n");
+        client_says(k, "COMMIT", "-ERR COMMIT without BEGIN\r\n");
+        client_says(k, "IDEMPOTENT t COMMIT", "-ERR COMMIT without BEGIN\r\n");
+    }
+    struct client *k = client_open(&c, 1);
+    client_says(k, "IDEMPOTENT u INCR a", ":2\r\n");
+    client_says(k, "BEGIN", "+OK\r\n");
+    client_says(k, "INCR a", ":3\r\n");
+    client_says(k, "IDEMPOTENT u COMMIT",
+                "-ERR this token was used for another request; nothing was done\r\n");
+    client_says(k, "GET a", "$1\r\n2\r\n");
+    client_says(k, "BEGIN", "+OK\r\n"); /* nothing to keep: nothing was written */
+    client_says(k, "GET a", "$1\r\n2\r\n");
+    client_says(k, "IDEMPOTENT v COMMIT", "+OK\r\n");
+    client_says(k, "IDEMPOTENT v INCR a", ":3\r\n");
+    cluster_deinit(&c);
+}
+
 TEST_MAIN
