@@ -174,8 +174,8 @@ static void join_through(struct member *m)
     uint32_t from = (uint32_t)prng_below(&s->random, s->nodes);
     for (uint32_t i = 0; i < s->nodes; i++) {
         const struct member *to = &s->member[(from + i) % s->nodes];
-        bool may = to != m && (s->calm ? to->state == MEMBER_UP && to->id && !to->away
-                                       : to->state != MEMBER_IDLE);
+        bool helps = to->state == MEMBER_UP && to->id && !to->away && !to->damaged;
+        bool may = to != m && (s->calm ? helps : to->state != MEMBER_IDLE);
         if (!may) continue;
         snprintf(m->join, sizeof m->join, "%s", to->peer);
         return;
