@@ -319,16 +319,9 @@ void request_trace(struct client *c, const struct cmd_args *a, struct reply *out
 void dispatch_traced(struct client *c, const struct command *cmd, const struct cmd_args *a,
                      struct group *g, int32_t slot)
 {
-    struct node *n = c->node;
-    struct request *r = client_request(c);
-    if (c->async == 1) c->async_epoch = n->leader_epoch;
-    request_take(r, cmd, a, c->version);
-    r->group = g->id;
+    struct request *r = make_request(c, cmd, a, g, slot);
     r->traced = true;
-    r->began = io_now(n->io);
-    r->keyed = true;
-    r->slot = (uint16_t)slot;
-    if (r->writes) client_wrote(c, g->id);
+    r->began = io_now(c->node->io);
     request_wait(r, g);
     c->barrier = r;
     group_retry(g);

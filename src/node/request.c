@@ -418,6 +418,7 @@ static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
 enum attempt request_evaluate(struct request *r, struct group *g)
 {
     struct node *n = r->node;
+    r->barred = false;
     if (!group_begins(g) && !txn_answers_sealed(g, r->command)) return ATTEMPT_WAITS;
     if (request_refused_full(n, r->command)) {
         n->stats.refused_full++;

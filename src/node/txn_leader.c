@@ -203,12 +203,6 @@ static bool is_merged_away(const struct node *n, uint32_t group)
     return g && ring_is_merged_away(&g->row);
 }
 
-/* One that is asked whether it is prepared says that it has finished: committed. */
-static void was_decided(struct errand *e)
-{
-    finish_here(e, true);
-}
-
 /* One is not prepared, nor will be: nobody was told "committed", and the anchor's word is the
  * last. */
 static void was_refused(struct errand *e)
@@ -217,13 +211,6 @@ static void was_refused(struct errand *e)
         finish_here(e, false);
     else
         ask(e->node, e->anchor, "synod|resolve", e->id, -1, resolved, e);
-}
-
-static struct errand *errand_copy(const struct errand *e)
-{
-    struct errand *copy = mem_zalloc(sizeof *copy);
-    *copy = *e;
-    return copy;
 }
 
 /* All have answered. If all are prepared, it is committed, and its client may have been told. */
@@ -244,7 +231,23 @@ static void is_prepared(void *ctx, struct bytes reply)
     bool enough = said && state != 2 && !e->knows;
     e->failed |= !said;
     e->knows |= enough;
-    if (enough) (state ? was_decided : was_refused)(errand_copy(e));
+    if (enough && state == 1) /* at the anchor: committed */
+        finish_here(mem_dup(e, sizeof *e), true);
+    else if (enough)
+        was_refused(mem_dup(e, sizeof *e));
+    if (--e->open == 0) gathered(e);
+}
+
+static void gather(struct errand *e, struct reader *groups)
+{
+    while (reader_left(groups)) {
+        uint32_t group = reader_u32(groups);
+        e->open++;
+        if (is_merged_away(e->node, group))
+            is_prepared(e, BYTES(":0\r\n"));
+        else
+            ask(e->node, group, "synod|prepared", e->id, -1, is_prepared, e);
+    }
     if (--e->open == 0) gathered(e);
 }
 
@@ -254,23 +257,20 @@ static void in_doubt(struct group *g, struct lock_owner *o)
     struct txn_record r;
     bool sound = txn_record_get(o->record, &r);
     ASSERT(sound);
-    struct reader groups = reader_of(r.groups);
+    /* The record may go with the first answer, if this is the anchor. */
+    void *copy = mem_dup(r.groups.data, r.groups.size);
+    struct reader groups = reader_of(bytes_of(copy, r.groups.size));
     struct errand *e = errand_new(g, o->id);
     o->at = n->now;
     e->anchor = r.anchor;
-    if (MUTANT(MUTANT_TXN_ALONE) || MUTANT(MUTANT_TXN_UNASKED)) {
-        (MUTANT(MUTANT_TXN_ALONE) ? was_refused : was_decided)(e);
-        return;
-    }
-    e->open = r.count + 1;
-    for (uint32_t i = 0; i < r.count; i++) {
-        uint32_t group = reader_u32(&groups);
-        if (is_merged_away(n, group))
-            is_prepared(e, BYTES(":0\r\n"));
-        else
-            ask(n, group, "synod|prepared", e->id, -1, is_prepared, e);
-    }
-    if (--e->open == 0) gathered(e);
+    e->open = 1;
+    if (MUTANT(MUTANT_TXN_UNASKED))
+        is_prepared(e, BYTES(":1\r\n"));
+    else if (MUTANT(MUTANT_TXN_ALONE))
+        is_prepared(e, BYTES(":0\r\n"));
+    else
+        gather(e, &groups);
+    mem_free(copy);
 }
 
 static void finished(void *ctx, struct bytes reply)

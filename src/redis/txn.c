@@ -356,7 +356,7 @@ void txn_finish(struct view *v, const struct cmd_args *a, struct reply *out)
     reply_ok(out);
 }
 
-/* G7: what is said of it stays true: an open owner could still prepare, so it goes. */
+/* G3: what is said of it stays true: an open owner could still prepare, so it goes. */
 void txn_prepared(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     const struct lock_owner *o = owner_of(v, a);
@@ -365,8 +365,8 @@ void txn_prepared(struct view *v, const struct cmd_args *a, struct reply *out)
     reply_i64(out, !o || o->state == LOCK_OPEN ? 0 : o->state == LOCK_PREPARED ? 2 : 1);
 }
 
-/* G3: whoever asks before it is decided decides that it is not, and nobody is left who could still
- * prepare. */
+/* Asked once somebody is known not to be prepared (G2): whoever asks before it is decided decides
+ * that it is not. */
 void txn_resolve(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct lock_owner *o = owner_of(v, a);
