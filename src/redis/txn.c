@@ -315,7 +315,7 @@ void txn_prepare(struct view *v, const struct cmd_args *a, struct reply *out)
     reply_ok(out);
 }
 
-/* G2: only what is prepared here can be committed here, and only once. */
+/* Only what is prepared here can be committed here, and only once. */
 void txn_decide(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct lock_owner *o = owner_of(v, a);

@@ -377,4 +377,19 @@ TEST(answers_go_by_themselves_after_a_day)
     cluster_deinit(&c);
 }
 
+/* The token's lock stands behind all keys, whatever its bytes are. */
+TEST(the_last_of_many_keys_is_watched_too)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 4, 3);
+    struct client *k = client_open(&c, 0), *other = client_open(&c, 1);
+    client_says(k, "WATCH d", "+OK\r\n");
+    client_says(other, "SET d 1", "+OK\r\n");
+    client_says(k, "MULTI", "+OK\r\n");
+    client_says(k, "MSET a 2 b 2 c 2 d 2", QUEUED);
+    client_says(k, "IDEMPOTENT t EXEC", "*-1\r\n");
+    client_says(k, "MGET a d", "*2\r\n$-1\r\n$1\r\n1\r\n");
+    cluster_deinit(&c);
+}
+
 TEST_MAIN

@@ -167,7 +167,7 @@ TEST(the_older_one_wins_and_a_retry_keeps_its_age)
     assert_true(age == aborted(young));
     client_says(young, "MGET a b c", "*3\r\n$3\r\nold\r\n$3\r\nold\r\n" NIL);
 
-    client_says(late, "BEGIN", "+OK\r\n");
+    client_says(late, "BEGIN TIMEOUT 60000", "+OK\r\n");
     client_says(late, "SET a late", "+OK\r\n");
     snprintf(line, sizeof line, "BEGIN RETRY %llu", age);
     client_says(young, line, "+OK\r\n");
@@ -205,7 +205,7 @@ TEST(a_client_that_hangs_up_and_a_node_that_dies_leave_no_locks)
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
     struct client *k = client_open(&c, 0), *other = client_open(&c, 1);
-    client_says(k, "BEGIN", "+OK\r\n");
+    client_says(k, "BEGIN TIMEOUT 60000", "+OK\r\n");
     client_says(k, "MSET a 1 b 1 c 1 d 1", "+OK\r\n");
     client_close(k);
     client_says(other, "MGET a b", "*2\r\n" NIL NIL);
@@ -239,15 +239,19 @@ TEST(an_expired_key_that_is_only_read_is_deleted_by_commit)
 {
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
-    struct client *k = client_open(&c, 0);
-    client_says(k, "PSETEX a 30 1", "+OK\r\n");
+    struct client *k = client_open(&c, 0), *other = client_open(&c, 1);
+    client_says(k, "PSETEX a 300 1", "+OK\r\n");
     client_says(k, "BEGIN", "+OK\r\n");
     client_says(k, "SET b 1", "+OK\r\n");
-    cluster_run(&c, 40);
+    client_says(k, "GET a", "$1\r\n1\r\n");
+    cluster_run(&c, 310);
     client_says(k, "GET a", NIL);
     client_says(k, "GET a", NIL);
+    client_say(other, "GET a"); /* waits, for whoever meets it deletes it */
+    cluster_run(&c, 100);
     client_says(k, "COMMIT", "+OK\r\n");
-    client_says(k, "DBSIZE", ":1\r\n");
+    client_expect(other, NIL);
+    client_says(k, "DBSIZE", ":1\r\n"); /* it was deleted once */
     cluster_deinit(&c);
 }
 
