@@ -191,25 +191,36 @@ static bool has_voter_on(const struct ring_group *r, uint16_t node)
     return at >= 0 && r->config.member[at].role != PAXOS_LEARNER;
 }
 
+/* The voters as they are, or as the move under way will leave them: what is planned beside it must
+ * not count on what it takes away, or two exchanges follow each other for ever. */
+static void plan_voters(struct placement_group *g, const struct ring_group *r)
+{
+    for (int i = 0; i < r->target_count; i++) g->node[g->count++] = r->target[i];
+    for (int i = 0; i < r->config.count && !r->target_count; i++)
+        if (r->config.member[i].role != PAXOS_LEARNER)
+            g->node[g->count++] = r->config.member[i].node;
+}
+
+static void plan_running(struct plan *p, const struct ring_group *r, uint16_t leader)
+{
+    struct placement_move *m = &p->running[p->running_count++];
+    *m = (struct placement_move){.group = r->id, .source = leader};
+    for (int i = 0; i < r->target_count; i++)
+        if (!has_voter_on(r, r->target[i])) m->add = r->target[i];
+    for (int i = 0; i < r->config.count && r->target_count; i++)
+        if (!ring_group_is_target(r, r->config.member[i].node)) m->drop = r->config.member[i].node;
+}
+
 static void plan_group(struct plan *p, struct node *n, const struct ring_group *r)
 {
     struct group_says says = says_now(n, r->id);
     struct placement_group *g = &p->group[p->in.group_count++];
     *g = (struct placement_group){
         .id = r->id, .size = says.keys, .load = says.load, .leader = says.leader};
-    for (int i = 0; i < r->config.count; i++)
-        if (r->config.member[i].role != PAXOS_LEARNER)
-            g->node[g->count++] = r->config.member[i].node;
-    bool led = false;
-    for (int i = 0; i < g->count; i++) led |= g->node[i] == g->leader;
-    if (!led) g->leader = 0;
-    if (!ring_group_changes(r)) return;
-    struct placement_move *m = &p->running[p->running_count++];
-    *m = (struct placement_move){.group = r->id, .source = g->leader};
-    for (int i = 0; i < r->target_count; i++)
-        if (!has_voter_on(r, r->target[i])) m->add = r->target[i];
-    for (int i = 0; i < r->config.count && r->target_count; i++)
-        if (!ring_group_is_target(r, r->config.member[i].node)) m->drop = r->config.member[i].node;
+    if (!has_voter_on(r, g->leader)) g->leader = 0;
+    if (ring_group_changes(r)) plan_running(p, r, g->leader);
+    plan_voters(g, r);
+    if (r->target_count && !ring_group_is_target(r, g->leader)) g->leader = 0;
 }
 
 static bool plan_make(struct plan *p, struct node *n)
@@ -441,6 +452,8 @@ void driver_plan(struct node *n, struct buf *out)
         for (int k = 0; k < t->count; k++) buf_printf(out, " %u", t->node[k]);
         buf_printf(out, "\n");
     }
+    if (p.running_count)
+        buf_printf(out, "%u groups change now; the plan is for after that\n", p.running_count);
     const struct placement_summary *s = &p.summary;
     buf_printf(
         out,

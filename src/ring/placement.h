@@ -93,7 +93,8 @@ struct placement_options {
     uint16_t size_part, load_part, count_part;
 };
 
-/* The cluster as it is. Borrowed for the call. */
+/* The cluster as it is; a group with a move under way as that will leave it, else two plans can
+ * undo each other for ever. Borrowed for the call. */
 struct placement_input {
     const struct placement_node *nodes;   /* by ascending id, each once */
     size_t node_count;                    /* at most PLACEMENT_NODES_MAX */

@@ -127,7 +127,8 @@ void world_wall_jump(struct world *w, uint32_t host, int64_t ms)
 uint64_t host_stall(struct host *h)
 {
     struct world *w = h->w;
-    if (!h->cpu.stall_ppm || !prng_chance(&w->random, h->cpu.stall_ppm)) return 0;
+    bool late = h->skew >= 2 * h->cpu.stall_ns; /* a turn that reads the clock often */
+    if (late || !h->cpu.stall_ppm || !prng_chance(&w->random, h->cpu.stall_ppm)) return 0;
     w->counts.stalls++;
     return prng_below(&w->random, h->cpu.stall_ns);
 }

@@ -67,8 +67,8 @@ struct world_disk {
 };
 
 struct world_cpu {
-    uint32_t
-        stall_ppm; /* a reading of the clock, or a handler's start, comes late by up to stall_ns */
+    uint32_t stall_ppm; /* a reading of the clock, or a handler's start, comes late by up to
+                           stall_ns; and a whole turn by three times that */
     uint64_t stall_ns;
     uint64_t turn_ns; /* what a turn costs at most */
 };
