@@ -96,6 +96,7 @@ enum mutant {
     MUTANT_TXN_SHARED = 102, /* a lock to read keeps nobody out */
     MUTANT_TXN_BARE = 103,   /* who is prepared has no locks any more */
     MUTANT_TXN_ALONE = 106,  /* G2: who is in doubt has it ended without asking the others */
+    MUTANT_TXN_DIRTY = 107,  /* who is only read says that it holds, though what was read may go */
     /* exactly-once requests (src/redis/once.c) */
     MUTANT_ONCE_UNKEPT = 104, /* an answer is not kept with what was done */
     MUTANT_ONCE_UNREAD = 105, /* a coordinator does not look whether it was done */

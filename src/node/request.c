@@ -327,6 +327,7 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
     if (result == SHARD_FAILED) reply_failed(&(struct reply){out, version});
     if (result == SHARD_REFUSED)
         request_reply_refused(&(struct reply){out, version}, &n->view, g->shard->effects_max);
+    if (result == SHARD_DONE && txn_is(cmd)) saw = txn_saw(&g->locks, cmd, a, saw);
     *hold = group_hold(g, saw, result == SHARD_DONE && view_wrote(&n->view));
     n->stats.evaluated++;
     g->load++;
@@ -370,12 +371,23 @@ void request_fetch(struct request *r, struct group *g)
     space_fetch(g->shard->space, &r->fetch);
 }
 
-/* Where a request that must wait stands: in its group's list, in order. */
+static bool locks_sooner(const struct request *r, const struct request *other)
+{
+    return r->command && r->command->fn == txn_lock && other->command &&
+           other->command->fn == txn_lock && txn_start(&r->args) < txn_start(&other->args);
+}
+
+/* Where a request that must wait stands: in its group's list, in order; a LOCK before those of
+ * younger transactions, which it would have to end else, once they have what both want. */
 void request_wait(struct request *r, struct group *g)
 {
+    struct list *before = &g->waiting;
     list_remove(&r->link);
     r->state = REQUEST_WAITING;
-    list_push(&g->waiting, &r->link);
+    while (before->prev != &g->waiting &&
+           locks_sooner(r, LIST_OF(before->prev, struct request, link)))
+        before = before->prev;
+    list_push(before, &r->link);
 }
 
 /* The number at the start of a reply of that type, and the size of its first line. */
@@ -726,7 +738,8 @@ void request_remote(struct peer *p, struct io_conn *conn, const struct wire_comm
     if (waits) r->wait_replicas = wait_count(g, wait);
     if (waits) r->deadline = wait_deadline(n, timeout);
     request_wait(r, g);
-    if (!earlier_of_asker(g, r) && request_evaluate(r, g) == ATTEMPT_OVER) return;
+    bool in_turn = cmd->fn != txn_lock || !g->retry_waiting;
+    if (in_turn && !earlier_of_asker(g, r) && request_evaluate(r, g) == ATTEMPT_OVER) return;
     struct cmd_args borrowed = r->args; /* it waits: the frame's bytes do not */
     uint64_t deadline = r->deadline;
     request_take(r, cmd, &borrowed, w->version);

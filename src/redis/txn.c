@@ -472,6 +472,15 @@ bool txn_admits(struct locks *l, const struct command *c, const struct cmd_args 
     return !b.barred;
 }
 
+uint64_t txn_saw(struct locks *l, const struct command *c, const struct cmd_args *a, uint64_t saw)
+{
+    if (c->fn != txn_lock && c->fn != txn_holds) return saw;
+    struct lock_owner *o = locks_find(l, id_of(a));
+    if (!o) return saw;
+    if (saw > o->sees) o->sees = saw;
+    return c->fn == txn_lock || MUTANT(MUTANT_TXN_DIRTY) ? 0 : o->sees;
+}
+
 void txn_evaluated(struct locks *l, const struct command *c, const struct cmd_args *a, uint64_t now)
 {
     struct lock_owner *o = locks_find(l, id_of(a));

@@ -65,6 +65,12 @@ bool txn_get_id(struct bytes in, struct txn_id *id);
 /* The same of a row's key, where it is one. */
 bool txn_row_id(struct bytes engine_key, struct txn_id *id);
 
+/* Of a LOCK: the age of the transaction. */
+static inline uint64_t txn_start(const struct cmd_args *lock)
+{
+    struct reader r = reader_of(lock->v[3]);
+    return reader_u64(&r);
+}
 /* Is it one of the commands above? */
 static inline bool txn_is(const struct command *c)
 {
@@ -86,6 +92,10 @@ bool txn_admits(struct locks *l, const struct command *c, const struct cmd_args 
 /* It was evaluated, and nothing can undo that but the loss of the leadership. */
 void txn_evaluated(struct locks *l, const struct command *c, const struct cmd_args *a,
                    uint64_t now);
+/* The position that must be chosen before the answer may leave, when what the command read was
+ * written by `saw` at the latest. What a LOCK tells leaves at once: its owner remembers what it
+ * saw, and is not said to hold before that is chosen (HOLDS); and who writes does so above it. */
+uint64_t txn_saw(struct locks *l, const struct command *c, const struct cmd_args *a, uint64_t saw);
 /* Keys that an evaluated command has changed (for WATCH); nothing for other commands. Call it
  * before txn_evaluated. */
 void txn_written(const struct locks *l, const struct command *c, const struct cmd_args *a,

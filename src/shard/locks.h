@@ -42,6 +42,7 @@ struct lock_owner {
     uint64_t start; /* of its first try: who is older wins */
     uint64_t token; /* this owner's, and no other's in this table's life; never 0 */
     uint64_t at;    /* when it last did something (the caller's clock) */
+    uint64_t sees;  /* OPEN: position of the last entry that it read of (the caller's; 0: none) */
     uint8_t state;
     struct bytes record; /* PREPARED, DECIDED: the record's bytes, the owner's copy */
     struct lock *locks;

@@ -144,7 +144,7 @@ static void evaluated(struct step *s)
     struct txn *t = s->t;
     ASSERT(t->phase == TXN_EVALUATING);
     t->phase = TXN_HOLDING;
-    for (uint32_t i = t->count; i-- > 0;)
+    for (uint32_t i = t->count; i-- > 0 && !t->part[t->anchor].writes;)
         if (t->part[i].writes) t->anchor = i;
     bool asks = !MUTANT(MUTANT_TXN_UNREAD) && !(MUTANT(MUTANT_TXN_SKEW) && writers(t));
     for (uint32_t i = 0; i < t->count; i++)
@@ -276,10 +276,12 @@ static void settled(struct step *s, const struct txn_event *ev)
             abort_all(s);
         break;
     default:
-        if (!yes)
+        if (!yes) {
             abort_all(s);
-        else if (!t->open)
-            go_on(s);
+            break;
+        }
+        if (t->phase == TXN_LOCKING) t->anchor = ev->part;
+        if (!t->open) go_on(s);
     }
 }
 

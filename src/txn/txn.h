@@ -61,6 +61,8 @@ struct txn {
     bool answered;
     bool in_doubt; /* one whose answer was lost is not prepared: it never was, or has finished */
     bool commits;  /* FINISHING, FORGETTING */
+    /* Of those that write the one whose locks were given last, for its keys are likeliest to be
+     * wanted by others: they are free once it decides, the others' a consensus round later. */
     uint32_t anchor;
     uint32_t open; /* parts that are */
 };

@@ -175,6 +175,57 @@ TEST(a_leader_that_dies_leaves_all_or_nothing_and_no_locks)
     cluster_deinit(&c);
 }
 
+/* ---- a key that all want ---- */
+
+static int64_t info(struct cluster *c, uint32_t node, const char *name)
+{
+    struct client *k = client_open(c, node);
+    struct buf reply = {0};
+    client_say(k, "INFO");
+    struct bytes r = client_reply(k, &reply);
+    const uint8_t *at = memmem(r.data, r.size, name, strlen(name));
+    assert_non_null(at);
+    int64_t v = strtoll((const char *)at + strlen(name) + 1, NULL, 10);
+    client_close(k);
+    buf_deinit(&reply);
+    return v;
+}
+
+/* Twelve clients, each with ten transfers to an account of its own, all out of one. The time that
+ * the key is locked for is what all of it takes: a write to disk for each, and the way there. Who
+ * came first has it first, so nobody is begun in vain. */
+TEST(a_key_that_all_want_is_handed_on_with_each_write)
+{
+    enum { CLIENTS = 12, EACH = 10, WRITE_US = 2000 };
+    struct cluster c;
+    struct client *k[CLIENTS];
+    cluster_init(&c, 3, 4, 3);
+    cluster_run(&c, 1000);
+    for (uint32_t n = 0; n < 3; n++) world_disk(c.w, n)->write_ns = WRITE_US * 1000;
+    for (uint32_t i = 0; i < CLIENTS; i++) k[i] = client_open(&c, i % 3);
+    uint64_t since = world_now(c.w);
+    for (int n = 0; n < EACH; n++)
+        for (int i = 0; i < CLIENTS; i++) {
+            client_say(k[i], "MULTI");
+            client_say(k[i], "DECRBY hot 1");
+            client_say(k[i], "INCRBY own%d 1", i);
+            client_say(k[i], "EXEC");
+        }
+    struct buf reply = {0};
+    for (int n = 0; n < 4 * EACH; n++)
+        for (int i = 0; i < CLIENTS; i++)
+            assert_int_not_equal(client_reply(k[i], &reply).data[0], '-');
+    uint64_t us = (world_now(c.w) - since) / 1000;
+    int64_t retried = 0;
+    for (uint32_t n = 0; n < 3; n++) retried += info(&c, n, "transactions_retried");
+    assert_true(us / CLIENTS / EACH < WRITE_US * 3 / 2);
+    assert_true(retried < CLIENTS * EACH / 2);
+    assert_int_equal(number(k[0], "hot"), -CLIENTS * EACH);
+    for (int i = 0; i < CLIENTS; i++) client_close(k[i]);
+    buf_deinit(&reply);
+    cluster_deinit(&c);
+}
+
 /* ---- groups that change ---- */
 
 /* So many rounds of a transfer by each of three clients at once, and of an INCR by a fourth, which

@@ -71,6 +71,7 @@ enum { E_OTHER, E_APPLIES, E_LETS_GO };
 
 struct xowner {
     uint8_t state, exclusive; /* state: of enum lock_state, + 1. 0: there is none */
+    uint8_t sees, unused;     /* how many of the pending entries */
     uint16_t record;
 };
 

@@ -153,6 +153,7 @@ static void table_load_owner(uint32_t g, uint32_t t)
         bool taken =
             locks_take(&table, id_of_txn(t), start_of_txn(t), buf_bytes(&items), 0) == LOCKS_TAKEN;
         ASSERT(taken);
+        locks_find(&table, id_of_txn(t))->sees = o->sees;
         buf_deinit(&items);
     } else {
         bool sound = txn_record_get(record, &r);
@@ -197,6 +198,7 @@ static void table_store(uint32_t g)
         if (!o) continue;
         x->state = (uint8_t)(o->state + 1);
         x->record = pool_id(o->record);
+        x->sees = o->state == LOCK_OPEN ? (uint8_t)o->sees : 0;
         if (o->state == LOCK_OPEN) /* who has the key to itself */
             x->exclusive = locks_bar(&table, group_key(g), LOCK_SHARED);
     }
@@ -375,6 +377,7 @@ static void evaluate(struct xask *a, const struct cmd_args *args)
     }
     if (a->kind != LOCK && a->kind != HOLDS && a->kind < APPEND)
         txn_evaluated(&table, command[a->kind], args, 0);
+    if (a->kind < APPEND) from.saw = (uint32_t)txn_saw(&table, command[a->kind], args, from.saw);
     a->place = (uint8_t)from.saw;
     a->stage = from.saw && !MUTANT(MUTANT_REPLY_BEFORE_CHOSEN) ? HELD : ANSWERED;
 }
@@ -417,6 +420,8 @@ void group_choose(uint32_t g, uint32_t count)
     x->pending = (uint8_t)(x->pending - count);
     memmove(x->log, x->log + count, x->pending * sizeof x->log[0]);
     memset(x->log + x->pending, 0, (PENDING - x->pending) * sizeof x->log[0]);
+    for (uint32_t t = 0; t < bound.txns; t++)
+        x->owner[t].sees = (uint8_t)(x->owner[t].sees > count ? x->owner[t].sees - count : 0);
     for (uint32_t i = 0; i < w->asks; i++) {
         struct xask *a = &w->ask[i];
         if (a->group != g || a->stage != HELD) continue;

@@ -30,6 +30,7 @@ found 97 "a new leader does not know who is prepared" $one
 found 98 "commands of one group look at no locks" --access ww,a. --crashes 0 --changes 0 --losses 0
 found 100 "forgotten before all know"      $one
 found 101 "who writes does not ask where it only read" --access rw,wr --crashes 0 --changes 0 --losses 0
+found 107 "holds, and what it read may be lost" --access rw,a.,g. --crashes 0 --changes 1 --losses 0
 found 106 "who is in doubt asks the anchor alone" $one
 
 "$explorer" $one || survivors=$((survivors + 1))
