@@ -71,7 +71,7 @@ struct node {
 static struct node *nodes;
 static uint64_t **blobs; /* of nodes not yet expanded */
 static struct seen seen;
-static uint64_t states, states_max = 4000000;
+static uint64_t states, states_max = 8000000;
 
 static void remember(uint32_t parent, struct action a)
 {
