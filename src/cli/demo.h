@@ -1,6 +1,6 @@
 /* What the files of `synod demo` share: demo.c founds and loads, demo_kill.c kills a leader in the
- * middle of it, demo_bank.c moves money between groups, demo_ring.c changes the cluster under a
- * steady load, demo_check.c counts and compares. */
+ * middle of it, demo_ring.c changes the cluster under a steady load, demo_bank.c moves money
+ * between groups meanwhile, demo_check.c counts and compares. */
 #ifndef SYNOD_CLI_DEMO_H
 #define SYNOD_CLI_DEMO_H
 
@@ -49,10 +49,12 @@ bool demo_kill_turn(struct demo *d, bool half, bool three_quarters);
 /* Until the killed node was started again. */
 bool demo_kill_end(struct demo *d);
 
-/* demo_ring.c: a node joins, one leaves, one dies for good, a group splits; under load. */
+/* demo_ring.c: nodes join, money moves (demo_bank), one leaves, one dies for good, a group splits;
+ * under load. False after a line on stderr. */
 bool demo_ring(struct demo *d);
 
-/* demo_bank.c: transactions over groups while a node dies and comes back. */
+/* demo_bank.c: transactions over groups while a node dies and comes back and a group moves, for
+ * which there must be a node more than a group has replicas. False after a line on stderr. */
 bool demo_bank(struct demo *d);
 
 /* demo_check.c: the replicas of every group are equal at some position of each; redis-cli, if it

@@ -1,5 +1,6 @@
-/* synod demo: money moves between accounts in all groups while nodes die and leaders change; nobody
- * ever sees a sum that is not right. */
+/* synod demo: money moves between accounts in all groups while a node dies, comes back, and a group
+ * moves to another node; nobody ever sees a sum that is not right. */
+#include "cli/ask.h"
 #include "cli/client.h"
 #include "cli/clock.h"
 #include "cli/demo.h"
@@ -8,12 +9,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define ACCOUNTS 100
-#define EACH     1000
-#define TELLERS  8
-#define SECONDS  6
-#define COMMANDS 4 /* MULTI, two, EXEC */
+#define ACCOUNTS   100
+#define EACH       1000
+#define TELLERS    8
+#define SECONDS    6  /* or more, until the group has moved */
+#define MOVE_MAX_S 60 /* from when the node is started again */
+#define LOOK_NS    200000000ull
+#define COMMANDS   4 /* MULTI, two, EXEC */
 
 struct teller {
     unsigned node;
@@ -23,16 +27,29 @@ struct teller {
     uint64_t asked_ns;
 };
 
+/* What happens while they trade, in this order. */
+enum trade_stage { TRADE_CALM, TRADE_KILLED, TRADE_BACK, TRADE_MOVES, TRADE_OVER };
+
+/* One replica of account:0's group goes from the node that leads it to one that has none. */
+struct move {
+    struct client *map; /* asks at `at` */
+    char at[OPTION_ADDRESS_MAX];
+    int64_t group, from, to; /* the cluster's numbers */
+    uint64_t began_ns, look_ns, done_before;
+    char refusal[160]; /* the last */
+};
+
 struct bank {
     struct demo *d;
     struct teller teller[TELLERS];
     uint64_t began_ns, done, refused, unknown, audits, longest_ns;
-    bool killed, back, wrong;
+    enum trade_stage stage;
+    struct move move;
 };
 
-static double seconds(const struct bank *b)
+static double seconds_since(uint64_t ns)
 {
-    return (double)(clock_ns() - b->began_ns) / 1e9;
+    return (double)(clock_ns() - ns) / 1e9;
 }
 
 static void teller_lost(struct bank *b, struct teller *t)
@@ -187,21 +204,134 @@ static bool show_one(struct bank *b)
 
 /* ---- all of them ---- */
 
-/* A node dies after a third of the time, and comes back after two. */
+/* The number that the demo calls a node by. */
+static unsigned number_here(const struct bank *b, const struct overview *o, int64_t id)
+{
+    const struct overview_node *row = overview_node(o, id);
+    char address[OPTION_ADDRESS_MAX];
+    for (unsigned n = 1; row && n <= b->d->cluster.nodes; n++) {
+        cluster_address(&b->d->cluster, n, address);
+        if (strcmp(address, row->address) == 0) return n;
+    }
+    return 0;
+}
+
+static const struct overview_group *group_of_slot(const struct overview *o, int64_t slot)
+{
+    for (size_t i = 0; i < o->group_count; i++)
+        for (size_t r = 0; r < o->group[i].range_count; r++)
+            if (o->group[i].slots[r][0] <= slot && slot <= o->group[i].slots[r][1])
+                return &o->group[i];
+    return NULL;
+}
+
+static bool has_place(const struct overview_node *n, const struct overview_group *g)
+{
+    return n->up && strcmp(n->state, "up") == 0 && !n->witness && !overview_has(g, n->id);
+}
+
+/* Asks for the move; if that is refused, it is asked again. */
+static bool move_ask(struct bank *b, const struct overview *o, const struct overview_group *g)
+{
+    struct move *m = &b->move;
+    size_t i = 0;
+    while (i < o->node_count && !has_place(&o->node[i], g)) i++;
+    if (i == o->node_count) {
+        demo_say(b->d, "every node has a replica of group %lld, so it cannot move",
+                 (long long)g->id);
+        b->stage = TRADE_OVER;
+        return true;
+    }
+    m->group = g->id, m->from = g->leader, m->to = o->node[i].id;
+    m->began_ns = clock_ns(), m->done_before = b->done;
+    const struct client_reply *r = ask(m->map, "SYNOD GROUP MOVE %lld %lld %lld",
+                                       (long long)m->group, (long long)m->from, (long long)m->to);
+    if (!r) return false;
+    if (r->type == CLIENT_ERROR) { /* the map may have the node down for a moment yet */
+        snprintf(m->refusal, sizeof m->refusal, "%.*s", (int)r->text.size,
+                 (const char *)r->text.data);
+        return true;
+    }
+    demo_say(b->d, "group %lld, where account:0 is, moves from node %u, which leads it, to node %u",
+             (long long)m->group, number_here(b, o, m->from), number_here(b, o, m->to));
+    b->stage = TRADE_MOVES;
+    return true;
+}
+
+/* Once the node that died is one of them again. */
+static bool move_begin(struct bank *b, const struct overview *o)
+{
+    bool calm = strcmp(o->state, "ok") == 0 && overview_moves(o) == 0;
+    if (!calm) return true;
+    const struct client_reply *r = ask(b->move.map, "CLUSTER KEYSLOT account:0");
+    if (!r) return false;
+    if (r->type != CLIENT_INTEGER) return ask_failed(r) == EXIT_DONE;
+    const struct overview_group *g = group_of_slot(o, r->integer);
+    return !g || !g->leader || move_ask(b, o, g);
+}
+
+static bool move_is_done(const struct move *m, const struct overview_group *g)
+{
+    bool votes = false;
+    for (size_t i = 0; i < g->replica_count; i++)
+        votes |= g->replica[i].node == m->to && g->replica[i].votes;
+    return votes && !overview_has(g, m->from) && g->leader;
+}
+
+static bool move_look(struct bank *b, const struct overview *o)
+{
+    const struct move *m = &b->move;
+    const struct overview_group *g = overview_group(o, m->group);
+    char nodes[100] = "";
+    if (!g || !move_is_done(m, g)) return true;
+    for (size_t i = 0, size = 0; i < g->replica_count && size < sizeof nodes; i++)
+        size += (size_t)snprintf(nodes + size, sizeof nodes - size, "%s%u", i ? ", " : "",
+                                 number_here(b, o, g->replica[i].node));
+    demo_say(
+        b->d,
+        "  done after %.1f s: in the map group %lld is on nodes %s, and node %u leads it; %llu "
+        "transfers were done meanwhile",
+        seconds_since(m->began_ns), (long long)m->group, nodes, number_here(b, o, g->leader),
+        (unsigned long long)(b->done - m->done_before));
+    b->stage = TRADE_OVER;
+    return true;
+}
+
+static bool move_turn(struct bank *b)
+{
+    struct move *m = &b->move;
+    struct overview o;
+    if (clock_ns() < m->look_ns) return true;
+    cluster_address(&b->d->cluster, cluster_running(&b->d->cluster, b->d->victim), m->at);
+    if (seconds_since(b->began_ns) > MOVE_MAX_S + SECONDS) {
+        cli_fail("no group has moved in %d s; `synod group list --at %s` shows where it stands%s%s",
+                 MOVE_MAX_S, m->at, m->refusal[0] ? "; at last: " : "", m->refusal);
+        return false;
+    }
+    if (!ask_overview(&m->map, m->at, &o)) return false;
+    bool good = b->stage == TRADE_BACK ? move_begin(b, &o) : move_look(b, &o);
+    overview_free(&o);
+    m->look_ns = clock_ns() + LOOK_NS;
+    return good;
+}
+
+/* A node dies after a third of the time, and comes back after two; then the group moves. */
 static bool disturb(struct bank *b)
 {
     struct demo *d = b->d;
-    if (!b->killed && seconds(b) > SECONDS / 3.0) {
+    double now = seconds_since(b->began_ns);
+    if (b->stage == TRADE_CALM && now > SECONDS / 3.0) {
         d->victim = cluster_running(&d->cluster, cluster_running(&d->cluster, 0));
         demo_say(d, "kill -9 of node %u, which coordinates some of them", d->victim);
-        b->killed = true;
+        b->stage = TRADE_KILLED;
         return cluster_signal(&d->cluster, d->victim, SIGKILL) == EXIT_DONE;
     }
-    if (!b->back && seconds(b) > 2 * SECONDS / 3.0) {
-        b->back = true;
+    if (b->stage == TRADE_KILLED && now > 2 * SECONDS / 3.0) {
+        demo_say(d, "node %u is started again", d->victim);
+        b->stage = TRADE_BACK;
         return cluster_start(&d->cluster, d->victim) == EXIT_DONE;
     }
-    return true;
+    return b->stage == TRADE_BACK || b->stage == TRADE_MOVES ? move_turn(b) : true;
 }
 
 static bool look_at_sum(struct bank *b)
@@ -211,28 +341,33 @@ static bool look_at_sum(struct bank *b)
     b->audits++;
     if (sum == (int64_t)ACCOUNTS * EACH) return true;
     cli_fail("the accounts add up to %lld, not %d", (long long)sum, ACCOUNTS * EACH);
-    b->wrong = true;
     return false;
+}
+
+static void trade_show(struct bank *b)
+{
+    size_t ms = (size_t)(seconds_since(b->began_ns) * 1000);
+    bar_show(&b->d->bar, ms < SECONDS * 1000 ? ms : SECONDS * 1000, SECONDS * 1000,
+             "%llu done, the sum is right", (unsigned long long)b->done);
 }
 
 static bool trade(struct bank *b)
 {
     uint64_t next = 0;
+    bool good = true;
     bar_begin(&b->d->bar, stdout, "transfers");
-    for (bool good = true; good && seconds(b) < SECONDS;) {
+    while (good && (seconds_since(b->began_ns) < SECONDS || b->stage != TRADE_OVER)) {
         for (int i = 0; i < TELLERS; i++) teller_turn(b, &b->teller[i]);
         good = disturb(b);
         if (good && clock_ns() >= next) {
             good = look_at_sum(b);
             next = clock_ns() + 50000000;
-            bar_show(&b->d->bar, (size_t)(seconds(b) * 1000), SECONDS * 1000,
-                     "%llu done, the sum is right", (unsigned long long)b->done);
+            trade_show(b);
         }
-        if (!good) return false;
         sleep_ms(1);
     }
     bar_end(&b->d->bar, true);
-    return true;
+    return good;
 }
 
 bool demo_bank(struct demo *d)
@@ -248,7 +383,7 @@ bool demo_bank(struct demo *d)
     b.began_ns = clock_ns();
     bool good = trade(&b);
     for (int i = 0; i < TELLERS; i++) client_free(b.teller[i].client);
-    if (good && !b.back) good = cluster_start(&d->cluster, d->victim) == EXIT_DONE;
+    client_free(b.move.map);
     if (!good || cluster_wait(&d->cluster, 0, false, CLUSTER_WAIT_MS) != EXIT_DONE) return false;
     if (!look_at_sum(&b)) return false;
     demo_say(

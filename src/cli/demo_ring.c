@@ -328,8 +328,8 @@ bool demo_ring(struct demo *d)
     ask_there(&s, 0);
     demo_say(d, "\nNow the cluster changes, while clients go on writing %d records/s.",
              WRITES_PER_S);
-    bool good = step_join(&s) && step_join(&s) && step_leave(&s) && step_death(&s) &&
-                step_split(&s) && step_merge(&s);
+    bool good = step_join(&s) && demo_bank(d) && step_join(&s) && step_leave(&s) &&
+                step_death(&s) && step_split(&s) && step_merge(&s);
     client_free(s.client);
     return good && read_back(d);
 }

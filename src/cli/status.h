@@ -24,7 +24,8 @@
  *     "address": "127.0.0.1:7001",  for clients
  *     "peer": "127.0.0.1:17001",
  *     "zone": "default",
- *     "state": "up",                "up", "down" (not heard of lately), or what the map says:
+ *     "state": "up",                "up", "down" (not heard of lately), "slow" (its log device is),
+ *                                   "cut" (another hears more nodes than it), or what the map says:
  *                                   "joining", "draining", "gone" (down for longer than the grace
  *                                   time, or given up: its replicas are rebuilt elsewhere)
  *     "up": true,                   heard of lately, whatever its state
