@@ -24,7 +24,8 @@
  *     "address": "127.0.0.1:7001",  for clients
  *     "peer": "127.0.0.1:17001",
  *     "zone": "default",
- *     "state": "up",                "up", "down" (not heard of lately), or what the map says:
+ *     "state": "up",                "up", "slow" (its log device), "cut" (it hears fewer nodes than
+ *                                   another does), "down" (not heard of lately), or what the map says:
  *                                   "joining", "draining", "gone" (down for longer than the grace
  *                                   time, or given up: its replicas are rebuilt elsewhere)
  *     "up": true,                   heard of lately, whatever its state

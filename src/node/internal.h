@@ -340,11 +340,18 @@ struct client {
 
 /* ---- the node ---- */
 
-struct health { /* of the log device (health.c) */
-    uint64_t look_at, full_look_at, since;
+struct ailment {
+    uint64_t since;
+    bool bad; /* since then, or not; */
+    bool ill; /* ... long enough */
+};
+
+struct health { /* of the log device, and of the links to others (health.c) */
+    struct ailment slow, cut;
+    uint64_t look_at, full_look_at;
     uint64_t writes, write_ns; /* of the log, at the last look */
     uint64_t write_us;         /* a write took, lately */
-    bool bad, slow;
+    uint64_t hears;            /* other nodes */
 };
 
 struct append_mark { /* which of a group's appends a log record was */
@@ -632,8 +639,7 @@ static inline bool ring_shows(const struct node *n,
 
 /* health.c */
 void health_turn(struct node *n);
-bool health_takes_leaders(const struct node *n,
-                          uint16_t node); /* its disk is no reason not to lead */
+bool health_takes_leaders(const struct node *n, uint16_t other); /* as far as it says */
 
 /* replica.c */
 void replica_yield(struct group *g, struct group *heir, uint64_t at); /* its slots are heir's now */

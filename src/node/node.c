@@ -651,8 +651,8 @@ static void spread_leaders(struct node *n)
         if (!g->leading) continue;
         uint16_t home = group_home(g), to = group_replica_on(g, home);
         struct peer *p = home == n->identity.node ? NULL : n->peers[home];
-        if (!p || !p->out_ready || p->report.slow || n->now - p->up_since < SPREAD_PATIENCE ||
-            n->now - g->era_began < SPREAD_PATIENCE)
+        if (!p || !p->out_ready || !health_takes_leaders(n, home) ||
+            n->now - p->up_since < SPREAD_PATIENCE || n->now - g->era_began < SPREAD_PATIENCE)
             continue;
         if (paxos_match(g->px, to) + 64 < paxos_chosen(g->px)) continue;
         group_hand_over(g, to);

@@ -20,7 +20,9 @@ void status_report(struct node *n, struct wire_report *r)
                                        strcmp(n->config.backend_name, "io_uring") == 0};
     r->epoch = n->ring_there ? n->ring.epoch : 0;
     r->write_us = n->health.write_us;
-    r->slow = n->health.slow;
+    r->slow = n->health.slow.ill;
+    r->cut = n->health.cut.ill;
+    r->hears = n->health.hears;
     r->disk_bytes = n->config.engine ? n->config.engine->ops->disk_bytes(n->config.engine) : 0;
 }
 
@@ -42,11 +44,11 @@ static const char *node_state(struct node *n, uint16_t id)
 {
     uint8_t state = n->ring_node[id].state;
     bool plain = state == RING_NODE_SERVING || state == RING_NODE_DOWN;
-    bool slow = id == n->identity.node ? n->health.slow : n->peers[id] && n->peers[id]->report.slow;
-    return plain ? (!node_is_up(n, id) ? "down"
-                    : slow             ? "slow"
-                                       : "up")
-                 : ring_node_state_name(state);
+    if (!plain) return ring_node_state_name(state);
+    if (!node_is_up(n, id)) return "down";
+    bool here = id == n->identity.node;
+    if (here ? n->health.slow.ill : n->peers[id]->report.slow) return "slow";
+    return (here ? n->health.cut.ill : n->peers[id]->report.cut) ? "cut" : "up";
 }
 
 static json_t *node_json(struct node *n, uint16_t id)

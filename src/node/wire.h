@@ -14,7 +14,7 @@
 #include "paxos/paxos.h"
 #include "redis/command.h"
 
-#define WIRE_VERSION 5
+#define WIRE_VERSION 6
 #define WIRE_HEAD    16
 #define WIRE_FRAME_MAX                                                                             \
     (96u << 20) /* a window of entries in a promise, or a request with the largest value */
@@ -50,7 +50,9 @@ struct wire_hello {
 /* What a node says of itself with each WIRE_STATE, before the rows: for `synod status`. */
 struct wire_report {
     uint64_t leads, keys, disk_bytes, log_bytes, room_bytes, memory_bytes, ops_per_s, uptime_s;
-    bool uring, slow;  /* slow: its log device; it wants no leaderships */
+    bool uring;
+    bool slow, cut;    /* its log device is; from one whom others hear: it wants no leaderships */
+    uint64_t hears;    /* other nodes */
     bool full;         /* a row follows for every group of which the sender has a replica */
     uint64_t write_us; /* a write of its log took, lately */
     uint64_t epoch;    /* of its copy of the cluster map */
