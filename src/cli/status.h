@@ -25,10 +25,9 @@
  *     "peer": "127.0.0.1:17001",
  *     "zone": "default",
  *     "state": "up",                "up", "slow" (its log device), "cut" (it hears fewer nodes than
- *                                   another does), "down" (not heard of lately), or what the map says:
- *                                   "joining", "draining", "gone" (down for longer than the grace
- *                                   time, or given up: its replicas are rebuilt elsewhere)
- *     "up": true,                   heard of lately, whatever its state
+ *                                   another does), "down" (not heard of lately), or what the map
+ * says: "joining", "draining", "gone" (down for longer than the grace time, or given up: its
+ * replicas are rebuilt elsewhere) "up": true,                   heard of lately, whatever its state
  *     "witness": false,             true: it holds votes and a log, and no data
  *     "capacity": 100,              weight; 100 is one share
  *     "age_ms": 0,                  since its last report; 0 for self

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Reconfiguration while the network is cut: both sides are asked, and only the one with the majority does.  partitions.py SYNOD"""
+"""Reconfiguration while the network is cut: both sides are asked, and only the one with the majority does. Transfers between accounts in all
+groups while it is cut: none is lost, done twice or in half, and soon all goes on.  partitions.py SYNOD [--long]"""
 import sys
 import threading
 import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
+from bank import Bank, certain, waited
 from harness import Err, Load, expect, main, options_parse, scenario, until
 from network import Network, move_into_a_namespace
 
@@ -18,8 +20,12 @@ def netted(env, nodes, spares=0, **words):
     return net, c
 
 
+def one_way(some, others):
+    return [(a, b) for a in some for b in others]
+
+
 def apart(some, others):
-    return [pair for a in some for b in others for pair in ((a, b), (b, a))]
+    return one_way(some, others) + one_way(others, some)
 
 
 def asks(node, answers, *command):
@@ -122,6 +128,90 @@ def a_move_cut_in_two_is_finished_by_the_majority_alone(env):
         load.check(victim)
         c.expect_equal_digests()
         expect(len(c.any().status()["groups"]) == 16, "a group was split on the minority's side")
+
+
+# ---- transfers ----
+
+CUT = 6  # seconds: leases are over, leaders elected, and what was in doubt is resolved before it heals
+BACK = 15  # ... after it has healed, until there are half as many transfers as before: who was asked at a cut-off node answers after ten
+
+
+def lead(c, leader):
+    """Most groups are led by this node."""
+    def leads_most():
+        led = [g["id"] for g in leader.status()["groups"] if g["leader"] != leader.id]
+        for group in led:
+            c.ask("SYNOD", "GROUP", "TRANSFER", group, leader.id)
+        return len(led) <= c.groups // 4
+    until(30, f"node {leader.number} leads most groups", leads_most, pause=0.2)
+
+
+def spread(c):
+    """Every node leads some."""
+    until(60, "every node leads some groups", lambda: {g["leader"] for g in c.any().status()["groups"]} == {n.id for n in c.nodes}, pause=0.2)
+
+
+def trade_through(bank, net, pairs, served):
+    """A cut, while tellers are at all nodes; at these nodes all goes on, and soon nothing is in doubt. Then it heals. Returns what is to be
+    printed of it."""
+    rate = bank.rate(1.5)
+    net.cut(pairs)
+    began = time.monotonic()
+    bank.nodes = served  # for who is told that it cannot be done where it is
+    wait = waited(bank, served)
+    certain(served)
+    sure = time.monotonic() - began
+    bank.grows(200)
+    time.sleep(max(0.0, began + CUT - time.monotonic()))
+    net.heal()
+    bank.nodes, healed = bank.c.nodes, time.monotonic()
+    again = waited(bank, bank.c.nodes)
+    certain(bank.c.nodes)
+    until(BACK, f"there are half as many transfers as the {rate:.0f}/s before", lambda: bank.rate(0.5) >= rate / 2)
+    return (f"cut: {wait:.2f} s until all answered that should, {sure:.2f} until nothing was in doubt; healed: {again:.2f} s until all answered, "
+            f"{time.monotonic() - healed:.2f} until half of {rate:.0f} transfers/s")
+
+
+def traded(env, prepare, *cuts):
+    """A bank on three nodes, through cuts that prepare(c, victim) makes worth while: cut(victim, [the other two]) is pairs of nodes' numbers and
+    the nodes that should serve all the same."""
+    net, c = netted(env, 3, groups=8)
+    c.up()
+    said = []
+    with Bank(c) as bank:
+        bank.grows(100)
+        for cut in cuts * env.seconds(1, 5):
+            victim = env.rng.choice(c.nodes)
+            prepare(c, victim)
+            said.append(trade_through(bank, net, *cut(victim, c.others(victim))))
+            c.wait_ready()
+    bank.check()
+    print(f"# {bank.figures()}", *said, sep="\n#   ", flush=True)
+
+
+def numbers(nodes):
+    return [n.number for n in nodes]
+
+
+@scenario(limit=120)
+def transfers_are_whole_while_who_leads_most_is_cut_off(env):
+    def cut(victim, rest):
+        return apart([victim.number], numbers(rest)), rest
+    traded(env, lead, cut, cut)
+
+
+@scenario(limit=120)
+def transfers_are_whole_while_who_leads_most_is_not_heard_or_hears_nobody(env):
+    traded(env, lead, lambda victim, rest: (one_way([victim.number], numbers(rest)), rest),
+           lambda victim, rest: (one_way(numbers(rest), [victim.number]), rest))
+
+
+@scenario(limit=120)
+def transfers_are_whole_and_go_on_while_coordinators_and_leaders_at_two_nodes_cannot_talk(env):
+    """Both reach the third, so everybody is served: groups are led where all can reach them."""
+    def cut(victim, rest):
+        return apart([victim.number], [rest[0].number]), [victim, *rest]
+    traded(env, lambda c, _: spread(c), cut, cut)
 
 
 if __name__ == "__main__":
