@@ -36,6 +36,7 @@ struct move {
     char at[OPTION_ADDRESS_MAX];
     int64_t group, from, to; /* the cluster's numbers */
     uint64_t began_ns, look_ns, done_before;
+    char refusal[160]; /* the last */
 };
 
 struct bank {
@@ -229,7 +230,7 @@ static bool has_place(const struct overview_node *n, const struct overview_group
     return n->up && strcmp(n->state, "up") == 0 && !n->witness && !overview_has(g, n->id);
 }
 
-/* Asks for the move. */
+/* Asks for the move; if that is refused, it is asked again. */
 static bool move_ask(struct bank *b, const struct overview *o, const struct overview_group *g)
 {
     struct move *m = &b->move;
@@ -243,11 +244,18 @@ static bool move_ask(struct bank *b, const struct overview *o, const struct over
     }
     m->group = g->id, m->from = g->leader, m->to = o->node[i].id;
     m->began_ns = clock_ns(), m->done_before = b->done;
+    const struct client_reply *r = ask(m->map, "SYNOD GROUP MOVE %lld %lld %lld",
+                                       (long long)m->group, (long long)m->from, (long long)m->to);
+    if (!r) return false;
+    if (r->type == CLIENT_ERROR) { /* the map may have the node down for a moment yet */
+        snprintf(m->refusal, sizeof m->refusal, "%.*s", (int)r->text.size,
+                 (const char *)r->text.data);
+        return true;
+    }
     demo_say(b->d, "group %lld, where account:0 is, moves from node %u, which leads it, to node %u",
              (long long)m->group, number_here(b, o, m->from), number_here(b, o, m->to));
     b->stage = TRADE_MOVES;
-    return ask_done(m->map, "SYNOD GROUP MOVE %lld %lld %lld", (long long)m->group,
-                    (long long)m->from, (long long)m->to) == EXIT_DONE;
+    return true;
 }
 
 /* Once the node that died is one of them again. */
@@ -296,8 +304,8 @@ static bool move_turn(struct bank *b)
     if (clock_ns() < m->look_ns) return true;
     cluster_address(&b->d->cluster, cluster_running(&b->d->cluster, b->d->victim), m->at);
     if (seconds_since(b->began_ns) > MOVE_MAX_S + SECONDS) {
-        cli_fail("no group has moved in %d s; `synod group list --at %s` shows where it stands",
-                 MOVE_MAX_S, m->at);
+        cli_fail("no group has moved in %d s; `synod group list --at %s` shows where it stands%s%s",
+                 MOVE_MAX_S, m->at, m->refusal[0] ? "; at last: " : "", m->refusal);
         return false;
     }
     if (!ask_overview(&m->map, m->at, &o)) return false;

@@ -24,10 +24,11 @@
  *     "address": "127.0.0.1:7001",  for clients
  *     "peer": "127.0.0.1:17001",
  *     "zone": "default",
- *     "state": "up",                "up", "slow" (its log device), "cut" (it hears fewer nodes than
- *                                   another does), "down" (not heard of lately), or what the map
- * says: "joining", "draining", "gone" (down for longer than the grace time, or given up: its
- * replicas are rebuilt elsewhere) "up": true,                   heard of lately, whatever its state
+ *     "state": "up",                "up", "down" (not heard of lately), "slow" (its log device is),
+ *                                   "cut" (another hears more nodes than it), or what the map says:
+ *                                   "joining", "draining", "gone" (down for longer than the grace
+ *                                   time, or given up: its replicas are rebuilt elsewhere)
+ *     "up": true,                   heard of lately, whatever its state
  *     "witness": false,             true: it holds votes and a log, and no data
  *     "capacity": 100,              weight; 100 is one share
  *     "age_ms": 0,                  since its last report; 0 for self
