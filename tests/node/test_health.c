@@ -116,6 +116,22 @@ TEST(where_a_node_dies_or_is_alone_nobody_is_cut_off)
     cluster_deinit(&c);
 }
 
+/* Two cuts between four nodes: each hears two others, nobody hears more. Groups go on. */
+TEST(where_nobody_hears_more_nobody_gives_anything_away)
+{
+    struct cluster c;
+    cluster_init(&c, 4, GROUPS, 3);
+    await_spread(&c);
+    struct client *look = client_open(&c, 0);
+    block(&c, 0, 1, true), block(&c, 2, 3, true);
+    for (int i = 0; i < 50; i++) {
+        cluster_run(&c, 100);
+        assert_false(sees(look, "cut"));
+    }
+    cluster_settle(&c);
+    cluster_deinit(&c);
+}
+
 /* A minute after its log is well again it leads again. */
 TEST(one_with_a_slow_log_leads_nothing_until_it_is_well)
 {
