@@ -473,6 +473,7 @@ struct node {
     struct list traces; /* TRACE commands under way (trace.c) */
 
     struct list txns; /* transactions over groups that clients of this node wait for (txn.c) */
+    struct forgets *forgets; /* that are over everywhere (txn_forget.c) */
     uint64_t txn_seq;
     uint64_t txn_at;    /* when one of them is to be looked at again, at the latest */
     uint64_t txn_clock; /* the greatest age given or heard of: ms since 1970 << 20, and a count */
@@ -811,6 +812,7 @@ struct txn_question {
 };
 void txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q);
 void txn_turn(struct node *n);
+void txn_forget_free(struct node *n);
 void txn_list(struct node *n, struct reply *out); /* TXN LIST (txn_list.c) */
 /* TXN STATUS (txn_status.c): becomes a request, or answers the error. */
 void txn_status(struct client *c, const struct command *cmd, const struct cmd_args *a,

@@ -515,6 +515,7 @@ void node_free(struct node *n)
     for (uint32_t i = 0; i < n->group_count; i++) group_free(n->group[i]);
     mem_free(n->group);
     driver_free(n);
+    txn_forget_free(n);
     ring_free(n);
     mem_free(n->slot_group);
     mem_free(n->marks);

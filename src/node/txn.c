@@ -71,7 +71,7 @@ static void transaction_free(struct transaction *t)
     mem_free(t);
 }
 
-static void look_at(struct node *n, uint64_t at)
+void txn_look_at(struct node *n, uint64_t at)
 {
     if (at < n->txn_at) n->txn_at = at;
 }
@@ -280,7 +280,6 @@ static void send_part(struct transaction *t, uint32_t i)
     case TXN_FX_RESOLVE: send(t, i, "synod|resolve", &d, 1); break;
     case TXN_FX_DECIDE: send(t, i, "synod|decide", &d, 1); break;
     case TXN_FX_FINISH: send_finish(t, i, ++p->asks, p->commit); break;
-    case TXN_FX_FORGET: send(t, i, "synod|forget", &d, 1); break;
     default: ASSERT(!"not a part's effect");
     }
     buf_deinit(&id), buf_deinit(&number), buf_deinit(&record);
@@ -328,7 +327,7 @@ static struct transaction *try_again(struct transaction *t)
     next->tries = t->tries + 1;
     next->nil = t->nil;
     next->begin_at = n->now + prng_below(&n->random, wait * MS) + 1;
-    look_at(n, next->begin_at);
+    txn_look_at(n, next->begin_at);
     return next;
 }
 
@@ -425,10 +424,11 @@ static void on_effect(void *ctx, const struct txn_effect *fx)
         break;
     case TXN_FX_ANSWER: on_answered(t, fx->outcome); break;
     case TXN_FX_OVER: t->over = true; break;
+    case TXN_FX_FORGET: txn_forget_later(t->node, t->part[fx->part].group, t->id); break;
     case TXN_FX_AGAIN:
         t->part[fx->part].again = true;
         t->again_at = t->node->now + AGAIN_AFTER;
-        look_at(t->node, t->again_at);
+        txn_look_at(t->node, t->again_at);
         break;
     default:
         t->part[fx->part].asked = fx->type;
@@ -486,11 +486,12 @@ void txn_turn(struct node *n)
 {
     struct list *next;
     n->txn_at = UINT64_MAX;
+    txn_forget_turn(n);
     for (struct list *l = n->txns.next; l != &n->txns; l = next) {
         struct transaction *t = LIST_OF(l, struct transaction, link);
         next = l->next;
-        if (!t->begun && t->begin_at > n->now) look_at(n, t->begin_at);
-        if (t->again_at > n->now) look_at(n, t->again_at);
+        if (!t->begun && t->begin_at > n->now) txn_look_at(n, t->begin_at);
+        if (t->again_at > n->now) txn_look_at(n, t->again_at);
         if (t->trace) txn_trace_look(t);
         look(t);
     }

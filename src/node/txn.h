@@ -90,6 +90,13 @@ void transaction_retry(struct transaction *t);
 /* `reply` is what the client is told of its command. */
 void transaction_answer(struct transaction *t);
 
+/* Transactions are looked at again then, at the latest. */
+void txn_look_at(struct node *n, uint64_t at);
+
+/* txn_forget.c */
+void txn_forget_later(struct node *n, uint32_t group, struct txn_id id);
+void txn_forget_turn(struct node *n);
+
 /* session.c: the transaction has ended by itself; why: an error's text. */
 void session_ended(struct session *s, const char *why);
 /* Begins the command that waits, if it may; asks whether all is still locked. */

@@ -65,7 +65,9 @@ static void call_off(struct group *g, struct txn_id id)
 void txn_ran(struct group *g, const struct command *cmd, const struct cmd_args *a)
 {
     struct txn_id id;
-    if (!txn_get_id(a->v[2], &id) || cmd->fn == txn_lock || cmd->fn == txn_state) return;
+    bool one = txn_get_id(a->v[2], &id);
+    if (cmd->fn == txn_forget) txn_evaluated(&g->locks, cmd, a, g->node->now);
+    if (!one || cmd->fn == txn_lock || cmd->fn == txn_state || cmd->fn == txn_forget) return;
     if (cmd->fn == txn_holds) {
         struct lock_owner *o = locks_find(&g->locks, id);
         if (o) o->at = g->node->now;

@@ -4,17 +4,11 @@
 
 #define LIFE ((1ull << 48) - 1) /* of id.who: the incarnation */
 
-static const char *const phases[] = {[TXN_LOCKING] = "locking",
-                                     [TXN_EVALUATING] = "evaluating",
-                                     [TXN_HOLDING] = "holding",
-                                     [TXN_VOTING] = "voting",
-                                     [TXN_RESOLVING] = "resolving",
-                                     [TXN_WITNESSING] = "witnessing",
-                                     [TXN_APPLYING] = "applying",
-                                     [TXN_DECIDING] = "deciding",
-                                     [TXN_FINISHING] = "finishing",
-                                     [TXN_FORGETTING] = "forgetting",
-                                     [TXN_OVER] = "over"};
+static const char *const phases[] = {
+    [TXN_LOCKING] = "locking",   [TXN_EVALUATING] = "evaluating", [TXN_HOLDING] = "holding",
+    [TXN_VOTING] = "voting",     [TXN_RESOLVING] = "resolving",   [TXN_WITNESSING] = "witnessing",
+    [TXN_APPLYING] = "applying", [TXN_DECIDING] = "deciding",     [TXN_FINISHING] = "finishing",
+    [TXN_OVER] = "over"};
 static const char *const states[] = {
     [LOCK_OPEN] = "open", [LOCK_PREPARED] = "prepared", [LOCK_DECIDED] = "decided"};
 

@@ -175,7 +175,7 @@ static const char *yes(const struct transaction *t, uint32_t part, const char *p
     case 'D':
         return bytes_equal(reply, BYTES(":1\r\n")) ? "committed: this group is the anchor"
                                                    : "there is no such transaction (any more)";
-    default: return strcmp(phase, "FORGET") == 0 ? "forgotten" : wrote ? "applied" : "let go";
+    default: return wrote ? "applied" : "let go";
     }
 }
 

@@ -376,11 +376,29 @@ void txn_resolve(struct view *v, const struct cmd_args *a, struct reply *out)
     reply_i64(out, !o ? -1 : o->state == LOCK_DECIDED);
 }
 
+/* The next one of several ids that is decided here; NULL: no more. */
+static struct lock_owner *next_decided(const struct locks *l, struct reader *ids)
+{
+    while (l && reader_left(ids) >= 16) {
+        struct txn_id id = {.who = reader_u64(ids)};
+        id.seq = reader_u64(ids);
+        struct lock_owner *o = locks_find(l, id);
+        if (o && o->state == LOCK_DECIDED) return o;
+    }
+    return NULL;
+}
+
 void txn_forget(struct view *v, const struct cmd_args *a, struct reply *out)
 {
-    struct lock_owner *o = owner_of(v, a);
-    if (o && o->state == LOCK_DECIDED) row_del(v, o->id);
+    struct reader ids = reader_of(a->v[2]);
+    for (struct lock_owner *o; (o = next_decided(v->locks, &ids));) row_del(v, o->id);
     reply_ok(out);
+}
+
+static void forgotten(struct locks *l, const struct cmd_args *a)
+{
+    struct reader ids = reader_of(a->v[2]);
+    for (struct lock_owner *o; (o = next_decided(l, &ids));) locks_drop(l, o);
 }
 
 void txn_state(struct view *v, const struct cmd_args *a, struct reply *out)
@@ -483,6 +501,10 @@ uint64_t txn_saw(struct locks *l, const struct command *c, const struct cmd_args
 
 void txn_evaluated(struct locks *l, const struct command *c, const struct cmd_args *a, uint64_t now)
 {
+    if (c->fn == txn_forget) {
+        forgotten(l, a);
+        return;
+    }
     struct lock_owner *o = locks_find(l, id_of(a));
     struct txn_record r;
     struct buf record = {0};
@@ -498,8 +520,6 @@ void txn_evaluated(struct locks *l, const struct command *c, const struct cmd_ar
         buf_deinit(&record);
     } else if (c->fn == txn_apply) {
         if (o->state == LOCK_OPEN && o->token == number_of(a->v[3])) locks_drop(l, o);
-    } else if (c->fn == txn_forget) {
-        if (o->state == LOCK_DECIDED) locks_drop(l, o);
     } else if (c->fn == txn_prepared) {
         if (o->state == LOCK_OPEN && !MUTANT(MUTANT_TXN_PREPARED)) locks_drop(l, o);
     } else if (o->state != LOCK_DECIDED) {

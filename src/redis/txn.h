@@ -16,9 +16,10 @@
  *   PREPARED txn                           2: prepared. 1: decided, at the anchor: commit. 0: it is
  *                                          not prepared here (any more), nor will it be
  *   RESOLVE txn                            at the anchor, once somebody is known not to be
- * prepared: 1: commit, as was decided before. 0: aborted now, for good. -1: nothing is known of it,
- * nor will be FORGET txn                             at the anchor: everybody knows STATE txn a
- * state (below), or nil: nothing is known of it here
+ *                                          prepared. 1: commit, as was decided before. 0: aborted
+ *                                          now, for good. -1: nothing is known of it, nor will be
+ *   FORGET txn txn ...                     (one argument) at the anchor: everybody knows
+ *   STATE txn                              a state (below), or nil: nothing is known of it here
  *
  * txn: who:8 seq:8; numbers little-endian. lo, hi, reverse: a range to read (lo empty: none; hi
  * empty: for each item the key's meta row). An answer -TXNLOST says that the leader does not have

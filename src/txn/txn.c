@@ -41,10 +41,10 @@ static uint32_t writers(const struct txn *t)
     return n;
 }
 
+/* Nobody waits for it: a decision that is kept for too long is finished by its anchor. */
 static void forget(struct step *s)
 {
-    s->t->phase = TXN_FORGETTING;
-    ask(s, TXN_FX_FORGET, s->t->anchor, true);
+    emit(s, (struct txn_effect){.type = TXN_FX_FORGET, .part = s->t->anchor});
 }
 
 /* Everybody who may hold something is told how it ended. The anchor of a commit keeps it until all
@@ -129,12 +129,9 @@ static void go_on(struct step *s)
     case TXN_HOLDING: held(s); break;
     case TXN_VOTING: voted(s); break;
     case TXN_FINISHING:
-        if (t->commits)
-            forget(s);
-        else
-            over(s);
+        if (t->commits) forget(s);
+        over(s);
         break;
-    case TXN_FORGETTING: over(s); break;
     default: ASSERT(!"not a phase in which all are asked");
     }
 }
@@ -242,8 +239,7 @@ static void deciding(struct step *s, const struct txn_event *ev)
 static void ending(struct step *s, const struct txn_event *ev)
 {
     struct txn *t = s->t;
-    bool yes = ev->type == TXN_EV_YES, no = ev->type == TXN_EV_NO;
-    bool knows = yes || (no && (t->phase == TXN_FORGETTING || !t->commits));
+    bool knows = ev->type == TXN_EV_YES || (ev->type == TXN_EV_NO && !t->commits);
     if (!knows) again(s, ev);
     if (!t->open) go_on(s);
 }
@@ -267,8 +263,7 @@ static void settled(struct step *s, const struct txn_event *ev)
     case TXN_RESOLVING: resolving(s, ev); break;
     case TXN_WITNESSING: witnessing(s, ev); break;
     case TXN_DECIDING: deciding(s, ev); break;
-    case TXN_FINISHING:
-    case TXN_FORGETTING: ending(s, ev); break;
+    case TXN_FINISHING: ending(s, ev); break;
     case TXN_APPLYING:
         if (yes || ev->type == TXN_EV_LOST)
             applied(s, yes ? TXN_COMMITTED : TXN_UNKNOWN);

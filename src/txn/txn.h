@@ -41,7 +41,6 @@ enum txn_phase {
     TXN_APPLYING,
     TXN_DECIDING,
     TXN_FINISHING,
-    TXN_FORGETTING,
     TXN_OVER
 };
 
@@ -60,7 +59,7 @@ struct txn {
     uint8_t phase;
     bool answered;
     bool in_doubt; /* one whose answer was lost is not prepared: it never was, or has finished */
-    bool commits;  /* FINISHING, FORGETTING */
+    bool commits;  /* FINISHING */
     /* Of those that write the one whose locks were given last, for its keys are likeliest to be
      * wanted by others: they are free once it decides, the others' a consensus round later. */
     uint32_t anchor;
@@ -95,7 +94,7 @@ enum txn_effect_type {
     TXN_FX_APPLY,
     TXN_FX_DECIDE,
     TXN_FX_FINISH, /* commit */
-    TXN_FX_FORGET,
+    TXN_FX_FORGET, /* at the part, its anchor, some time: no event comes of it */
     TXN_FX_AGAIN,  /* what was last asked of this part, once more, after a while */
     TXN_FX_ANSWER, /* outcome */
     TXN_FX_OVER,   /* nothing is open any more: the machine may go. The last effect */

@@ -74,7 +74,6 @@ static void expect_end(const struct path *p, const char *end, const char *writer
     for (const char *g = writers; *g; g++)
         if (*g != anchor)
             at += (size_t)snprintf(expected + at, sizeof expected - at, " FINISH(%c)", *g);
-    snprintf(expected + at, sizeof expected - at, " FORGET(%c)", anchor);
     assert_string_equal(end, expected);
 }
 
@@ -137,8 +136,7 @@ TEST(what_came_of_each_step_is_told)
                                        "on disk at node ",
                                        "chosen +",
                                        ": committed: this group is the anchor",
-                                       ": applied",
-                                       ": forgotten"};
+                                       ": applied"};
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         if (!contains(&p, told[i])) fail_msg("nothing says '%s'", told[i]);
     buf_deinit(&p.reply);

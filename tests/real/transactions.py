@@ -196,7 +196,7 @@ def the_way_of_a_transaction_is_told_and_drawn(env):
     words = ["MSET", *(w for key in keys for w in (key, "1"))]
     lines = run(["redis-cli", "-p", str(n.port), "TRACE", *words]).stdout.strip().splitlines()
     expect(lines[0] == "transaction over 3 groups, coordinated by node 2, tries: 1" and lines[-1] == "OK", *lines)
-    for phase, count in (("LOCK", 3), ("PREPARE", 3), ("DECIDE", 1), ("FINISH", 2), ("FORGET", 1)):
+    for phase, count in (("LOCK", 3), ("PREPARE", 3), ("DECIDE", 1), ("FINISH", 2)):
         expect(sum(f"  {phase} " in line and "not answered" not in line for line in lines) == count, phase, *lines)
     picture = run([c.synod, "explain", "--at", f"{n.host}:{n.port}", *words]).stdout
     expect(picture.count("-- PREPARE -") == 3 and picture.count("prepared --|") == 3 and "-- DECIDE -" in picture and "applied --|" in picture, picture)

@@ -286,9 +286,9 @@ bool exclusive(uint32_t t, uint32_t g)
 }
 
 static const uint8_t kind_of[] = {
-    [TXN_FX_LOCK] = LOCK,     [TXN_FX_HOLDS] = HOLDS,       [TXN_FX_PREPARE] = PREPARE,
-    [TXN_FX_APPLY] = APPLY,   [TXN_FX_DECIDE] = DECIDE,     [TXN_FX_FINISH] = FINISH,
-    [TXN_FX_FORGET] = FORGET, [TXN_FX_PREPARED] = PREPARED, [TXN_FX_RESOLVE] = RESOLVE,
+    [TXN_FX_LOCK] = LOCK,         [TXN_FX_HOLDS] = HOLDS,     [TXN_FX_PREPARE] = PREPARE,
+    [TXN_FX_APPLY] = APPLY,       [TXN_FX_DECIDE] = DECIDE,   [TXN_FX_FINISH] = FINISH,
+    [TXN_FX_PREPARED] = PREPARED, [TXN_FX_RESOLVE] = RESOLVE,
 };
 
 static void send_part(const struct driver *d, uint32_t g)
@@ -342,6 +342,13 @@ static void on_effect(void *ctx, const struct txn_effect *fx)
     case TXN_FX_EVALUATE: evaluate(d); break;
     case TXN_FX_ANSWER: tell(d->t, fx->outcome); break;
     case TXN_FX_OVER: break;
+    case TXN_FX_FORGET:
+        ask_add((struct xask){.stage = SENT,
+                              .kind = FORGET,
+                              .txn = (uint8_t)d->t,
+                              .group = (uint8_t)g,
+                              .heard = BY_NOBODY});
+        break;
     case TXN_FX_AGAIN: c->part[g].again = true; break;
     default:
         c->part[g].asked = fx->type;
