@@ -189,6 +189,7 @@ static void settle(struct job_turn *t)
 static void begin(struct job_turn *t)
 {
     struct job *j = t->j;
+    j->begun = true;
     j->began_ms = j->now_ms;
     if (job_ended(j) && j->dropped) {
         over(t);
@@ -446,6 +447,7 @@ void job_step(struct job *j, const struct job_event *ev, job_sink *sink, void *c
     if (j->over) return;
     j->now_ms = ev->now_ms;
     handle(&t, ev);
+    if (!j->begun) return;
     if (j->limit_ms && j->spent_ms + j->now_ms - j->began_ms > j->limit_ms)
         fail(&t, BYTES("it took longer than its limit (LIMITS TIME)"));
     settle(&t);

@@ -115,6 +115,7 @@ struct job {
     int64_t now_ms;
     uint8_t phase;
     bool needs_cut;
+    bool begun;
     bool over;        /* nothing is asked of it any more */
     bool dropped;     /* after the end: staging and snapshot are gone */
     bool cancelling;  /* asked for while a publication was under way */

@@ -64,6 +64,13 @@ static void begun(struct rig *r, uint32_t maps, uint32_t nodes, uint16_t slots)
     write_through(r);
 }
 
+static void copy(struct rig *to, const struct rig *from)
+{
+    *to = *from;
+    to->job.task = to->task;
+    to->job.node = to->node;
+}
+
 static struct job_event of(uint8_t type, const struct job_effect *start)
 {
     return (struct job_event){.type = type, .task = start->task, .attempt = start->attempt};
@@ -120,7 +127,8 @@ TEST(the_last_of_many_is_tried_a_second_time_once_it_lags_and_the_loser_is_kille
     struct rig r;
     struct job_effect slow = {0};
     begun(&r, 8, 4, 2);
-    struct rig all = r;
+    struct rig all;
+    copy(&all, &r);
     r.now_ms += 1000;
     for (int i = 0; i < 7; i++) tell(&r, of(JOB_EV_TASK_DONE, &all.fx[i]));
     slow = all.fx[7];
@@ -213,6 +221,124 @@ TEST(cancel_while_publishing_waits_to_hear_what_became_of_it)
         TELL(&r, .type = published ? JOB_EV_PUBLISHED : JOB_EV_PUBLISH_FAILED, .retry = true);
         assert_int_equal(r.job.phase, published ? JOB_DONE : JOB_CANCELLED);
     }
+}
+
+/* What another owner makes of the record of `r`. */
+static void taken_over(struct rig *next, const struct rig *r, uint64_t epoch)
+{
+    struct buf record = {0};
+    struct job_options o = {.epoch = epoch, .reduces = 1, .limit_ms = 600000};
+    *next = (struct rig){.now_ms = 5000000};
+    job_record_encode(&r->job, &record);
+    job_init(&next->job, &o, next->task, ROOM, next->node, 8);
+    assert_true(job_record_decode(&next->job, buf_bytes(&record)));
+    buf_deinit(&record);
+}
+
+TEST(an_attempt_of_an_older_owner_is_nobodys)
+{
+    struct rig r, next;
+    begun(&r, 1, 1, 1);
+    struct job_effect old = *find(&r, JOB_FX_START);
+    taken_over(&next, &r, 2);
+    TELL(&next, .type = JOB_EV_NODE_UP, .node = 1, .slots = 1);
+    TELL(&next, .type = JOB_EV_BEGIN);
+    write_through(&next);
+    struct job_effect young = *find(&next, JOB_FX_START);
+    assert_int_equal(young.attempt.number, old.attempt.number);
+    tell(&next, of(JOB_EV_TASK_DONE, &old));
+    assert_int_equal(next.task[0].state, JOB_TASK_RUNNING);
+    tell(&next, of(JOB_EV_TASK_DONE, &young));
+    assert_int_equal(next.task[0].state, JOB_TASK_REPORTED);
+}
+
+TEST(a_new_owner_knows_all_that_the_old_one_knew)
+{
+    struct rig r = {.now_ms = 5}, next;
+    uint32_t holder[2] = {1, 2};
+    struct job_options o = {.epoch = 1, .reduces = 1, .limit_ms = 600000, .submitted_ms = 1234};
+    job_init(&r.job, &o, r.task, ROOM, r.node, 8);
+    for (uint32_t n = 1; n <= 2; n++) TELL(&r, .type = JOB_EV_NODE_UP, .node = n, .slots = 1);
+    TELL(&r, .type = JOB_EV_BEGIN);
+    write_through(&r);
+    assert_true(job_set_maps(&r.job, 2));
+    for (uint32_t m = 0; m < 2; m++) job_hold(&r.job, m, holder, 2);
+    TELL(&r, .type = JOB_EV_CUT_MADE, .snapshot = 9);
+    write_through(&r);
+    struct job_effect a = r.fx[0], b = r.fx[1];
+    r.now_ms += 1000;
+    tell(&r, of(JOB_EV_TASK_UNFIT, &a));
+    struct job_event done = of(JOB_EV_TASK_DONE, &b);
+    done.records = 7, done.bytes = 70;
+    tell(&r, done);
+    taken_over(&next, &r, 2);
+    assert_int_equal(next.job.snapshot, 9);
+    assert_int_equal(next.job.submitted_ms, 1234);
+    assert_int_equal(next.job.spent_ms, 1000);
+    assert_int_equal(next.task[a.task].unfit, 1);
+    assert_int_equal(next.task[a.task].holder[1], 2);
+    assert_int_equal(next.task[b.task].winner_node, 2);
+    assert_int_equal(next.task[b.task].records, 7);
+    assert_int_equal(next.task[b.task].bytes, 70);
+    TELL(&next, .type = JOB_EV_BEGIN);
+    next.now_ms += 599001; /* with the second of the one before it: too long */
+    TELL(&next, .type = JOB_EV_TICK);
+    assert_int_equal(next.job.phase, JOB_FAILED);
+}
+
+TEST(time_runs_out_while_publishing_and_the_publication_counts)
+{
+    struct rig r;
+    begun(&r, 1, 1, 1);
+    for (int i = 0; i < 2; i++) {
+        tell(&r, of(JOB_EV_TASK_DONE, find(&r, JOB_FX_START)));
+        write_through(&r);
+    }
+    assert_non_null(find(&r, JOB_FX_PUBLISH));
+    r.now_ms += 700000;
+    TELL(&r, .type = JOB_EV_TICK);
+    TELL(&r, .type = JOB_EV_PUBLISHED);
+    assert_int_equal(r.job.phase, JOB_DONE);
+    assert_int_equal(count(&r, JOB_FX_DROP), 1);
+    TELL(&r, .type = JOB_EV_TICK);
+    assert_int_equal(count(&r, JOB_FX_DROP), 0); /* once is enough */
+}
+
+/* A reduce that was told of the first winner says that its output is gone; meanwhile there is
+ * another one. And what runs for a reduce that no longer needs it is killed. */
+TEST(only_the_winner_that_was_lost_is_made_again)
+{
+    struct rig r;
+    begun(&r, 1, 3, 1);
+    tell(&r, of(JOB_EV_TASK_DONE, find(&r, JOB_FX_START)));
+    struct job_attempt first = r.task[0].winner;
+    TELL(&r, .type = JOB_EV_NODE_UP, .node = 2, .slots = 2);
+    write_through(&r);
+    struct job_effect reduce = *find(&r, JOB_FX_START);
+    assert_int_equal(reduce.node, 2);
+    TELL(&r, .type = JOB_EV_NODE_LOST, .node = r.task[0].winner_node);
+    struct job_effect again = *find(&r, JOB_FX_START);
+    write_through(&r);
+    assert_int_equal(again.task, 0);
+    struct rig other;
+    copy(&other, &r); /* in which the reduce is done before the map is */
+    tell(&other, of(JOB_EV_TASK_DONE, &reduce));
+    assert_int_equal(find(&other, JOB_FX_KILL)->attempt.number, again.attempt.number);
+    assert_int_equal(other.job.phase, JOB_COMMITTING);
+
+    tell(&r, of(JOB_EV_TASK_DONE, &again));
+    write_through(&r);
+    struct job_event lost = of(JOB_EV_INPUT_LOST, &reduce);
+    lost.winner = first;
+    tell(&r, lost);
+    assert_int_equal(r.task[0].state, JOB_TASK_DONE);
+    struct job_effect fresh = *find(&r, JOB_FX_START);
+    assert_int_equal(fresh.task, 1);
+    assert_int_equal(r.task[1].failures, 0); /* it is not to blame */
+    lost = of(JOB_EV_INPUT_LOST, &fresh);
+    lost.winner = again.attempt;
+    tell(&r, lost);
+    assert_int_not_equal(r.task[0].state, JOB_TASK_DONE);
 }
 
 TEST(a_damaged_record_is_refused_whatever_is_damaged)
