@@ -345,3 +345,10 @@ bool job_spec_run(const struct bytes *args, size_t count, struct job_spec *out,
     out->kind = JOB_KIND_QUERY;
     return query_head(&p, &out->query) && clauses(&p, false);
 }
+
+bool job_spec_wants(const struct job_spec *s, struct bytes key, uint8_t type)
+{
+    if (s->type && s->type != type + 1) return false;
+    return bytes_glob(s->match, key, false) ||
+           (s->query.op == JOB_OP_JOIN && bytes_glob(s->query.argument, key, false));
+}

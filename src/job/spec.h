@@ -98,6 +98,9 @@ void job_spec_encode(const struct job_spec *s, struct buf *out);
 /* False: damaged, of an unknown version, or out of the bounds that the parser keeps. */
 bool job_spec_decode(struct bytes data, struct job_spec *out);
 
+/* Is this key one that the job reads? `type` is a record_type. */
+bool job_spec_wants(const struct job_spec *s, struct bytes key, uint8_t type);
+
 const char *job_op_name(unsigned op);
 
 #endif
