@@ -644,6 +644,96 @@ TEST(grep_finds_every_value_that_has_the_text)
     world_free(&w);
 }
 
+/* All of `words` (blanks between) as strings, fed to two aggregates that are merged; the first row.
+ */
+static void first_row(const char *line, const char *words, const char *expected)
+{
+    struct job_spec s = query(line);
+    struct aggregate *a = aggregate_new(&s, 1 << 20), *b = aggregate_new(&s, 1 << 20);
+    struct buf out = {0}, partial = {0};
+    char copy[200];
+    int n = 0;
+    (void)snprintf(copy, sizeof copy, "%s", words);
+    for (char *w = strtok(copy, " "); w; w = strtok(NULL, " ")) {
+        char key[2] = {(char)('a' + n++), 0};
+        struct record r;
+        buf_clear(&out);
+        assert_true(record_put_string(&out, bytes_str(key), bytes_str(w)));
+        struct bytes in = buf_bytes(&out);
+        assert_int_equal(record_next(&in, &r), RECORD_OK);
+        assert_int_equal(aggregate_feed(n % 2 ? a : b, &r), AGGREGATE_OK);
+    }
+    aggregate_encode(b, 0, 1, &partial);
+    assert_int_equal(aggregate_merge(a, buf_bytes(&partial)), AGGREGATE_OK);
+    struct rows rows = rows_new();
+    aggregate_finish(a, take_row, &rows);
+    assert_string_equal(rows.text[0], expected);
+    rows_free(&rows);
+    aggregate_free(a);
+    aggregate_free(b);
+    buf_deinit(&out);
+    buf_deinit(&partial);
+}
+
+TEST(numbers_at_the_edges_are_what_they_are)
+{
+    first_row("MIN", "7 5 9", "min|5");
+    first_row("MAX", "-7 -5 -9", "max|-5");
+    first_row("MIN", "7", "min|7");
+    first_row("SUM", "9223372036854775807 9223372036854775807", "sum|18446744073709551614");
+    first_row("SUM", "9999999999999999999 1", "sum|1e+19"); /* not a whole number of 64 bits */
+    first_row("SUM", "1e16 1e16 1.5 1.5 -1e16 -1e16", "sum|3");
+    first_row("SUM", "0.5 0.25 -0.75 x", "sum|0");
+    first_row("TOP 1", "5 5 5", "a||5");
+    first_row("TOP 1", "4 inf", "b||inf");
+    first_row("HISTOGRAM STEP 10", "9 -1 9", "-10|1");
+}
+
+TEST(the_parts_of_a_large_collection_are_one_key)
+{
+    struct job_spec s = query("COUNT");
+    struct aggregate *a = aggregate_new(&s, 1 << 20), *b = aggregate_new(&s, 1 << 20);
+    struct buf out = {0}, partial = {0};
+    struct record r;
+    for (int part = 0; part < 3; part++) {
+        struct record_writer w = record_begin(&out, RECORD_LIST, BYTES("k"), part > 0);
+        assert_true(record_put(&w, &(struct record_item){.value = BYTES("1")}));
+        record_end(&w);
+    }
+    for (struct bytes in = buf_bytes(&out); record_next(&in, &r) == RECORD_OK;)
+        assert_int_equal(aggregate_feed(a, &r), AGGREGATE_OK);
+    for (uint32_t p = 0; p < 2; p++) {
+        buf_clear(&partial);
+        aggregate_encode(a, p, 2, &partial);
+        if (partial.size) assert_int_equal(aggregate_merge(b, buf_bytes(&partial)), AGGREGATE_OK);
+    }
+    struct rows rows = rows_new();
+    aggregate_finish(b, take_row, &rows);
+    assert_string_equal(rows.text[0], "count|1");
+    assert_true(has(&rows, "#records|1"));
+    rows_free(&rows);
+    aggregate_free(a);
+    aggregate_free(b);
+    buf_deinit(&out);
+    buf_deinit(&partial);
+}
+
+/* Over all partitions a record is one record, wherever its group went. */
+TEST(records_are_counted_once_whatever_the_number_of_partitions)
+{
+    struct world w;
+    world_init(&w, 21, 50);
+    struct job_spec s = query("GROUP BY PART 2 MATCH user:*");
+    struct rows got = distributed(&w, &s, 4);
+    unsigned long sum = 0, keys = 0;
+    for (size_t i = 0; i < got.n; i++)
+        if (!strncmp(got.text[i], "#records|", 9)) sum += strtoul(got.text[i] + 9, NULL, 10);
+    for (size_t i = 0; i < w.n; i++) keys += w.v[i].first && w.v[i].key[0] == 'u';
+    assert_int_equal(sum, keys);
+    rows_free(&got);
+    world_free(&w);
+}
+
 TEST(what_takes_too_much_memory_says_so_and_what_is_bounded_never_does)
 {
     static const struct {

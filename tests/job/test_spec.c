@@ -137,6 +137,19 @@ TEST(what_is_wrong_is_said_with_what_is_expected)
     }
 }
 
+TEST(keys_are_wanted_by_pattern_and_type)
+{
+    struct job_spec s;
+    struct job_spec_error e;
+    assert_true(parse("RUN GREP user:* MATCH order:* TYPE hash", &s, &e));
+    assert_true(job_spec_wants(&s, BYTES("order:1"), RECORD_HASH));
+    assert_false(job_spec_wants(&s, BYTES("order:1"), RECORD_STRING));
+    assert_false(job_spec_wants(&s, BYTES("user:1"), RECORD_HASH)); /* its text, not a pattern */
+    assert_true(parse("RUN JOIN user:* FIELD id MATCH order:*", &s, &e));
+    assert_true(job_spec_wants(&s, BYTES("user:1"), RECORD_HASH));
+    assert_false(job_spec_wants(&s, BYTES("item:1"), RECORD_HASH));
+}
+
 TEST(a_spec_comes_back_from_its_bytes_and_not_from_fewer)
 {
     struct job_spec s, back;
@@ -153,6 +166,9 @@ TEST(a_spec_comes_back_from_its_bytes_and_not_from_fewer)
     EXPECT_BYTES(back.query.field, "price");
     EXPECT_BYTES(back.prefix, "p");
     assert_int_equal(back.query.n, 3);
+    assert_int_equal(back.snapshot, 5);
+    assert_int_equal(back.type, RECORD_ZSET + 1);
+    assert_true(back.into && back.partitions == 9);
     assert_int_equal(back.limits.memory, 17 << 20);
     for (size_t i = 0; i < b.size; i++) assert_false(job_spec_decode(bytes_of(b.data, i), &back));
     struct prng r;
