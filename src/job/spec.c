@@ -92,10 +92,10 @@ static bool source(struct parse *p, struct bytes *out)
     return true;
 }
 
-/* SUM, COUNT, MIN, MAX: what C does with the values of a key. */
-static uint8_t value_op(struct parse *p)
+/* What C does with the values of a key. What is combined is combined again: so no COUNT there. */
+static uint8_t value_op(struct parse *p, enum job_op first)
 {
-    for (uint8_t op = JOB_OP_COUNT; op <= JOB_OP_MAX; op++)
+    for (uint8_t op = (uint8_t)first; op <= JOB_OP_MAX; op++)
         if (word(p, job_op_name(op))) return op;
     return JOB_OP_NONE;
 }
@@ -233,22 +233,23 @@ static int common_clause(struct parse *p)
     return 0;
 }
 
-static bool step_clause(struct parse *p, const char *of, uint8_t *op, struct bytes *lua)
+static bool step_clause(struct parse *p, bool combine, uint8_t *op, struct bytes *lua)
 {
-    struct bytes name = bytes_str(of);
+    struct bytes name = combine ? BYTES("COMBINE") : BYTES("REDUCE");
     if (word(p, "LUA")) return source(p, lua);
-    *op = value_op(p);
+    *op = value_op(p, combine ? JOB_OP_SUM : JOB_OP_COUNT);
     if (*op) return true;
     return wrong(p, "what follows is no way to", &name,
-                 "expected LUA source, SUM, COUNT, MIN or MAX");
+                 combine ? "expected LUA source, SUM, MIN or MAX"
+                         : "expected LUA source, SUM, COUNT, MIN or MAX");
 }
 
 static int submit_clause(struct parse *p)
 {
     struct job_spec *s = p->s;
     uint64_t n;
-    if (word(p, "COMBINE")) return step_clause(p, "COMBINE", &s->combine_op, &s->combine) ? 1 : -1;
-    if (word(p, "REDUCE")) return step_clause(p, "REDUCE", &s->reduce_op, &s->reduce) ? 1 : -1;
+    if (word(p, "COMBINE")) return step_clause(p, true, &s->combine_op, &s->combine) ? 1 : -1;
+    if (word(p, "REDUCE")) return step_clause(p, false, &s->reduce_op, &s->reduce) ? 1 : -1;
     if (word(p, "RETURN")) {
         s->into = false;
         return 1;

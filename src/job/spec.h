@@ -1,7 +1,7 @@
 /* What a job is to do, as asked for by JOB SUBMIT and JOB RUN.
  *
  *   JOB SUBMIT name  MAP LUA source | MAP query | TASKS n LUA source
- *       [COMBINE LUA source | SUM | COUNT | MIN | MAX]   [REDUCE LUA source | SUM | COUNT | MIN |
+ *       [COMBINE LUA source | SUM | MIN | MAX]   [REDUCE LUA source | SUM | COUNT | MIN |
  * MAX] [MATCH pattern] [TYPE string|hash|list|set|zset] [SNAPSHOT id] [INTO key-prefix | RETURN]
  * [PARTITIONS n] [LIMITS TIME ms | CPU ms | MEMORY bytes | SPILL bytes | OUTPUT bytes  ...] JOB RUN
  * query  [MATCH pattern] [TYPE type] [SNAPSHOT id] [LIMITS ...]

@@ -118,6 +118,8 @@ TEST(what_is_wrong_is_said_with_what_is_expected)
         {"SUBMIT j MAP LUA", "nothing follows 'LUA'"},
         {"SUBMIT j MAP LUA \033LJ", "LUA was given bytecode"},
         {"SUBMIT j MAP LUA m REDUCE AVG", "what follows is no way to 'REDUCE'"},
+        {"SUBMIT j MAP LUA m COMBINE COUNT",
+         "what follows is no way to 'COMBINE'; expected LUA source, SUM, MIN"},
         {"SUBMIT j MAP COUNT REDUCE SUM", "COMBINE and REDUCE are not for queries"},
         {"SUBMIT j TASKS 10 LUA t MATCH x*", "MATCH, TYPE and SNAPSHOT are not for TASKS"},
         {"SUBMIT j TASKS 99999 LUA t", "out of range: '99999'; TASKS"},
