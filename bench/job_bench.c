@@ -25,7 +25,7 @@ static double seconds(void)
 
 static void put_field(struct record_writer *w, const char *name, const char *format, unsigned v)
 {
-    char text[40];
+    char text[80];
     (void)snprintf(text, sizeof text, format, v);
     (void)record_put(w, &(struct record_item){.name = bytes_str(name), .value = bytes_str(text)});
 }
