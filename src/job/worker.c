@@ -221,8 +221,8 @@ static struct worker_event gone(struct worker *w)
 static struct worker_event of_counts(struct worker *w, enum worker_frame type, struct bytes payload)
 {
     struct reader r = reader_of(payload);
-    struct worker_event ev = {.records = reader_varint(&r), .bytes = reader_varint(&r)};
-    uint64_t a = reader_varint(&r), b = type == WORKER_DONE ? reader_varint(&r) : 0;
+    struct worker_event ev = {.records = reader_u64(&r), .bytes = reader_u64(&r)};
+    uint64_t a = reader_u64(&r), b = type == WORKER_DONE ? reader_u64(&r) : 0;
     if (r.bad) return failed(w, false, "a frame of the worker is damaged");
     if (type == WORKER_DONE) {
         w->over = true;

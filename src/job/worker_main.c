@@ -7,12 +7,12 @@
 #include "base/mem.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 #include <signal.h>
@@ -30,16 +30,9 @@ struct work {
     struct aggregate *query;
     int spill_fd;
     uint64_t records, bytes, pairs_out, bytes_out;
-    int64_t told_ms;
+    volatile sig_atomic_t writing; /* a frame: no other may come between */
     bool failed, ended;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void write_all(const void *data, size_t size)
 {
@@ -55,11 +48,13 @@ static void write_all(const void *data, size_t size)
 
 static void frame_send(struct work *w, enum worker_frame type, struct bytes payload)
 {
+    w->writing = 1;
     buf_clear(&w->frame);
     buf_u32(&w->frame, (uint32_t)payload.size + 1);
     buf_u8(&w->frame, (uint8_t)type);
     buf_append_bytes(&w->frame, payload);
     write_all(w->frame.data, w->frame.size);
+    w->writing = 0;
 }
 
 static bool fail(struct work *w, const char *format, ...)
@@ -75,24 +70,41 @@ static bool fail(struct work *w, const char *format, ...)
     return false;
 }
 
-static void send_counts(struct work *w, enum worker_frame type, uint64_t a, uint64_t b)
+static void counts_put(uint8_t *to, uint64_t v)
 {
-    struct buf payload = {0};
-    buf_varint(&payload, w->records);
-    buf_varint(&payload, w->bytes);
-    buf_varint(&payload, a);
-    if (type == WORKER_DONE) buf_varint(&payload, b);
-    frame_send(w, type, buf_bytes(&payload));
-    buf_deinit(&payload);
+    for (int i = 0; i < 8; i++) to[i] = (uint8_t)(v >> 8 * i);
 }
 
-/* Called now and then; once a second it says how far the task is. */
-static void tell(struct work *w)
+/* PROGRESS or DONE, without any memory: the heartbeat is a signal's. */
+static void send_counts(enum worker_frame type, const uint64_t *v, int count)
 {
-    int64_t now = now_ms();
-    if (now - w->told_ms < 1000) return;
-    w->told_ms = now;
-    send_counts(w, WORKER_PROGRESS, w->lua ? lua_task_spilled(w->lua) : 0, 0);
+    uint8_t frame[5 + 4 * 8] = {(uint8_t)(1 + 8 * count), 0, 0, 0, (uint8_t)type};
+    for (int i = 0; i < count; i++) counts_put(frame + 5 + 8 * i, v[i]);
+    write_all(frame, 5 + 8 * (size_t)count);
+}
+
+/* The only global: a signal has no other way to what it is about. */
+static struct work *beating;
+
+/* Once a second, whatever the user's code is at: the worker lives, and is so far. Not in the midst
+ * of another frame. */
+static void beat(int signal_number)
+{
+    const struct work *w = beating;
+    int saved = errno;
+    (void)signal_number;
+    if (!w->writing && !w->failed && !w->ended)
+        send_counts(WORKER_PROGRESS,
+                    (uint64_t[]){w->records, w->bytes, w->lua ? lua_task_spilled(w->lua) : 0}, 3);
+    errno = saved;
+}
+
+static bool start_beating(struct work *w)
+{
+    struct sigaction action = {.sa_handler = beat, .sa_flags = SA_RESTART};
+    struct itimerval second = {{1, 0}, {1, 0}};
+    beating = w;
+    return sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &second, NULL) == 0;
 }
 
 /* ---- output ---- */
@@ -101,7 +113,6 @@ static void flush_out(struct work *w)
 {
     if (w->out.size) frame_send(w, WORKER_OUT, buf_bytes(&w->out));
     buf_clear(&w->out);
-    tell(w);
 }
 
 static bool put_pair(void *ctx, uint32_t partition, struct bytes key, struct bytes value, char *why)
@@ -226,13 +237,11 @@ static bool eat(struct work *w, struct bytes piece)
         buf_drop_front(&w->stream, w->stream.size - s.size);
     else
         buf_append_bytes(&w->stream, s);
-    tell(w);
     return good;
 }
 
 static bool finish(struct work *w)
 {
-    w->ended = true;
     if (w->stream.size) return fail(w, "the input broke off in the midst of a record");
     if (w->spec.kind == JOB_KIND_TASKS && !w->task.reduces &&
         !lua_task_number(w->lua, w->task.tasks))
@@ -242,7 +251,8 @@ static bool finish(struct work *w)
     if (w->query && w->task.reduces) aggregate_finish(w->query, query_row, w);
     if (w->failed) return false;
     flush_out(w);
-    send_counts(w, WORKER_DONE, w->pairs_out, w->bytes_out);
+    w->ended = true; /* no heartbeat after the last word */
+    send_counts(WORKER_DONE, (uint64_t[]){w->records, w->bytes, w->pairs_out, w->bytes_out}, 4);
     return true;
 }
 
@@ -309,20 +319,17 @@ static bool frames(struct work *w)
             return fail(w, "a frame came damaged");
         if (r.bad || reader_left(&r) < size) break;
         w->used += 4 + size;
-        if (!on_frame(w, r.at[0], bytes_of(r.at + 1, size - 1)) || w->ended) return false;
+        if (!on_frame(w, r.at[0], bytes_of(r.at + 1, size - 1)) || w->ended || w->failed)
+            return false;
     }
     buf_drop_front(&w->in, w->used);
     w->used = 0;
     return true;
 }
 
-/* Waits for input, and says once a second that it is there. False: the parent is gone. */
+/* False: the parent is gone. */
 static bool receive(struct work *w)
 {
-    struct pollfd p = {.fd = WORKER_FD, .events = POLLIN};
-    int ready;
-    while ((ready = poll(&p, 1, 1000)) == 0 || (ready < 0 && errno == EINTR))
-        if (w->query || w->lua) tell(w);
     ssize_t n = read(WORKER_FD, buf_reserve(&w->in, READ_BYTES), READ_BYTES);
     if (n <= 0) return n < 0 && errno == EINTR;
     w->in.size += (size_t)n;
@@ -342,7 +349,7 @@ int worker_main(void)
     (void)setenv("TZ", "UTC0", 1); /* else the C library would look for a file */
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     tzset();
-    w.told_ms = now_ms();
+    if (!start_beating(&w)) _exit(1);
     while (frames(&w) && receive(&w)) continue;
     _exit(w.ended || w.failed ? 0 : 1);
 }
