@@ -75,7 +75,7 @@ static struct job_node *freer(struct job_node *a, struct job_node *b)
     return b->slots - b->busy > a->slots - a->busy ? b : a;
 }
 
-/* The freest follower; the leader of the split only if no follower has room. */
+/* The freest follower; the leader of the range only if no follower has room. */
 static struct job_node *pick_holder(struct job *j, const struct job_task *task, uint32_t avoid)
 {
     struct job_node *best = NULL;

@@ -82,7 +82,7 @@ struct job_task {
     uint32_t winner_node;      /* where a map task's output is */
     uint64_t records, bytes;   /* the winner's */
     struct job_run run[JOB_RUNS_MAX];
-    /* Map tasks: the nodes that hold the split, those that lead least first; only they can run it.
+    /* Map tasks: the nodes that hold the range, those that lead least first; only they can run it.
      * None: any node can. Reduce tasks: nodes that would be best; any can. */
     uint8_t holder_count;
     uint8_t unfit; /* bit i: holder i has said that it has no such snapshot */
@@ -147,7 +147,7 @@ enum job_event_type {
     JOB_EV_PROGRESS,    /* task, attempt, records, bytes */
     JOB_EV_TASK_DONE,   /* task, attempt, records, bytes; its output is whole where it ran */
     JOB_EV_TASK_FAILED, /* task, attempt, text */
-    JOB_EV_TASK_UNFIT,  /* task, attempt: its node lacks the snapshot or the split */
+    JOB_EV_TASK_UNFIT,  /* task, attempt: its node lacks the snapshot or the range */
     JOB_EV_INPUT_LOST,  /* task, attempt of a reduce; input, winner: whose output is gone */
     JOB_EV_NODE_UP,     /* node, slots */
     JOB_EV_NODE_LOST,   /* node: silent, or restarted: what ran there is gone, and so are outputs */
@@ -208,7 +208,7 @@ void job_init(struct job *j, const struct job_options *o, struct job_task *task,
 /* Before CUT_MADE: `count` map tasks, without holders yet. False, and nothing changed, if there is
  * no room. Then job_hold for each. */
 bool job_set_maps(struct job *j, uint32_t count);
-/* The nodes that hold a map task's split (followers first, the leader last), or would suit a reduce
+/* The nodes that hold a map task's range (followers first, the leader last), or would suit a reduce
  * task; at most JOB_HOLDERS_MAX, the rest is left out. */
 void job_hold(struct job *j, uint32_t task, const uint32_t *node, uint32_t count);
 

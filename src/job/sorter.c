@@ -288,6 +288,7 @@ static void sift(struct groups *g, uint32_t i)
 
 static bool open_runs(struct groups *g, struct sorter *s, const struct run *run, size_t count)
 {
+    ASSERT(count <= FAN_IN);
     *g = (struct groups){.s = s, .reader = s->reader};
     for (uint32_t i = 0; i < count; i++) {
         s->reader[i] =

@@ -284,7 +284,7 @@ static bool begin(struct work *w, struct bytes payload)
         return fail(w, "a worker cannot lock itself in (%s: %s); it does not run without that",
                     step, strerror(errno));
     if (w->spec.kind == JOB_KIND_QUERY) {
-        w->query = aggregate_new(&w->spec, l->memory);
+        w->query = aggregate_new(&w->spec, l->memory / 2); /* buffers double */
         return true;
     }
     w->lua = lua_task_new(&(struct lua_task_options){.spec = &w->spec,

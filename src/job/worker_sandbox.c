@@ -19,18 +19,21 @@
 
 /* Memory, clocks, the descriptors that are there, threads' locks, signals and the end. mprotect and
  * mmap with PROT_EXEC are what the compiler of Lua needs. */
-static const int allowed[] = {
-    SCMP_SYS(read),          SCMP_SYS(write),        SCMP_SYS(readv),
-    SCMP_SYS(writev),        SCMP_SYS(pread64),      SCMP_SYS(pwrite64),
-    SCMP_SYS(lseek),         SCMP_SYS(poll),         SCMP_SYS(close),
-    SCMP_SYS(mmap),          SCMP_SYS(munmap),       SCMP_SYS(mremap),
-    SCMP_SYS(mprotect),      SCMP_SYS(madvise),      SCMP_SYS(brk),
-    SCMP_SYS(futex),         SCMP_SYS(sched_yield),  SCMP_SYS(getrandom),
-    SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time),
-    SCMP_SYS(sysinfo),       SCMP_SYS(sigaltstack),  SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigaction),  SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall),
-    SCMP_SYS(getpid),        SCMP_SYS(gettid),       SCMP_SYS(exit),
-    SCMP_SYS(exit_group)};
+static const int allowed[] = {SCMP_SYS(read),           SCMP_SYS(write),
+                              SCMP_SYS(readv),          SCMP_SYS(writev),
+                              SCMP_SYS(pread64),        SCMP_SYS(pwrite64),
+                              SCMP_SYS(lseek),          SCMP_SYS(close),
+                              SCMP_SYS(mmap),           SCMP_SYS(munmap),
+                              SCMP_SYS(mremap),         SCMP_SYS(mprotect),
+                              SCMP_SYS(madvise),        SCMP_SYS(brk),
+                              SCMP_SYS(futex),          SCMP_SYS(sched_yield),
+                              SCMP_SYS(getrandom),      SCMP_SYS(clock_gettime),
+                              SCMP_SYS(gettimeofday),   SCMP_SYS(time),
+                              SCMP_SYS(sysinfo),        SCMP_SYS(sigaltstack),
+                              SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction),
+                              SCMP_SYS(rt_sigreturn),   SCMP_SYS(restart_syscall),
+                              SCMP_SYS(getpid),         SCMP_SYS(gettid),
+                              SCMP_SYS(exit),           SCMP_SYS(exit_group)};
 
 static uint64_t mapped_now(void)
 {

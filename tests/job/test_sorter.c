@@ -149,6 +149,24 @@ TEST(combining_keeps_the_sums_and_spills_less)
     (void)close(fd);
 }
 
+TEST(one_key_in_three_partitions_is_three_groups)
+{
+    struct sorter *s = sorter_new(&(struct sorter_options){.spill_fd = -1});
+    uint32_t partition;
+    struct bytes key, value;
+    for (uint32_t p = 0; p < 3; p++) assert_true(sorter_add(s, p, BYTES("k"), BYTES("v")));
+    struct groups *g = sorter_groups(s);
+    for (uint32_t p = 0; p < 3; p++) {
+        assert_int_equal(groups_next(g, &partition, &key), 1);
+        assert_int_equal(partition, p);
+        assert_int_equal(groups_value(g, &value), 1);
+        assert_int_equal(groups_value(g, &value), 0);
+        assert_int_equal(groups_value(g, &value), 0);
+    }
+    assert_int_equal(groups_next(g, &partition, &key), 0);
+    sorter_free(s);
+}
+
 TEST(a_group_may_be_left_before_its_end)
 {
     struct sorter *s = sorter_new(&(struct sorter_options){.spill_fd = -1});

@@ -86,7 +86,7 @@ TEST(tasks_spread_over_the_slots_of_all_nodes)
     for (int n = 1; n <= 4; n++) assert_int_equal(on[n], 2);
 }
 
-TEST(a_map_task_runs_where_its_split_is_and_at_its_leader_last)
+TEST(a_map_task_runs_where_its_range_is_and_at_its_leader_last)
 {
     struct rig r = {.now_ms = 5};
     uint32_t holder[2][2] = {{3, 1}, {3, 1}};

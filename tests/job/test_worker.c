@@ -402,6 +402,45 @@ static struct rig_result spills_to(int fd, const char *spill_max)
     return r;
 }
 
+/* Combine runs in the midst of an emit of map's, whose own pair must come through it unharmed. And
+ * `values` of an earlier group are over. */
+TEST(combine_in_lua_may_run_at_any_emit_and_changes_no_result)
+{
+    static const char source[] =
+        "function map(k, v, emit) for i = 1, 40000 do emit('k' .. i % 7, 'one ' .. i) end end\n"
+        "function combine(k, values, emit)\n"
+        "  if old then assert(old() == nil) end\n"
+        "  old = values\n"
+        "  local n = 0\n"
+        "  for v in values do n = n + (tonumber(v:match('^many (%d+)$')) or (v:match('^one %d+$') "
+        "and 1) or error(v)) end\n"
+        "  emit(k, 'many ' .. n)\n"
+        "  assert(values() == nil)\n"
+        "end\n"
+        "function reduce(k, values, emit) combine(k, values, function(_, v) emit(k, v) end) end";
+    struct job_spec s = RIG_SPEC("j", "MAP", "LUA", source, "LIMITS", "MEMORY", "16m");
+    struct buf in = {0};
+    for (int i = 0; i < 21; i++) put_string(&in, "x", "y");
+    struct rig_result map = rig_run(&s, &(struct rig_options){.partitions = 1}, buf_bytes(&in));
+    if (!map.done) fail_msg("%s", map.error);
+    assert_int_equal(map.last.pairs_out, 7);
+    struct rig_result end =
+        rig_run(&s, &(struct rig_options){.reduces = true}, buf_bytes(&map.pairs[0]));
+    if (!end.done) fail_msg("%s", end.error);
+    struct buf out = rig_lines(&end.pairs[0]);
+    char expected[200] = "";
+    for (int k = 0; k < 7; k++) {
+        int n = 0;
+        for (int i = 1; i <= 40000; i++) n += i % 7 == k;
+        (void)snprintf(expected + strlen(expected), 30, "k%d=many %d\n", k, n * 21);
+    }
+    assert_string_equal((char *)out.data, expected);
+    buf_deinit(&out);
+    rig_free(&map);
+    rig_free(&end);
+    buf_deinit(&in);
+}
+
 TEST(a_full_spill_file_fails_the_task_and_says_why)
 {
     struct rig_result r = spills_to(0, "1g");
@@ -443,6 +482,22 @@ TEST(a_full_disk_fails_the_task_and_says_why)
     (void)rmdir(dir);
     assert_non_null(strstr(r.error, "No space left on device); free disk space"));
     rig_free(&r);
+}
+
+TEST(a_query_with_too_many_groups_says_so_before_its_memory_is_out)
+{
+    struct job_spec s = RIG_SPEC("q", "MAP", "COUNT", "BY", "PART", "1", "LIMITS", "MEMORY", "16m");
+    struct buf in = {0};
+    for (int i = 0; i < 400000; i++) {
+        char key[60];
+        (void)snprintf(key, sizeof key, "a group of its own, number %d", i);
+        put_string(&in, key, "");
+    }
+    struct rig_result r = rig_run(&s, &(struct rig_options){0}, buf_bytes(&in));
+    assert_false(r.done);
+    assert_non_null(strstr(r.error, "the query needs more memory"));
+    rig_free(&r);
+    buf_deinit(&in);
 }
 
 TEST(too_much_output_fails_the_reduce)
