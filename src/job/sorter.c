@@ -184,6 +184,7 @@ static void flush(struct sorter_run *out)
             (unsigned long long)s->o.spill_max);
         out->failed = true;
     }
+    unsigned long long from = s->spilled;
     while (!out->failed && at < out->data.size) {
         ssize_t n = pwrite(s->o.spill_fd, out->data.data + at, out->data.size - at,
                            (off_t)(s->spilled + at));
@@ -195,7 +196,7 @@ static void flush(struct sorter_run *out)
         (void)snprintf(
             s->error, sizeof s->error,
             "the spill file cannot be written after %llu bytes (%s); free disk space, or emit less",
-            (unsigned long long)(s->spilled + at), n ? strerror(errno) : "no room");
+            from + at, n ? strerror(errno) : "no room");
         out->failed = true;
     }
     s->spilled += at;

@@ -67,7 +67,7 @@ static bool text(struct parse *p, const char *of, size_t max, struct bytes *out)
 /* A number from lo to hi, or with k, m or g behind it (of 1024); `of` says which it takes. */
 static bool number(struct parse *p, const char *of, int64_t lo, int64_t hi, uint64_t *out)
 {
-    struct bytes t;
+    struct bytes t = {0};
     int64_t v;
     unsigned shift = 0;
     if (!more(p)) return wrong(p, "a number is missing", NULL, of);
@@ -95,8 +95,8 @@ static bool source(struct parse *p, struct bytes *out)
 /* What C does with the values of a key. What is combined is combined again: so no COUNT there. */
 static uint8_t value_op(struct parse *p, enum job_op first)
 {
-    for (uint8_t op = (uint8_t)first; op <= JOB_OP_MAX; op++)
-        if (word(p, job_op_name(op))) return op;
+    for (unsigned op = first; op <= JOB_OP_MAX; op++)
+        if (word(p, job_op_name(op))) return (uint8_t)op;
     return JOB_OP_NONE;
 }
 
@@ -118,7 +118,7 @@ static bool by(struct parse *p, struct job_query *q)
 
 static bool step(struct parse *p, struct job_query *q)
 {
-    struct bytes t;
+    struct bytes t = {0};
     long double v;
     if (!text(p, "STEP", 64, &t)) return false;
     if (!bytes_to_double(t, &v) || !(v >= 1e-300L && v <= 1e290L))
@@ -180,7 +180,7 @@ static bool query_end(struct parse *p, struct job_query *q)
 
 static bool type(struct parse *p)
 {
-    for (uint8_t t = 0; t < RECORD_TYPES; t++)
+    for (unsigned t = 0; t < RECORD_TYPES; t++)
         if (word(p, record_type_name(t))) {
             p->s->type = (uint8_t)(t + 1);
             return true;

@@ -37,12 +37,12 @@ static const int allowed[] = {SCMP_SYS(read),           SCMP_SYS(write),
 
 static uint64_t mapped_now(void)
 {
-    unsigned long pages = 0;
+    char line[100] = "";
     FILE *f = fopen("/proc/self/statm", "r");
     if (!f) return 0;
-    if (fscanf(f, "%lu", &pages) != 1) pages = 0;
+    if (!fgets(line, sizeof line, f)) line[0] = 0;
     (void)fclose(f);
-    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return (uint64_t)strtoul(line, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static bool limit(int what, uint64_t value)
