@@ -2,6 +2,7 @@
  * disk or somebody with a kill does what nobody wants. */
 #include "test.h"
 #include "worker_rig.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/prng.h"
 #include "job/aggregate.h"
@@ -190,6 +191,42 @@ TEST(a_query_through_workers_is_the_query)
     for (int i = 0; i < 2; i++) buf_deinit(&in[i]);
 }
 
+TEST(a_map_sends_each_key_to_the_partition_of_its_hash)
+{
+    struct job_spec s =
+        RIG_SPEC("p", "MAP", "LUA", "function map(k, v, emit) for i = 1, 50 do emit(i, v) end end",
+                 "REDUCE", "COUNT");
+    struct buf in = {0};
+    uint32_t pairs = 0;
+    put_string(&in, "k", "v");
+    struct rig_result r = rig_run(&s, &(struct rig_options){.partitions = 4}, buf_bytes(&in));
+    if (!r.done) fail_msg("%s", r.error);
+    for (uint32_t p = 0; p < 4; p++) {
+        struct reader at = reader_of(buf_bytes(&r.pairs[p]));
+        for (; reader_left(&at); pairs++) {
+            assert_int_equal(hash64(reader_blob(&at), 0) % 4, p);
+            (void)reader_blob(&at);
+        }
+    }
+    assert_int_equal(pairs, 50);
+    rig_free(&r);
+    buf_deinit(&in);
+}
+
+TEST(clocks_work_behind_the_sandbox)
+{
+    struct job_spec s = RIG_SPEC("p", "TASKS", "1", "LUA",
+                                 "function task(i, n, emit) emit(os.time{year = 2020, month = 1, "
+                                 "day = 1, hour = 0}, os.time() > 1.7e9 and os.clock() >= 0) end",
+                                 "REDUCE", "COUNT");
+    struct rig_result r = rig_run(&s, &(struct rig_options){0}, (struct bytes){0});
+    if (!r.done) fail_msg("%s", r.error);
+    struct buf out = rig_lines(&r.pairs[0]);
+    assert_string_equal((char *)out.data, "1577836800=true\n");
+    buf_deinit(&out);
+    rig_free(&r);
+}
+
 TEST(all_types_reach_map_as_lua_has_them)
 {
     static const char source[] =
@@ -274,6 +311,12 @@ TEST(an_error_names_function_key_line_task_and_attempt)
 
 TEST(user_code_finds_no_way_out)
 {
+    struct job_spec bytecode = RIG_SPEC("j", "MAP", "LUA", "-", "REDUCE", "COUNT");
+    bytecode.map =
+        BYTES("\033LJ\002\002"); /* as a peer could send it: the parser refuses it, too */
+    struct rig_result r = rig_run(&bytecode, &(struct rig_options){0}, (struct bytes){0});
+    assert_non_null(strstr(r.error, "attempt to load chunk with wrong mode"));
+    rig_free(&r);
     static const char *const nothing[] = {
         "io",        "debug",          "package",   "require",    "loadstring",  "load",
         "loadfile",  "dofile",         "jit",       "ffi",        "getfenv",     "setfenv",
