@@ -18,6 +18,12 @@ struct histogram {
     struct bucket bucket[BUCKETS + 1]; /* by index; one more before it doubles */
 };
 
+/* The bucket of an index after `by` doublings: rounded down, below zero too. */
+static int64_t halved(int64_t index, uint64_t by)
+{
+    return index >> (by > 63 ? 63 : by);
+}
+
 /* Of equal neighbours one. */
 static void twice_as_wide(struct histogram *h)
 {
@@ -62,7 +68,7 @@ static void number(struct aggregate *a, const struct record *r, const struct rec
     double at = floor(v->d / a->query.step), most = 4e18;
     (void)r, (void)item;
     at = at > most ? most : at < -most ? -most : at;
-    add(h, (int64_t)at >> h->doubled, 1);
+    add(h, halved((int64_t)at, h->doubled), 1);
 }
 
 /* doubled, count, then (index:8, count) of each. */
@@ -89,7 +95,7 @@ static void merge(struct aggregate *a, struct reader *r)
     for (uint64_t i = 0; !r->bad && i < count; i++) {
         int64_t index = (int64_t)reader_u64(r);
         uint64_t n = reader_varint(r);
-        if (!r->bad) add(h, index >> (h->doubled - doubled), n);
+        if (!r->bad) add(h, halved(index, h->doubled - doubled), n);
     }
 }
 

@@ -93,7 +93,7 @@ bool job_spec_decode(struct bytes data, struct job_spec *s)
 {
     struct reader r = reader_of(data);
     *s = (struct job_spec){0};
-    if (reader_u8(&r) != SPEC_VERSION) return false;
+    if (data.size > JOB_SPEC_MAX || reader_u8(&r) != SPEC_VERSION) return false;
     s->name = blob(&r, JOB_NAME_MAX);
     s->kind = below(&r, JOB_KIND_TASKS + 1);
     query_get(&r, &s->query);
