@@ -467,6 +467,17 @@ TEST(combine_in_lua_may_run_at_any_emit_and_changes_no_result)
     struct rig_result map = rig_run(&s, &(struct rig_options){.partitions = 1}, buf_bytes(&in));
     if (!map.done) fail_msg("%s", map.error);
     assert_int_equal(map.last.pairs_out, 7);
+    char late[1200];
+    (void)snprintf(late, sizeof late,
+                   "%s\nlocal m = map map = function(k, v, emit) m(k, v, emit) n = (n or 0) + 1 if "
+                   "n == 20 then error('late') end end",
+                   source);
+    struct job_spec throws = RIG_SPEC("j", "MAP", "LUA", late, "LIMITS", "MEMORY", "16m");
+    struct rig_result thrown =
+        rig_run(&throws, &(struct rig_options){.partitions = 1}, buf_bytes(&in));
+    assert_non_null(
+        strstr(thrown.error, "map failed at key 'x'")); /* not at one that was combined */
+    rig_free(&thrown);
     struct rig_result end =
         rig_run(&s, &(struct rig_options){.reduces = true}, buf_bytes(&map.pairs[0]));
     if (!end.done) fail_msg("%s", end.error);
@@ -619,6 +630,22 @@ static void take_row(void *ctx, const struct aggregate_row *row)
 }
 
 /* Enough rows that whatever the C library does to sort them is done behind the sandbox. */
+/* The heartbeat comes while a frame is half written, for the node reads nothing. */
+TEST(a_heartbeat_never_comes_between_the_parts_of_a_frame)
+{
+    struct job_spec s = RIG_SPEC("j", "MAP", "LUA",
+                                 "function map(k, v, emit) for i = 1, 100000 do emit(i, v) end end",
+                                 "REDUCE", "COUNT");
+    struct buf in = {0};
+    put_string(&in, "k", "a value of some thirty bytes, so");
+    struct rig_result r = rig_run(&s, &(struct rig_options){.deaf_ms = 2500}, buf_bytes(&in));
+    if (!r.done) fail_msg("%s", r.error);
+    assert_int_equal(r.last.pairs_out, 100000);
+    assert_int_equal(r.last.bytes_out, r.pairs[0].size);
+    rig_free(&r);
+    buf_deinit(&in);
+}
+
 TEST(every_query_works_behind_the_sandbox)
 {
     static const char *const query[][6] = {{"COUNT"},

@@ -87,7 +87,8 @@ struct rig_result rig_run(const struct job_spec *spec, const struct rig_options 
                                .tasks = spec->tasks,
                                .partitions = o->partitions ? o->partitions : 1,
                                .reduces = o->reduces};
-    int64_t end = now_ms() + (o->timeout_ms ? o->timeout_ms : 60000);
+    int timeout_ms = o->timeout_ms ? o->timeout_ms : 60000;
+    int64_t end = now_ms() + timeout_ms;
     bool ended = false;
     uint64_t fed = 0;
     assert_non_null(wo.program);
@@ -97,6 +98,8 @@ struct rig_result rig_run(const struct job_spec *spec, const struct rig_options 
         struct worker_event ev;
         if (now_ms() > end) fail_msg("the worker has not ended");
         feed(w, &input, &ended, &fed, o->kill_after);
+        if (ended && o->deaf_ms && !r.progress && now_ms() < end - timeout_ms + o->deaf_ms)
+            continue;
         struct pollfd p = {.fd = worker_fd(w),
                            .events = (short)(POLLIN | (worker_wants_write(w) ? POLLOUT : 0))};
         (void)poll(&p, 1, 100);

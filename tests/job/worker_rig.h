@@ -24,6 +24,7 @@ struct rig_options {
     int spill_fd;        /* 0: a file in /tmp; -1: none */
     uint64_t kill_after; /* bytes of input; 0: never */
     int timeout_ms;      /* 0: a minute */
+    int deaf_ms;         /* nothing is read for so long, once all is fed */
 };
 
 /* The spec of "JOB SUBMIT" with these words; the words stay the caller's. */
