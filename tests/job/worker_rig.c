@@ -98,8 +98,10 @@ struct rig_result rig_run(const struct job_spec *spec, const struct rig_options 
         struct worker_event ev;
         if (now_ms() > end) fail_msg("the worker has not ended");
         feed(w, &input, &ended, &fed, o->kill_after);
-        if (ended && o->deaf_ms && !r.progress && now_ms() < end - timeout_ms + o->deaf_ms)
+        if (ended && o->deaf_ms && now_ms() < end - timeout_ms + o->deaf_ms) {
+            (void)poll(NULL, 0, 10);
             continue;
+        }
         struct pollfd p = {.fd = worker_fd(w),
                            .events = (short)(POLLIN | (worker_wants_write(w) ? POLLOUT : 0))};
         (void)poll(&p, 1, 100);
