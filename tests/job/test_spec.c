@@ -173,6 +173,12 @@ TEST(a_spec_comes_back_from_its_bytes_and_not_from_fewer)
     assert_true(back.into && back.partitions == 9);
     assert_int_equal(back.limits.memory, 17 << 20);
     for (size_t i = 0; i < b.size; i++) assert_false(job_spec_decode(bytes_of(b.data, i), &back));
+    struct job_spec bad = s;
+    bad.query.op = JOB_OP_HISTOGRAM;
+    bad.query.step = 0;
+    buf_clear(&again);
+    job_spec_encode(&bad, &again);
+    assert_false(job_spec_decode(buf_bytes(&again), &back));
     struct prng r;
     prng_init(&r, 3);
     for (int i = 0; i < 20000; i++) { /* any bytes are a spec within bounds, or none */
