@@ -299,7 +299,8 @@ bool append_satisfied(const struct append_work *a, char *missing, size_t size)
 {
     for (uint32_t i = 0; a && i < a->scribes.count; i++) {
         const struct scribe *t = &a->scribe[i];
-        if (!t->wants && !(a->ends && (t->lasts || a->lasts < a->keys))) continue;
+        bool asks = a->scribes.caller[i].asks; /* others may have read what it appends */
+        if (!t->wants && !(a->ends && (asks || t->lasts || a->lasts < a->keys))) continue;
         snprintf(missing, size, "scribe %u got no answer to %s %s", i,
                  ask_names[t->wants ? ASK_TRANSACTION : ASK_LAST_READS], a->scribes.caller[i].said);
         return false;
