@@ -31,6 +31,7 @@ struct world {
     uint64_t seed;         /* of the next evaluation */
     uint64_t position;     /* of the next log entry */
     uint8_t version;       /* of RESP: 2 (at first) or 3 */
+    struct script_runner *scripts; /* what runs scripts; NULL at first: nothing does */
     bool once;             /* leave the second run and the checks out (for speed) */
     bool wrote;            /* the last command had effects */
     uint32_t misses;       /* the last command's, in its second run */
