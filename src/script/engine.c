@@ -90,6 +90,7 @@ static void run_begin(struct script_engine *e)
     e->loading = false;
     e->version = 2;
     e->steps = 0;
+    e->depth = 0;
     e->began = e->host.now ? e->host.now(e->host.ctx) : 0;
     e->random[0] = 0x330e, e->random[1] = 0xabcd, e->random[2] = 0x1234; /* as in a new Redis */
     e->used_max = e->used + e->limits.memory;

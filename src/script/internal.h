@@ -68,6 +68,7 @@ struct script_engine {
     struct reply *out;
     size_t out_max;
     uint8_t ending; /* enum ending */
+    uint32_t depth; /* of coroutines in each other */
     bool read_only, loading;
     uint8_t version; /* of RESP, by redis.setresp */
     uint64_t steps, began;

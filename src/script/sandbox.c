@@ -4,24 +4,44 @@
  * table.insert) knows proxies by engine->guards.
  *
  * What catches errors (pcall, xpcall, coroutine.resume) asks `over` first, which goes on with an
- * end that nobody may catch (INV-SCRIPT-2). */
+ * end that nobody may catch (INV-SCRIPT-2). An error handler runs before its error is caught, that
+ * is inside the hook that has ended the run, where no hook looks at it: so it does not run then. */
 #include "script/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-#define READ_ONLY "Attempt to modify a readonly table"
+#define COROUTINES_MAX 150
+#define READ_ONLY      "Attempt to modify a readonly table"
 
 /* What Lua can say better than C. `over` is given what a protected call returned. */
 static const char prelude[] =
-    "local over, guarded, copy, compile, type, error, next = ...\n"
+    "local over, ending, enter, leave, unwrap, guarded, copy, compile, type, error, next = ...\n"
     "local pcall, xpcall, pairs, rawset = pcall, xpcall, pairs, rawset\n"
     "local setmetatable = setmetatable\n"
-    "local resume, insert, concat = coroutine.resume, table.insert, table.concat\n"
+    "local create, resume = coroutine.create, coroutine.resume\n"
+    "local insert, concat = table.insert, table.concat\n"
     "local own = {}\n"
     "function own.pcall(...) return over(true, pcall(...)) end\n"
-    "function own.xpcall(...) return over(false, xpcall(...)) end\n"
-    "function own.resume(...) return over(false, resume(...)) end\n"
+    "function own.xpcall(f, h, ...)\n"
+    "  local function handler(e)\n"
+    "    if ending() then return e end\n"
+    "    return h(e)\n"
+    "  end\n"
+    "  return over(false, xpcall(f, handler, ...))\n"
+    "end\n"
+    "function own.resume(co, ...)\n"
+    "  if type(co) ~= 'thread' then return resume(co) end\n"
+    "  enter()\n"
+    "  return over(false, leave(resume(co, ...)))\n"
+    "end\n"
+    "function own.wrap(f)\n"
+    "  local co = create(f)\n"
+    "  return function(...)\n"
+    "    enter()\n"
+    "    return unwrap(leave(resume(co, ...)))\n"
+    "  end\n"
+    "end\n"
     "function own.pairs(t)\n"
     "  if guarded[t] then return next, copy(guarded[t]), nil end\n"
     "  return pairs(t)\n"
@@ -86,6 +106,7 @@ static int over(lua_State *L)
 {
     struct script_engine *e = engine_of(L);
     if (e->ending) return engine_end(e, L, e->ending);
+    if (!lua_toboolean(L, 2)) engine_charge(e, L, 100); /* as dear as so many */
     if (lua_toboolean(L, 1) && !lua_toboolean(L, 2) && lua_istable(L, 3)) {
         lua_pushliteral(L, "err"), lua_rawget(L, 3);
         if (lua_type(L, -1) == LUA_TSTRING)
@@ -94,6 +115,42 @@ static int over(lua_State *L)
             lua_pop(L, 1);
     }
     return lua_gettop(L) - 1;
+}
+
+static int is_ending(lua_State *L)
+{
+    lua_pushboolean(L, engine_of(L)->ending != END_NONE);
+    return 1;
+}
+
+/* Coroutines inside each other use the C stack, which nobody else looks after. */
+static int enter_coroutine(lua_State *L)
+{
+    struct script_engine *e = engine_of(L);
+    if (e->depth == COROUTINES_MAX) return luaL_error(L, "C stack overflow");
+    e->depth++;
+    return 0;
+}
+
+static int leave_coroutine(lua_State *L)
+{
+    engine_of(L)->depth--;
+    return lua_gettop(L);
+}
+
+/* unwrap(ok, ...): what coroutine.wrap's function gives. */
+static int unwrap(lua_State *L)
+{
+    struct script_engine *e = engine_of(L);
+    if (e->ending) return engine_end(e, L, e->ending);
+    if (lua_toboolean(L, 1)) return lua_gettop(L) - 1;
+    lua_settop(L, 2);
+    if (lua_type(L, 2) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, 2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
 }
 
 static int refuse_write(lua_State *L)
@@ -217,7 +274,7 @@ static const char *const math_names[] = {
     "abs",   "acos", "asin",  "atan", "atan2", "ceil", "cos",   "cosh", "deg", "exp",
     "floor", "fmod", "frexp", "huge", "ldexp", "log",  "log10", "max",  "min", "modf",
     "pi",    "pow",  "rad",   "sin",  "sinh",  "sqrt", "tan",   "tanh", NULL};
-static const char *const coroutine_names[] = {"create", "running", "status", "wrap", "yield", NULL};
+static const char *const coroutine_names[] = {"create", "running", "status", "yield", NULL};
 static const char *const bit_names[] = {"arshift", "band",   "bnot", "bor", "bswap",
                                         "bxor",    "lshift", "rol",  "ror", "rshift",
                                         "tobit",   "tohex",  NULL};
@@ -304,6 +361,7 @@ static void add_coroutine(lua_State *L)
     lua_getglobal(L, "coroutine");
     pick(L, -1, coroutine_names);
     add_own(L, "resume");
+    add_own(L, "wrap");
     sandbox_protect(L);
     lua_setfield(L, 1, "coroutine");
     lua_pop(L, 1);
@@ -347,11 +405,15 @@ static void run_prelude(lua_State *L)
     static const char *const pass[] = {"type", "error", "next"};
     if (luaL_loadbufferx(L, prelude, sizeof prelude - 1, "=prelude", "t")) (void)lua_error(L);
     lua_pushcfunction(L, over);
+    lua_pushcfunction(L, is_ending);
+    lua_pushcfunction(L, enter_coroutine);
+    lua_pushcfunction(L, leave_coroutine);
+    lua_pushcfunction(L, unwrap);
     lua_getfield(L, LUA_REGISTRYINDEX, "guards");
     lua_pushcfunction(L, copy_table);
     lua_pushcfunction(L, load_text);
     for (size_t i = 0; i < sizeof pass / sizeof *pass; i++) lua_getglobal(L, pass[i]);
-    lua_call(L, 7, 1);
+    lua_call(L, 11, 1);
 }
 
 void sandbox_make(struct script_engine *e, lua_State *L)
