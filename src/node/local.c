@@ -655,7 +655,7 @@ static void get_script_time(struct node *n, struct buf *out)
     buf_printf(out, "%llu", (unsigned long long)(ns / MS));
 }
 
-/* No longer than a node may be away without losing its leaderships, or nearly so. */
+/* More than 250 or so may cost the node its leaderships (node.h, election_ms). */
 static bool set_script_time(struct node *n, struct bytes value)
 {
     int64_t ms;

@@ -46,7 +46,7 @@ static int item_order(const void *a, const void *b)
 static void plan_sort(struct transaction *t)
 {
     uint32_t kept = 0;
-    qsort(t->item, t->items, sizeof *t->item, item_order);
+    if (t->items) qsort(t->item, t->items, sizeof *t->item, item_order);
     for (uint32_t i = 0; i < t->items; i++)
         if (i == 0 || t->item[i].mode == LOCK_RECORD ||
             !bytes_equal(t->item[i].key, t->item[kept - 1].key))

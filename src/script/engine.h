@@ -23,8 +23,8 @@ struct script_limits {
     size_t cache_bytes; /* of code that is kept; */
     uint32_t cache_count;
 };
-#define SCRIPT_TIME_NS (500 * 1000000ull)
-#define SCRIPT_STEPS   (200 * 1000000ull)
+#define SCRIPT_TIME_NS (200 * 1000000ull) /* others campaign after 300 ms of silence */
+#define SCRIPT_STEPS   (80 * 1000000ull)
 #define SCRIPT_MEMORY  (64u << 20)
 #define SCRIPT_CACHE   (16u << 20)
 #define SCRIPT_COUNT   1000u
