@@ -115,16 +115,18 @@ TEST(watchers_notice_what_scripts_write)
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
     struct client *k = client_open(&c, 0), *other = client_open(&c, 1);
-    static const char *const write[] = {"EVAL \"redis.call('set', 'a', 1)\" 1 a{a}",
-                                        "EVAL \"redis.call('set', 'a', 1)\" 0",
-                                        "EVAL \"redis.call('get', 'a')\" 0"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const write[] = {
+        "EVAL \"redis.call('set', 'a', 1)\" 1 a{a}", "EVAL \"redis.call('set', 'a', 1)\" 0",
+        "EVAL \"redis.call('set', 'a', 1) redis.call('set', 'b{a}', 1)\" 0",
+        "EVAL \"redis.call('get', 'a') redis.call('set', 'b{a}', 1)\" 0"};
+    client_says(k, "SET a 0", "+OK\r\n");
+    for (int i = 0; i < 4; i++) {
         client_says(k, "WATCH a", "+OK\r\n");
         client_says(other, write[i], "$-1\r\n");
         client_says(k, "MULTI", "+OK\r\n");
         client_says(k, "PING", QUEUED);
         client_says(k, "SET z 1", QUEUED);
-        client_says(k, "EXEC", i == 2 ? "*2\r\n+PONG\r\n+OK\r\n" : "*-1\r\n");
+        client_says(k, "EXEC", i == 3 ? "*2\r\n+PONG\r\n+OK\r\n" : "*-1\r\n");
     }
     cluster_deinit(&c);
 }

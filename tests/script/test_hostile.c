@@ -152,6 +152,26 @@ TEST(what_wants_all_memory_gets_an_error)
     fixture_deinit(&f);
 }
 
+/* With all the memory that they may have they would use up the C stack. */
+TEST(coroutines_in_each_other_are_counted)
+{
+    struct fixture f;
+    hostile_init(&f);
+    script_engine_limits(f.e)->memory = 512 << 20;
+    script_engine_limits(f.e)->steps = SCRIPT_STEPS;
+    expect_error(&f, "local function f() return coroutine.wrap(f)() end return f()",
+                 "C stack overflow");
+    expect_error(&f,
+                 "local function f() return select(2, "
+                 "assert(coroutine.resume(coroutine.create(f)))) end return f()",
+                 "C stack overflow");
+    EXPECT_EVAL(&f,
+                "local n = 0 local function f() n = n + 1 if n < 100 then coroutine.wrap(f)() end "
+                "end f() return n",
+                "100");
+    fixture_deinit(&f);
+}
+
 /* ---- those whose answer has no end ---- */
 
 static enum view_result nothing_there(void *ctx, struct bytes key, struct bytes *value)
@@ -364,6 +384,15 @@ TEST(no_bytecode_is_loaded)
                 "['nil', 1]");
     EXPECT_EVAL(&f, "return {type(loadstring(string.dump(function() return 1 end), 'b', 'b')), 1}",
                 "['nil', 1]");
+    struct bytes ask[] = {BYTES("EVAL"), BYTES("return string.dump(function() return 7 end)"),
+                          BYTES("0")};
+    struct bytes reply = world_run_raw(&f.w, ask, 3);
+    const uint8_t *line = memchr(reply.data, '\n', reply.size);
+    struct buf code = {0};
+    buf_append(&code, line + 1, reply.size - (size_t)(line + 1 - reply.data) - 2);
+    ask[1] = buf_bytes(&code);
+    assert_non_null(strstr(world_run_args(&f.w, ask, 3), "Error compiling script"));
+    buf_deinit(&code);
     expect_error(&f, "\x1bLJ\x02", "Error compiling script");
     expect_error(&f, "\x1bLua", "Error compiling script");
     fixture_deinit(&f);
