@@ -228,7 +228,7 @@ TEST(functions_are_seen_by_all_nodes_within_a_second)
     cluster_init(&c, 3, 4, 3);
     struct client *k[3];
     for (uint32_t n = 0; n < 3; n++) k[n] = client_open(&c, n);
-    client_says(k[0], "FCALL f 1 a", "-ERR Function not found\r\n");
+    for (int n = 0; n < 3; n++) client_says(k[n], "FCALL f 1 a", "-ERR Function not found\r\n");
     client_says(k[1], LOAD(1), "$3\r\nlib\r\n");
     for (int n = 0; n < 3; n++) {
         client_says(k[n], "FCALL f 1 a",
