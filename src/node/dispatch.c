@@ -114,7 +114,7 @@ void dispatch_group(struct client *c, const struct command *cmd, const struct cm
     case RAN_DONE: client_answer(c, hold, before); break;
     case RAN_MISSED: dispatch_later(c, cmd, a, g, slot, true); break;
     case RAN_LOCKED: dispatch_later(c, cmd, a, g, slot, false); break;
-    case RAN_FOREIGN: script_note_abroad(n, cmd, a); txn_begin(c, cmd, a, false);
+    case RAN_FOREIGN: script_note_abroad(n, cmd, a, true); txn_begin(c, cmd, a, false);
     }
 }
 

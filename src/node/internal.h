@@ -821,8 +821,10 @@ enum script_resolved script_resolve(struct client *c);
 void script_client_gone(struct client *c);
 /* A command has been answered: it may have changed what is loaded. */
 void script_done(struct node *n, const struct command *cmd);
-/* A script is known to come to keys that it does not declare: it begins as a transaction. */
-void script_note_abroad(struct node *n, const struct command *cmd, const struct cmd_args *a);
+/* A script came to keys of other groups, or (false) did not though it might have: the next time it
+ * begins as a transaction, or does not. */
+void script_note_abroad(struct node *n, const struct command *cmd, const struct cmd_args *a,
+                        bool abroad);
 bool script_goes_abroad(struct node *n, const struct command *cmd, const struct cmd_args *a);
 
 /* txn.c: a transaction over several groups, at its coordinator */

@@ -476,7 +476,7 @@ static void went_abroad(struct request *r)
         request_status(r, WIRE_FOREIGN);
         return;
     }
-    script_note_abroad(r->node, r->command, &r->args);
+    script_note_abroad(r->node, r->command, &r->args, true);
     if (r->gone)
         request_free(r);
     else if (later_began(r))

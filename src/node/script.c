@@ -315,10 +315,11 @@ static bool code_of(const struct command *cmd, const struct cmd_args *a, struct 
     return script_is(cmd) && strncmp(cmd->name, "eval", 4) == 0;
 }
 
-void script_note_abroad(struct node *n, const struct command *cmd, const struct cmd_args *a)
+void script_note_abroad(struct node *n, const struct command *cmd, const struct cmd_args *a,
+                        bool abroad)
 {
     struct bytes code;
-    if (code_of(cmd, a, &code)) script_engine_note_abroad(n->scripts.engine, code);
+    if (code_of(cmd, a, &code)) script_engine_note_abroad(n->scripts.engine, code, abroad);
 }
 
 bool script_goes_abroad(struct node *n, const struct command *cmd, const struct cmd_args *a)

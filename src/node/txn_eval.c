@@ -209,6 +209,7 @@ static void evaluate_all(struct transaction *t)
     } else if (more != UINT32_MAX) {
         lock_more(t, more);
     } else {
+        if (t->parts == 1) script_note_abroad(t->node, t->r->command, &t->r->args, false);
         vote(t, v);
     }
 }

@@ -121,9 +121,9 @@ void script_engine_keep(struct script_engine *e, struct bytes body)
     if (body.size <= SCRIPT_CODE_MAX) (void)chunk_of(e, CHUNK_SCRIPT, body);
 }
 
-void script_engine_note_abroad(struct script_engine *e, struct bytes body)
+void script_engine_note_abroad(struct script_engine *e, struct bytes body, bool abroad)
 {
-    if (body.size <= SCRIPT_CODE_MAX) chunk_of(e, CHUNK_SCRIPT, body)->abroad = true;
+    if (body.size <= SCRIPT_CODE_MAX) chunk_of(e, CHUNK_SCRIPT, body)->abroad = abroad;
 }
 
 bool script_engine_is_abroad(struct script_engine *e, struct bytes body)

@@ -50,8 +50,8 @@ struct script_limits *script_engine_limits(struct script_engine *e);
 void script_engine_keep(struct script_engine *e, struct bytes body);
 bool script_engine_body(struct script_engine *e, struct bytes sha, struct bytes *body);
 void script_engine_forget(struct script_engine *e); /* all of them */
-/* Notes of a body that it comes to keys of other groups; is that known? */
-void script_engine_note_abroad(struct script_engine *e, struct bytes body);
+/* Notes of a body that it comes to keys of other groups, or not; is that known? */
+void script_engine_note_abroad(struct script_engine *e, struct bytes body, bool abroad);
 bool script_engine_is_abroad(struct script_engine *e, struct bytes body);
 uint32_t script_engine_count(const struct script_engine *e);
 size_t script_engine_memory(const struct script_engine *e); /* bytes that Lua has */

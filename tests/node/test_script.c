@@ -46,6 +46,41 @@ TEST(a_script_comes_to_keys_of_any_group)
     cluster_deinit(&c);
 }
 
+/* Commits over groups that the client's node has coordinated. */
+static int64_t transactions(struct client *k)
+{
+    static const char name[] = "transactions_over_groups:";
+    struct buf reply = {0};
+    client_say(k, "INFO stats");
+    struct bytes r = client_reply(k, &reply);
+    const uint8_t *at = memmem(r.data, r.size, name, sizeof name - 1);
+    assert_non_null(at);
+    int64_t n = strtoll((const char *)at + sizeof name - 1, NULL, 10);
+    buf_deinit(&reply);
+    return n;
+}
+
+/* Once abroad it begins as a transaction, which saves a round trip; once back it does not. */
+TEST(whether_a_script_goes_abroad_is_remembered)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 4, 3);
+    static const int64_t grows[] = {0, 1, 1, 1, 0, 0};
+    static const char other[][8] = {"x{a}", "b", "b", "x{a}", "x{a}", "x{a}"};
+    for (uint32_t n = 0; n < 3; n++) {
+        struct client *k = client_open(&c, n);
+        for (int i = 0; i < 6; i++) {
+            int64_t before = transactions(k);
+            client_say(
+                k, "EVAL \"redis.call('set', KEYS[1], 1) redis.call('set', ARGV[1], 1)\" 1 a %s",
+                other[i]);
+            client_expect(k, "$-1\r\n");
+            assert_int_equal(transactions(k) - before, grows[i]);
+        }
+    }
+    cluster_deinit(&c);
+}
+
 TEST(a_script_over_groups_that_fails_leaves_nothing)
 {
     struct cluster c;
