@@ -153,13 +153,13 @@ static bool answer_send(struct client *c)
 
 static bool must_pause(const struct client *c)
 {
-    return c->barrier || c->closing || c->answer_count >= CLIENT_ANSWERS_MAX ||
+    return c->barrier || c->stalled || c->closing || c->answer_count >= CLIENT_ANSWERS_MAX ||
            c->held.size - c->held_at > CLIENT_HELD_MAX ||
            c->async_bytes + c->async * c->reply_expected > CLIENT_ASYNC_MAX ||
            io_conn_backlog(c->conn) > IO_OUT_HIGH;
 }
 
-static void client_pause(struct client *c)
+void client_pause(struct client *c)
 {
     bool pause = must_pause(c);
     if (pause == c->paused) return;
@@ -231,6 +231,7 @@ void client_end(struct client *c)
     struct node *n = c->node;
     request_client_gone(n, c);
     session_free(c);
+    script_client_gone(c);
     list_remove(&c->link);
     list_remove(&c->waiting);
     n->client_count--;
@@ -269,8 +270,9 @@ static size_t client_data(void *ctx, struct io_conn *conn, struct bytes in)
             done = in.size;
             break;
         }
-        done += (size_t)size;
-        if (c->args.count) request_dispatch(c);
+        enum script_resolved resolved = c->args.count ? script_resolve(c) : SCRIPT_GO;
+        if (resolved != SCRIPT_STALL) done += (size_t)size;
+        if (resolved == SCRIPT_GO && c->args.count) request_dispatch(c);
         resp_reset(&c->args);
     }
     c->in_bytes += done;

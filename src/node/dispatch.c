@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "redis/multi.h"
 #include "redis/once.h"
+#include "redis/script.h"
 #include "redis/types.h"
 
 static struct request *make_request(struct client *c, const struct command *cmd,
@@ -109,10 +110,12 @@ void dispatch_group(struct client *c, const struct command *cmd, const struct cm
         return;
     }
     if (cmd->flags & CMD_WRITE) client_wrote(c, g->id);
-    if (request_run(g, cmd, a, c->version, false, &c->held, &hold) == SHARD_MISS)
-        dispatch_later(c, cmd, a, g, slot, true);
-    else
-        client_answer(c, hold, before);
+    switch (request_run(g, cmd, a, c->version, false, &c->held, &hold)) {
+    case RAN_DONE: client_answer(c, hold, before); break;
+    case RAN_MISSED: dispatch_later(c, cmd, a, g, slot, true); break;
+    case RAN_LOCKED: dispatch_later(c, cmd, a, g, slot, false); break;
+    case RAN_FOREIGN: script_note_abroad(n, cmd, a, true); txn_begin(c, cmd, a, false);
+    }
 }
 
 struct keys_at {
@@ -188,14 +191,17 @@ struct group *dispatch_group_of(struct client *c, const struct command *cmd,
         return NULL;
     case SLOT_NONE: break;
     }
-    if (!keys_of(cmd, &request, &k) || k.group == -1) {
+    if (script_is(cmd) && !script_check_keys(&request, out)) return NULL;
+    bool sound = keys_of(cmd, &request, &k);
+    bool keyless = k.group == -1 && script_is_in(cmd, &request);
+    if (!sound || (k.group == -1 && !keyless)) {
         reply_error(out, ERR_SYNTAX);
         return NULL;
     }
     *slot = k.slot;
     if (k.too_long)
         reply_error(out, "ERR key is longer than 64 KiB, the limit in synod");
-    else if (k.group == -2)
+    else if (k.group == -2 || keyless || script_goes_abroad(n, cmd, &request))
         *slot = SLOT_SEVERAL;
     else
         return n->group[k.group];

@@ -57,6 +57,10 @@ static void info_memory(struct client *c, struct buf *out)
                "bytes:%zu\r\nrecent_limit:%zu\r\n",
                (unsigned long long)memory, (double)memory / 1048576.0, (unsigned long long)memory,
                recent, n->config.memory_bytes);
+    buf_printf(
+        out, "used_memory_vm_eval:%zu\r\nnumber_of_cached_scripts:%u\r\nnumber_of_functions:%u\r\n",
+        script_engine_memory(n->scripts.engine), script_engine_count(n->scripts.engine),
+        n->scripts.names);
     buf_printf(out, "maxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\nmem_"
                     "allocator:jemalloc\r\n");
 }

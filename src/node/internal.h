@@ -8,6 +8,7 @@
  *   trace.c    TRACE: the path of one command      multi.c    MULTI, EXEC, WATCH
  *   session.c  BEGIN, COMMIT, ROLLBACK
  *   once.c     IDEMPOTENT
+ *   script.c   EVALSHA and FCALL become code; what is loaded of scripts and functions
  *   txn.c, txn_plan.c, txn_eval.c  transactions over groups, at their coordinator
  *   txn_leader.c  ... and at the leaders of their groups          txn_trace.c TRACE of one
  *   txn_list.c, txn_status.c   TXN LIST, TXN STATUS
@@ -32,6 +33,7 @@
 #include "paxos/msg.h"
 #include "redis/resp.h"
 #include "ring/ring.h"
+#include "script/engine.h"
 #include "shard/locks.h"
 #include "shard/shard.h"
 #include "shard/watch.h"
@@ -326,7 +328,11 @@ struct client {
     bool paused, closing;    /* closing: after the answers left */
     uint8_t reply_mode;
     bool readonly, no_evict, no_touch;
-    uint32_t lag_max_ms;     /* READONLY: how stale a read may be */
+    uint32_t lag_max_ms;    /* READONLY: how stale a read may be */
+    bool stalled;           /* its next command waits for code that group 0 may have (script.c), */
+    uint64_t stalled_since; /* since then; 0: it does not, nor did */
+    bool script_asked, script_failed; /* ... and the answer to that has come; it was none */
+    bool stalled_for_functions;
     struct multi *multi;     /* MULTI and WATCH (multi.c); NULL: neither */
     struct session *session; /* BEGIN (session.c); NULL: none */
     uint64_t *written;       /* bit per group: written to since the last WAIT; NULL: none */
@@ -373,6 +379,19 @@ struct node_stats {
 struct node_seen {
     bool silent, connected, supports;
     uint64_t mark;
+};
+
+/* Libraries, as this node last heard of them from group 0 (script.c). */
+struct scripts {
+    struct script_engine *engine;
+    struct buf rows;          /* of all libraries: blobs */
+    struct script_name *name; /* their functions, rising; slices of `rows` */
+    uint32_t names;
+    uint64_t version;
+    uint64_t asked_at, failed_at; /* when the last answer, or none, was asked for; 0: never */
+    uint64_t changed_at;          /* a client of this node changed something then, or may have */
+    uint64_t asking_at;           /* an answer is under way; 0: none */
+    struct buf text;              /* of the command that is being resolved */
 };
 
 struct slow_entry {
@@ -472,6 +491,7 @@ struct node {
     int64_t slow_micros;
     struct list traces; /* TRACE commands under way (trace.c) */
 
+    struct scripts scripts;
     struct list txns; /* transactions over groups that clients of this node wait for (txn.c) */
     struct forgets *forgets; /* that are over everywhere (txn_forget.c) */
     uint64_t txn_seq;
@@ -720,6 +740,7 @@ extern const struct io_handler client_handler;
 void client_end(struct client *c);
 void client_release(struct client *c); /* sends what may leave */
 void client_unblock(struct client *c);
+void client_pause(struct client *c); /* or goes on, if it may */
 struct request *
 client_request(struct client *c); /* adds an answer that waits for the returned request */
 void client_answer(struct client *c, struct hold hold,
@@ -794,6 +815,25 @@ void session_free(struct client *c); /* rolls back, if there is something */
 /* once.c: IDEMPOTENT; the arity has been checked */
 void once_ask(struct client *c, const struct cmd_args *a, struct reply *out);
 
+/* script.c */
+void script_init(struct node *n);
+void script_deinit(struct node *n);
+/* Puts a script's or a library's code into the command in c->args, if it names any. */
+enum script_resolved {
+    SCRIPT_GO,
+    SCRIPT_STALL,   /* the client is stalled: the command stays unread, and comes again */
+    SCRIPT_ANSWERED /* an error */
+};
+enum script_resolved script_resolve(struct client *c);
+void script_client_gone(struct client *c);
+/* A command has been answered: it may have changed what is loaded. */
+void script_done(struct node *n, const struct command *cmd);
+/* A script came to keys of other groups, or (false) did not though it might have: the next time it
+ * begins as a transaction, or does not. */
+void script_note_abroad(struct node *n, const struct command *cmd, const struct cmd_args *a,
+                        bool abroad);
+bool script_goes_abroad(struct node *n, const struct command *cmd, const struct cmd_args *a);
+
 /* txn.c: a transaction over several groups, at its coordinator */
 /* Makes a request of a command whose keys are of several groups, or a transaction. */
 void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a, bool traced);
@@ -811,6 +851,10 @@ struct txn_question {
     uint64_t within;    /* ns; 0: as long as any request may take */
 };
 void txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q);
+/* A client's request that was for one group becomes a transaction; nothing of it was done. */
+void txn_take_over(struct request *r);
+/* Those whose scripts wait end, and nothing of them is done. Returns how many. */
+uint32_t txn_kill_scripts(struct node *n);
 void txn_turn(struct node *n);
 void txn_forget_free(struct node *n);
 void txn_list(struct node *n, struct reply *out); /* TXN LIST (txn_list.c) */

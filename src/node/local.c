@@ -649,6 +649,23 @@ static bool set_read_mode(struct node *n, struct bytes value)
     return true;
 }
 
+static void get_script_time(struct node *n, struct buf *out)
+{
+    uint64_t ns = script_engine_limits(n->scripts.engine)->time_ns;
+    buf_printf(out, "%llu", (unsigned long long)(ns / MS));
+}
+
+/* More than 250 or so may cost the node its leaderships (node.h, election_ms). */
+static bool set_script_time(struct node *n, struct bytes value)
+{
+    int64_t ms;
+    if (!bytes_to_i64(value, &ms) || ms < 1 || ms > 5000) return false;
+    struct script_limits *l = script_engine_limits(n->scripts.engine);
+    l->time_ns = (uint64_t)ms * MS;
+    l->steps = SCRIPT_STEPS / (SCRIPT_TIME_NS / MS) * (uint64_t)ms;
+    return true;
+}
+
 static void get_bulk(struct node *n, struct buf *out)
 {
     (void)n;
@@ -658,8 +675,10 @@ static void get_bulk(struct node *n, struct buf *out)
 static const struct setting settings[] = {
     {"appendfsync", get_always, NULL},
     {"appendonly", get_yes, NULL},
+    {"busy-reply-threshold", get_script_time, set_script_time},
     {"cluster-enabled", get_cluster, NULL},
     {"databases", get_databases, NULL},
+    {"lua-time-limit", get_script_time, set_script_time},
     {"maxclients", get_clients, set_clients},
     {"maxmemory", get_maxmemory, NULL},
     {"maxmemory-policy", get_policy, NULL},
@@ -814,6 +833,14 @@ static void local_txn_status(struct local *l)
     txn_status(l->c, l->cmd, l->a, l->out);
 }
 
+static void local_script_kill(struct local *l)
+{
+    if (txn_kill_scripts(l->n))
+        reply_ok(l->out);
+    else
+        reply_error(l->out, "NOTBUSY No scripts in execution right now.");
+}
+
 static void local_slowlog_len(struct local *l)
 {
     reply_i64(l->out, (int64_t)(l->n->slow_count < SLOW_MAX ? l->n->slow_count : SLOW_MAX));
@@ -881,6 +908,8 @@ static const struct {
     {"latency", "reset", local_zero},
     {"memory", "doctor", local_memory_doctor},
     {"memory", "stats", local_memory_stats},
+    {"function", "kill", local_script_kill},
+    {"script", "kill", local_script_kill},
     {"slowlog", "get", local_slowlog_get},
     {"slowlog", "len", local_slowlog_len},
     {"slowlog", "reset", local_slowlog_reset},

@@ -455,6 +455,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->txns);
     n->txn_at = UINT64_MAX;
     view_init(&n->view);
+    script_init(n);
     prng_init(&n->random, io_random(io));
     n->slow_micros = 10000;
     node_begin(n);
@@ -521,6 +522,7 @@ void node_free(struct node *n)
     mem_free(n->marks);
     space_cache_free(n->cache);
     view_deinit(&n->view);
+    script_deinit(n);
     buf_deinit(&n->scratch);
     buf_deinit(&n->scratch2);
     trace_use(NULL);

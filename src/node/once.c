@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "redis/multi.h"
 #include "redis/once.h"
+#include "redis/script.h"
 
 static void once_send(struct client *c, struct bytes token, const struct cmd_args *request,
                       struct reply *out)
@@ -22,7 +23,7 @@ static bool is_called(const struct command *cmd, const char *name)
 }
 
 static bool is_refused(const struct client *c, struct bytes token, const struct command *cmd,
-                       struct reply *out)
+                       const struct cmd_args *request, struct reply *out)
 {
     if (token.size == 0 || token.size > ONCE_TOKEN_MAX)
         reply_errorf(out, "ERR a token has 1 to %u bytes", ONCE_TOKEN_MAX);
@@ -33,6 +34,8 @@ static bool is_refused(const struct client *c, struct bytes token, const struct 
     else if (!multi_takes(cmd))
         reply_errorf(out, "ERR IDEMPOTENT is for EXEC, COMMIT and commands on keys, not for '%s'",
                      cmd->name);
+    else if (script_is(cmd) && bytes_equal(request->v[2], BYTES("0")))
+        reply_error(out, "ERR a script with a token needs a key: the answer is kept beside it");
     else if (!c->node->group_count)
         reply_error(out, TEXT_NOT_JOINED);
     else
@@ -48,7 +51,7 @@ void once_ask(struct client *c, const struct cmd_args *a, struct reply *out)
         command_unknown(&request, out);
         multi_break(c);
     } else if (!multi_ends_badly(c, cmd, &request, out)) {
-        if (!command_check_arity(cmd, &request, out) || is_refused(c, a->v[1], cmd, out))
+        if (!command_check_arity(cmd, &request, out) || is_refused(c, a->v[1], cmd, &request, out))
             multi_break(c);
         else if (is_called(cmd, "exec"))
             multi_end_exec(c, false, a->v[1], out);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "redis/multi.h"
 #include "redis/once.h"
+#include "redis/script.h"
 #include "redis/txn.h"
 #include "redis/types.h"
 
@@ -174,6 +175,7 @@ void request_done(struct request *r)
     struct node *n = r->node;
     ASSERT(r->state != REQUEST_FETCHING && r->state != REQUEST_DONE);
     if (r->doubt) keep_doubt(r);
+    script_done(n, r->command);
     if (r->traced && r->state != REQUEST_FORWARDED) wrap_traced(r);
     r->state = REQUEST_DONE;
     list_remove(&r->link);
@@ -256,19 +258,37 @@ struct run {
     const struct command *command;
     const struct cmd_args *args;
     struct reply reply;
-    struct group *leads; /* NULL: not evaluated by the leader */
+    struct group *group;
+    bool leads;         /* it is evaluated by the leader */
+    struct buf written; /* keys (blobs) that scripts came to, to write to them */
 };
+
+/* Commands that need locks have them; scripts ask for each key that they come to. */
+static bool touch(void *ctx, struct view *v, struct bytes key, bool writes)
+{
+    struct run *r = ctx;
+    struct group *g = r->group;
+    if (!group_has_slot(g, slot_of(key)))
+        v->refused = VIEW_FOREIGN;
+    else if (r->leads && locks_bar(&g->locks, key, writes ? LOCK_EXCLUSIVE : LOCK_SHARED))
+        v->refused = VIEW_LOCKED;
+    if (writes && r->leads && g->watch.bucket) buf_blob(&r->written, key);
+    return !v->refused;
+}
 
 static void run_command(void *ctx, struct view *v)
 {
     struct run *r = ctx;
     v->reply = r->reply.out;
     v->reply_max = r->reply.out->size + REPLY_MAX;
+    v->scripts = script_engine_runner(r->group->node->scripts.engine);
+    v->touch = touch;
+    v->touch_ctx = r;
     if (r->leads) {
-        v->watch = &r->leads->watch;
-        v->locks = &r->leads->locks;
-        v->group = r->leads->id;
-        v->leadership = r->leads->era_ballot;
+        v->watch = &r->group->watch;
+        v->locks = &r->group->locks;
+        v->group = r->group->id;
+        v->leadership = r->group->era_ballot;
     }
     r->command->fn(v, r->args, &r->reply);
     if (r->reply.out->size > v->reply_max && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
@@ -304,11 +324,24 @@ static void reply_failed(struct reply *out)
     reply_error(out, "IOERR the storage engine of the leader failed to read; see its log");
 }
 
-enum shard_result request_run(struct group *g, const struct command *cmd, const struct cmd_args *a,
-                              uint8_t version, bool block, struct buf *out, struct hold *hold)
+/* Is it a script's own doing that it was refused? */
+static enum ran refusal(const struct view *v, const struct command *cmd, const struct cmd_args *a)
+{
+    if (v->refused == VIEW_LOCKED) return RAN_LOCKED;
+    return v->refused == VIEW_FOREIGN && script_is_in(cmd, a) ? RAN_FOREIGN : RAN_DONE;
+}
+
+static void note_written(struct group *g, struct bytes keys)
+{
+    struct reader r = reader_of(keys);
+    while (reader_left(&r)) watch_note(&g->watch, reader_blob(&r));
+}
+
+enum ran request_run(struct group *g, const struct command *cmd, const struct cmd_args *a,
+                     uint8_t version, bool block, struct buf *out, struct hold *hold)
 {
     struct node *n = g->node;
-    struct run run = {cmd, a, {out, version}, g};
+    struct run run = {cmd, a, {out, version}, g, true, {0}};
     struct shard_task task = {run_command, &run, cmd->spread != CMD_SPREAD_NONE, block,
                               .on_sealed = txn_is(cmd)};
     size_t before = out->size;
@@ -317,13 +350,19 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
     if (cmd->fn == multi_watch) watch_start(&g->watch);
     enum shard_result result =
         shard_evaluate(g->shard, &n->view, &task, group_time_ms(g), prng_u64(&n->random), &saw);
-    if (result == SHARD_DONE && view_wrote(&n->view)) multi_note(g, cmd, a);
+    if (result == SHARD_DONE && view_wrote(&n->view)) {
+        multi_note(g, cmd, a);
+        note_written(g, buf_bytes(&run.written));
+    }
+    buf_deinit(&run.written);
     if (result == SHARD_DONE && txn_is(cmd)) txn_ran(g, cmd, a);
     if (result != SHARD_DONE) out->size = before; /* nothing happened */
     if (result == SHARD_MISS) {
         n->stats.misses++;
-        return result;
+        return RAN_MISSED;
     }
+    enum ran why = result == SHARD_REFUSED ? refusal(&n->view, cmd, a) : RAN_DONE;
+    if (why != RAN_DONE) return why;
     if (result == SHARD_FAILED) reply_failed(&(struct reply){out, version});
     if (result == SHARD_REFUSED)
         request_reply_refused(&(struct reply){out, version}, &n->view, g->shard->effects_max);
@@ -331,14 +370,14 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
     *hold = group_hold(g, saw, result == SHARD_DONE && view_wrote(&n->view));
     n->stats.evaluated++;
     g->load++;
-    return result;
+    return RAN_DONE;
 }
 
 bool request_run_stale(struct group *g, const struct command *cmd, const struct cmd_args *a,
                        uint8_t version, struct buf *out)
 {
     struct node *n = g->node;
-    struct run run = {cmd, a, {out, version}, NULL};
+    struct run run = {cmd, a, {out, version}, g, false, {0}};
     struct shard_task task = {.run = run_command, .ctx = &run};
     size_t before = out->size;
     enum shard_result result = shard_read(g->shard, &n->view, &task, prng_u64(&n->random));
@@ -427,6 +466,39 @@ static enum attempt wait_evaluate(struct request *r, struct group *g, bool last)
     return ATTEMPT_OVER;
 }
 
+/* Something of its client that came later was done, or may be, in the group that it was for. */
+static bool later_began(const struct request *r)
+{
+    const struct client *c = r->client;
+    for (uint32_t i = 0; c && i < c->answer_count; i++) {
+        const struct request *o =
+            c->answers[(c->answer_head + i) & (c->answer_capacity - 1)].request;
+        if (o && o->seq > r->seq && o->group == r->group && o->state != REQUEST_WAITING &&
+            !o->refused)
+            return true;
+    }
+    return false;
+}
+
+/* A script came to keys of other groups, so it becomes a transaction over groups: where its client
+ * is. That script begins as one from then on. */
+static void went_abroad(struct request *r)
+{
+    if (r->origin) {
+        request_status(r, WIRE_FOREIGN);
+        return;
+    }
+    script_note_abroad(r->node, r->command, &r->args, true);
+    if (r->gone)
+        request_free(r);
+    else if (later_began(r))
+        request_error(r, "TRYAGAIN the script came to keys of other groups that it did not "
+                         "declare, and what was sent behind it was done first; nothing of it was "
+                         "done, send it again");
+    else
+        txn_take_over(r);
+}
+
 enum attempt request_evaluate(struct request *r, struct group *g)
 {
     struct node *n = r->node;
@@ -450,11 +522,15 @@ enum attempt request_evaluate(struct request *r, struct group *g)
     if (r->wait_replicas) return wait_evaluate(r, g, n->now >= r->deadline);
     if (r->traced && !r->timeline) r->timeline = trace_begin(r);
     buf_clear(&r->reply);
-    if (request_run(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply,
-                    &r->hold) == SHARD_MISS) {
+    switch (request_run(g, r->command, &r->args, r->version, r->misses >= MISSES_MAX, &r->reply,
+                        &r->hold)) {
+    case RAN_MISSED:
         r->misses++;
         request_fetch(r, g);
         return ATTEMPT_WAITS;
+    case RAN_LOCKED: r->barred = true; return ATTEMPT_WAITS;
+    case RAN_FOREIGN: went_abroad(r); return ATTEMPT_OVER;
+    case RAN_DONE: break;
     }
     if (r->timeline) trace_evaluated(n, r->timeline, r->hold.read_seq ? 0 : r->hold.position);
     list_remove(&r->link);
@@ -786,6 +862,8 @@ void request_replied(struct peer *p, const struct wire_reply *w)
         request_done(r);
     } else if (w->status == WIRE_UNKNOWN && r->writes) {
         request_status(r, WIRE_UNKNOWN);
+    } else if (w->status == WIRE_FOREIGN) {
+        went_abroad(r);
     } else {
         wait_again(r);
     }

@@ -31,9 +31,15 @@ struct request *request_parent(struct client *c, const struct command *cmd,
 void request_done(struct request *r);
 
 /* Evaluates a command at the group led here; the reply is appended to `out`, to leave when *hold is
- * fulfilled. SHARD_MISS: nothing was appended, the node's view says what to fetch. */
-enum shard_result request_run(struct group *g, const struct command *cmd, const struct cmd_args *a,
-                              uint8_t version, bool block, struct buf *out, struct hold *hold);
+ * fulfilled. But for RAN_DONE nothing was appended, and nothing happened. */
+enum ran {
+    RAN_DONE,
+    RAN_MISSED,  /* the node's view says what to fetch */
+    RAN_LOCKED,  /* a script came to a key that a transaction has; again later */
+    RAN_FOREIGN, /* a script came to a key that is not the group's */
+};
+enum ran request_run(struct group *g, const struct command *cmd, const struct cmd_args *a,
+                     uint8_t version, bool block, struct buf *out, struct hold *hold);
 /* Reads what is applied here, at a replica that does not lead. False: it would take the disk;
  * nothing was appended. */
 bool request_run_stale(struct group *g, const struct command *cmd, const struct cmd_args *a,

@@ -242,8 +242,9 @@ bool session_command(struct client *c, const struct command *cmd, const struct c
         return true;
     }
     if (!s->keyed && cmd->first) {
-        s->keyed = true;
-        s->slot = (uint16_t)dispatch_slot_of(c->node, cmd, a);
+        slot = dispatch_slot_of(c->node, cmd, a);
+        s->keyed = slot >= 0;
+        s->slot = (uint16_t)slot;
     }
     (void)session_request(c, cmd, a);
     return true;

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/once.h"
+#include "redis/script.h"
 
 #include <inttypes.h>
 
@@ -62,7 +63,8 @@ static void transaction_free(struct transaction *t)
     if (t->trace) txn_trace_end(t);
     rows_free(t->rows);
     buf_deinit(&t->reply), buf_deinit(&t->error), buf_deinit(&t->token);
-    for (uint32_t i = 0; t->view && i < t->items; i++) mem_free((void *)t->item[i].key.data);
+    for (uint32_t i = 0; i < t->items; i++)
+        if (t->item[i].owned) mem_free((void *)t->item[i].key.data);
     if (t->view) view_deinit(t->view);
     mem_free(t->view);
     mem_free(t->part);
@@ -89,6 +91,8 @@ struct transaction *transaction_new(struct node *n, struct request *r)
     t->id = new_id(n);
     t->began_at = n->now;
     t->rows = rows_new();
+    t->seed = prng_u64(&n->random);
+    t->wanted = UINT32_MAX;
     list_push(&n->txns, &t->link);
     return t;
 }
@@ -230,8 +234,8 @@ static void send_lock(struct transaction *t, uint32_t i, struct bytes id)
     buf_u64(&number, p->reverse);
     struct bytes n = buf_bytes(&number);
     if (!p->lo.size)
-        transaction_put_items(t, i, !t->view);
-    else if (t->view) /* which has them */
+        transaction_put_items(t, i, !t->view && !t->roams);
+    else if (t->view || t->roams) /* which has them */
         buf_clear(&p->items);
     send(t, i, "synod|lock",
          (struct bytes[]){id, bytes_of(n.data, 8), bytes_of(n.data + 8, 8), buf_bytes(&p->lo),
@@ -458,8 +462,14 @@ static void begin(struct transaction *t)
         return;
     }
     transaction_plan(t);
-    txn_init(&t->machine, t->state, t->parts);
-    transaction_event(t, TXN_EV_BEGIN, 0);
+    if (t->parts) {
+        txn_init(&t->machine, t->state, t->parts);
+        transaction_event(t, TXN_EV_BEGIN, 0);
+    } else { /* a script, of which nobody knows yet where it goes */
+        txn_init_open(&t->machine);
+        if (t->trace) txn_trace_evaluates(t);
+        transaction_evaluate(t);
+    }
 }
 
 static void look(struct transaction *t)
@@ -513,15 +523,54 @@ int64_t txn_age_ms(const struct node *n, uint64_t start)
     return age > 0 ? age : 0;
 }
 
-void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a, bool traced)
+/* The request has its own end. */
+static void begin_with(struct request *r, bool traced)
 {
-    struct node *n = c->node;
-    struct request *r = request_parent(c, cmd, a);
-    r->children = 1; /* it has its own end */
+    struct node *n = r->node;
+    r->children = 1;
     struct transaction *t = transaction_new(n, r);
     t->start = txn_age(n);
     t->deadline = n->now + REQUEST_DEADLINE;
     if (traced) txn_trace_begin(t);
+}
+
+void txn_begin(struct client *c, const struct command *cmd, const struct cmd_args *a, bool traced)
+{
+    begin_with(request_parent(c, cmd, a), traced);
+}
+
+void txn_take_over(struct request *r)
+{
+    bool traced = r->traced;
+    list_remove(&r->link);
+    trace_end(r->timeline);
+    r->timeline = NULL;
+    r->traced = r->keyed = false;
+    r->group = UINT32_MAX;
+    r->hold = HOLD_NONE;
+    r->state = REQUEST_RUNNING;
+    r->sent = false;
+    if (r->client && !r->client->barrier) r->client->barrier = r;
+    begin_with(r, traced);
+}
+
+uint32_t txn_kill_scripts(struct node *n)
+{
+    uint32_t killed = 0;
+    struct list *next;
+    for (struct list *l = n->txns.next; l != &n->txns; l = next) {
+        struct transaction *t = LIST_OF(l, struct transaction, link);
+        next = l->next;
+        bool early = t->begun && t->machine.phase <= TXN_HOLDING && !t->over;
+        if (!early || !t->r || t->view || !script_is_in(t->r->command, &t->r->args)) continue;
+        killed++;
+        buf_clear(&t->error);
+        buf_append_bytes(&t->error, BYTES("ERR Error running script: it was killed by SCRIPT KILL; "
+                                          "nothing was changed"));
+        t->retries = false;
+        transaction_event(t, TXN_EV_GIVE_UP, 0);
+    }
+    return killed;
 }
 
 /* The requests that it asked with end it (request_free_all). */

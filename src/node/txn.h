@@ -10,10 +10,11 @@
 #include "txn/txn.h"
 
 struct item {
-    struct bytes key; /* in the request's arguments, or `token`; of an open transaction its own */
+    struct bytes key; /* in the request's arguments, or `token`, or its own */
     uint8_t mode;     /* enum lock_mode */
     uint32_t part;
     uint32_t round; /* the last one that asked for more of it */
+    bool owned;     /* the key is the item's own copy */
 };
 
 /* What the coordinator has of one group. */
@@ -46,6 +47,10 @@ struct transaction {
     struct buf token; /* the key of the token's row, if there is one: an item too */
     struct rows *rows;
     int64_t now_ms;
+    uint64_t seed;   /* of all its evaluations */
+    bool roams;      /* scripts came to keys that nobody had named */
+    uint32_t wanted; /* the part of the one that ended this evaluation; UINT32_MAX: none */
+    uint64_t spent;  /* ns, in evaluations */
     struct buf reply, error;
     struct txn_trace *trace; /* NULL: nobody wants to see its path */
     /* An open one: BEGIN was said, and its commands come one by one. */
@@ -65,6 +70,8 @@ static inline bool transaction_idle(const struct transaction *t)
 void transaction_plan(struct transaction *t);
 /* Of an open one: the keys of the command that it has now come to those that it had. */
 void transaction_plan_more(struct transaction *t);
+/* While it is evaluated: another key, for the next evaluation. Returns its part. */
+uint32_t transaction_plan_key(struct transaction *t, struct bytes key, enum lock_mode mode);
 /* The row of the token that its COMMIT has. */
 void transaction_plan_token(struct transaction *t);
 /* Writes a part's locks, as they stand in the plan, into its `items`: those that are asked for

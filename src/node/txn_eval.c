@@ -5,13 +5,15 @@
 #include "node/txn.h"
 #include "redis/multi.h"
 #include "redis/once.h"
+#include "redis/script.h"
 #include "shard/effects.h"
 #include "shard/keys.h"
 
-#define ROWS_MAX     (128u << 20) /* bytes that a transaction may read */
-#define WRITES_MAX   (256u << 20) /* ... or write */
-#define RECORD_SPARE 8192         /* of a Prepared record, besides effects and locks */
-#define FETCHES_MAX  100000u
+#define ROWS_MAX          (128u << 20) /* bytes that a transaction may read */
+#define WRITES_MAX        (256u << 20) /* ... or write */
+#define RECORD_SPARE      8192         /* of a Prepared record, besides effects and locks */
+#define FETCHES_MAX       100000u
+#define SCRIPT_TRIES_TIME 4 /* times lua-time-limit: of all evaluations of one transaction */
 
 static void run(struct transaction *t, struct view *v, struct reply *out)
 {
@@ -94,7 +96,7 @@ static void fetch_more(struct transaction *t, const struct view *v)
     rows_missing(t->rows, &lo, &hi, v->miss_reverse);
     if (lo.size >= 2 && be16_get(lo.data) < SLOT_COUNT)
         i = transaction_part_of(t, t->node->slot_group[be16_get(lo.data)]);
-    if (++t->fetches > FETCHES_MAX || rows_bytes(t->rows) > ROWS_MAX) {
+    if (rows_bytes(t->rows) > ROWS_MAX) {
         refuse(t, "ERR the transaction reads more than 128 MiB; do it in parts");
     } else if (i == t->parts) {
         transaction_retry(t); /* the map has changed meanwhile */
@@ -118,14 +120,42 @@ static bool fits(const struct transaction *t, const struct view *v)
     return true;
 }
 
+/* A script came to a key: it must be locked. If it is not, the evaluation ends here, and comes back
+ * once it is. */
+static bool touch(void *ctx, struct view *v, struct bytes key, bool writes)
+{
+    struct transaction *t = ctx;
+    enum lock_mode mode = writes ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    const struct item *item = transaction_item_of(t, key);
+    (void)v;
+    if (item && item->mode >= mode) return true;
+    t->wanted = transaction_plan_key(t, key, mode);
+    return false;
+}
+
 static void lock_more(struct transaction *t, uint32_t part)
 {
     buf_clear(&t->part[part].lo);
     transaction_event(t, TXN_EV_MORE, part);
 }
 
+/* What an evaluation lacks that missed: a key's lock, or rows. */
+static void go_on(struct transaction *t, const struct view *v)
+{
+    uint64_t most = SCRIPT_TRIES_TIME * script_engine_limits(t->node->scripts.engine)->time_ns;
+    if (t->spent > most || ++t->fetches > FETCHES_MAX)
+        refuse(t, "ERR the script came to too many keys, one after another, that it had not "
+                  "declared; nothing was changed: declare them, or do it in parts");
+    else if (t->wanted != UINT32_MAX)
+        lock_more(t, t->wanted);
+    else
+        fetch_more(t, v);
+}
+
 static void vote(struct transaction *t, const struct view *v)
 {
+    for (uint32_t i = 0; (t->view || t->roams) && i < t->parts; i++)
+        transaction_put_items(t, i, true);
     split_effects(t, v);
     if (fits(t, v))
         transaction_event(t, TXN_EV_EVALUATED, 0);
@@ -148,7 +178,13 @@ static void view_run(struct transaction *t, struct view *v)
     v->effects_max = WRITES_MAX;
     v->reply = &t->reply;
     v->reply_max = REPLY_MAX;
+    v->scripts = script_engine_runner(t->node->scripts.engine);
+    v->touch = touch;
+    v->touch_ctx = t;
+    t->wanted = UINT32_MAX;
+    uint64_t before = io_now(t->node->io);
     run(t, v, &out);
+    t->spent += io_now(t->node->io) - before;
     if (t->trace) txn_trace_evaluated(t, v->missed ? "rows are missing" : "all commands are done");
     if (t->reply.size > REPLY_MAX && !v->refused) v->refused = VIEW_REPLY_TOO_LARGE;
 }
@@ -156,7 +192,7 @@ static void view_run(struct transaction *t, struct view *v)
 static void view_open(struct transaction *t, struct view *v)
 {
     struct view_source source = rows_source(t->rows);
-    view_begin(v, &source, t->now_ms, prng_u64(&t->node->random), TXN_OBJIDS, 0, SLOT_COUNT);
+    view_begin(v, &source, t->now_ms, t->seed, TXN_OBJIDS, 0, SLOT_COUNT);
 }
 
 static void evaluate_all(struct transaction *t)
@@ -169,10 +205,11 @@ static void evaluate_all(struct transaction *t)
         reply_refused(t, v);
         transaction_refuse(t);
     } else if (v->missed) {
-        fetch_more(t, v);
+        go_on(t, v);
     } else if (more != UINT32_MAX) {
         lock_more(t, more);
     } else {
+        if (t->parts == 1) script_note_abroad(t->node, t->r->command, &t->r->args, false);
         vote(t, v);
     }
 }
@@ -198,7 +235,7 @@ static void evaluate_one(struct transaction *t)
     if (v->refused) reply_refused(t, v);
     if (v->missed || more != UINT32_MAX) view_rewind(v, before);
     if (missed)
-        fetch_more(t, v);
+        go_on(t, v);
     else if (more != UINT32_MAX)
         lock_more(t, more);
     else
@@ -223,9 +260,8 @@ static void commit(struct transaction *t)
         transaction_event(t, TXN_EV_REFUSED, 0);
     } else if (done == VIEW_MISS) {
         view_rewind(v, before);
-        fetch_more(t, v);
+        go_on(t, v);
     } else {
-        for (uint32_t i = 0; i < t->parts; i++) transaction_put_items(t, i, true);
         vote(t, v);
     }
 }

@@ -46,7 +46,7 @@ static int item_order(const void *a, const void *b)
 static void plan_sort(struct transaction *t)
 {
     uint32_t kept = 0;
-    qsort(t->item, t->items, sizeof *t->item, item_order);
+    if (t->items) qsort(t->item, t->items, sizeof *t->item, item_order);
     for (uint32_t i = 0; i < t->items; i++)
         if (i == 0 || t->item[i].mode == LOCK_RECORD ||
             !bytes_equal(t->item[i].key, t->item[kept - 1].key))
@@ -75,8 +75,8 @@ static void plan_parts(struct transaction *t)
         t->item[i].part = index[group] - 1;
     }
     mem_free(index);
-    t->part = mem_realloc(t->part, t->parts * sizeof *t->part);
-    t->state = mem_zalloc(t->parts * sizeof *t->state);
+    t->part = mem_realloc(t->part, (t->parts + 1) * sizeof *t->part);
+    t->state = mem_zalloc((t->parts + 1) * sizeof *t->state);
 }
 
 /* Where the key is, or would be. */
@@ -147,7 +147,8 @@ static void join_key(void *ctx, struct bytes key)
         t->item[i] = (struct item){.key = bytes_of(mem_dup(key.data, key.size), key.size),
                                    .mode = (uint8_t)p->mode,
                                    .part = UINT32_MAX,
-                                   .round = t->round};
+                                   .round = t->round,
+                                   .owned = true};
     } else if (t->item[i].mode < p->mode) {
         t->item[i].mode = (uint8_t)p->mode;
         t->item[i].round = t->round;
@@ -177,6 +178,17 @@ void transaction_plan_more(struct transaction *t)
     if (r->command->flags & CMD_DENYOOM) t->free_of_room = false;
 }
 
+uint32_t transaction_plan_key(struct transaction *t, struct bytes key, enum lock_mode mode)
+{
+    struct planning p = {t, mode};
+    t->round++;
+    t->roams = true;
+    join_key(&p, key);
+    struct item *item = transaction_item_of(t, key);
+    if (item->part == UINT32_MAX) item->part = join_part(t, t->node->slot_group[slot_of(key)]);
+    return item->part;
+}
+
 /* Behind all keys. */
 void transaction_plan_token(struct transaction *t)
 {
@@ -186,7 +198,8 @@ void transaction_plan_token(struct transaction *t)
         (struct item){.key = bytes_of(mem_dup(row.data, row.size), row.size),
                       .mode = LOCK_RECORD,
                       .part = join_part(t, t->node->slot_group[be16_get(row.data)]),
-                      .round = t->round};
+                      .round = t->round,
+                      .owned = true};
 }
 
 void transaction_put_items(struct transaction *t, uint32_t i, bool all)

@@ -326,5 +326,5 @@ bool wire_get_reply(struct reader *r, struct wire_reply *reply)
     reply->id = reader_varint(r);
     reply->status = reader_u8(r);
     reply->reply = reader_blob(r);
-    return !r->bad && reply->status <= WIRE_UNKNOWN;
+    return !r->bad && reply->status <= WIRE_FOREIGN;
 }

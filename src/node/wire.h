@@ -84,6 +84,7 @@ enum wire_status {
     WIRE_NOT_DONE, /* nothing was done: not the leader, or it lost the leadership before the entry
                       was chosen; send again */
     WIRE_UNKNOWN,  /* it may or may not have been done */
+    WIRE_FOREIGN,  /* nothing was done: a script came to keys of other groups */
 };
 
 struct wire_reply {

@@ -87,6 +87,7 @@ static struct names category_names(const struct command *c)
     name_if(&n, strcmp(c->group, "string") == 0, "@string");
     name_if(&n, strcmp(c->group, "hash") == 0, "@hash");
     name_if(&n, strcmp(c->group, "transactions") == 0, "@transaction");
+    name_if(&n, strcmp(c->group, "scripting") == 0, "@scripting");
     name_if(&n, strcmp(c->group, "connection") == 0, "@connection");
     name_if(&n, c->flags & CMD_ADMIN, "@admin");
     name_if(&n, c->flags & CMD_ADMIN, "@dangerous");
@@ -361,10 +362,10 @@ void command_help(const char *container, struct reply *out)
 static const struct {
     const char *group, *title;
 } sections[] = {
-    {"string", "Strings"},        {"hash", "Hashes"},
-    {"generic", "Keys"},          {"transactions", "Transactions"},
-    {"connection", "Connection"}, {"server", "Server"},
-    {"cluster", "Cluster"},
+    {"string", "Strings"},    {"hash", "Hashes"},
+    {"generic", "Keys"},      {"transactions", "Transactions"},
+    {"scripting", "Scripts"}, {"connection", "Connection"},
+    {"server", "Server"},     {"cluster", "Cluster"},
 };
 
 /* Bars would end the cell. */

@@ -31,6 +31,8 @@ enum cmd_flag {
     CMD_CONTAINER = 1 << 10, /* its first argument names a subcommand; fn is NULL */
     CMD_SYSTEM = 1 << 11,    /* without keys; evaluated at group 0, on the cluster map */
     CMD_GROUP = 1 << 12,     /* for the group that it is sent to, whatever its slots are */
+    CMD_SCRIPT = 1 << 13,    /* runs a script: CMD_NUMKEYS, but there may be none, and it may come
+                                to others */
 };
 
 /* Commands without keys that concern all groups: run once in each, at its leader, and the replies
@@ -65,7 +67,7 @@ struct command_rows {
     const struct command *row;
     const size_t *count;
 };
-#define COMMAND_ROWS 6
+#define COMMAND_ROWS 8
 extern const struct command_rows command_table[COMMAND_ROWS];
 
 /* Looks a command up by name (any case), and by its subcommand where it is a container. NULL:

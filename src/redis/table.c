@@ -12,6 +12,7 @@ const struct command_rows command_table[COMMAND_ROWS] = {
     {strings_commands, &strings_command_count}, {hashes_commands, &hashes_command_count},
     {keys_commands, &keys_command_count},       {local_commands, &local_command_count},
     {ring_commands, &ring_command_count},       {txn_commands, &txn_command_count},
+    {script_commands, &script_command_count},   {function_commands, &function_command_count},
 };
 
 /* ---- looking up ---- */
@@ -153,6 +154,7 @@ bool command_keys(const struct command *c, const struct cmd_args *a,
     if (c->flags & CMD_NUMKEYS) {
         int64_t keys;
         if (first >= a->count || !bytes_to_i64(a->v[first], &keys)) return false;
+        if (keys == 0 && c->flags & CMD_SCRIPT) return true;
         if (keys < 1 || keys > (int64_t)a->count - first - 1) return false;
         first++;
         last = first + keys - 1;

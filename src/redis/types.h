@@ -31,4 +31,10 @@ extern const size_t ring_command_count;
 extern const struct command txn_commands[]; /* txn.c: parts of transactions over groups */
 extern const size_t txn_command_count;
 
+extern const struct command script_commands[]; /* script.c: running scripts, and keeping them */
+extern const size_t script_command_count;
+
+extern const struct command function_commands[]; /* function.c: libraries, in group 0 */
+extern const size_t function_command_count;
+
 #endif

@@ -44,6 +44,8 @@ void view_begin(struct view *v, const struct view_source *source, int64_t now_ms
     v->reply = NULL;
     v->watch = NULL;
     v->locks = NULL;
+    v->scripts = NULL;
+    v->touch = NULL;
     v->config = (struct bytes){0};
 }
 
@@ -102,6 +104,14 @@ static struct bytes write_key(const struct view *v, const struct view_write *w)
 static struct bytes write_value(const struct view *v, const struct view_write *w)
 {
     return bytes_of(v->effects.data + w->value_at, w->value_size);
+}
+
+bool view_touch(struct view *v, struct bytes key, bool writes)
+{
+    if (v->missed) return false;
+    if (!v->touch || v->touch(v->touch_ctx, v, key, writes)) return true;
+    v->missed = true;
+    return false;
 }
 
 /* ---- finding one's own writes ---- */
@@ -403,11 +413,11 @@ static bool system_row_keep(void *ctx, struct bytes key, struct bytes value)
     return true;
 }
 
-static void system_rows_read(struct view *v, struct buf *rows)
+static void rows_of_kind(struct view *v, uint8_t kind, struct buf *rows)
 {
     struct buf lo = {0}, hi = {0};
-    keys_system(&lo, (struct bytes){0});
-    keys_kind(&hi, 0, KEYS_SYSTEM + 1);
+    keys_kind(&lo, 0, kind);
+    keys_kind(&hi, 0, kind + 1);
     (void)view_range(v, buf_bytes(&lo), buf_bytes(&hi), false, system_row_keep, rows);
     buf_deinit(&lo), buf_deinit(&hi);
 }
@@ -416,7 +426,10 @@ void view_wipe(struct view *v)
 {
     struct buf rows = {0};
     ASSERT(!v->alone);
-    if (v->slot_lo == 0) system_rows_read(v, &rows);
+    if (v->slot_lo == 0) {
+        rows_of_kind(v, KEYS_SYSTEM, &rows);
+        rows_of_kind(v, KEYS_SCRIPT, &rows);
+    }
     if (!v->missed) {
         effects_wipe(&v->effects);
         v->write_count = v->order_count = 0;

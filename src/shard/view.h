@@ -12,7 +12,9 @@
  * A view also *refuses*: when a command's effects or its reply grow beyond what an entry or a frame
  * may hold, or it reads or writes outside the group's slots. It then is missed as well, so that the
  * command returns at once; `refused` says why, and the runner answers an error instead of fetching.
- */
+ *
+ * A script's commands may have keys that nobody named before it ran. Each is announced by
+ * view_touch, so that the runner can look whether it is locked, or lock it. */
 #ifndef SYNOD_SHARD_VIEW_H
 #define SYNOD_SHARD_VIEW_H
 
@@ -29,7 +31,11 @@ enum view_refusal {
     VIEW_FOREIGN,          /* a key outside [slot_lo, slot_hi), read or written */
     VIEW_LATER,  /* set by the shard: a split or its like is under way; again once it is applied */
     VIEW_SEALED, /* set by the shard: the group is about to be taken over by its left neighbour */
+    VIEW_LOCKED, /* set by the runner: a transaction has a key that was touched; once it is free */
 };
+
+struct view;
+struct script_runner; /* redis/script.h */
 
 typedef bool view_each(void *ctx, struct bytes key, struct bytes value);
 
@@ -42,6 +48,9 @@ struct view_source {
                               view_each *each, void *each_ctx);
     void *ctx;
 };
+
+/* A key that a script came to. False: it may not be used in this evaluation. */
+typedef bool view_toucher(void *ctx, struct view *v, struct bytes key, bool writes);
 
 struct view_write { /* offsets into effects */
     uint32_t key_at, key_size, value_at, value_size;
@@ -64,6 +73,9 @@ struct view {
     uint64_t leadership;     /* this leader's, and no other's */
     const struct buf *reply; /* watched while the command reads: refused beyond reply_max bytes. */
     size_t reply_max;        /* NULL after view_begin: not watched */
+    struct script_runner *scripts; /* the runner's, for EVAL and its like; NULL after view_begin */
+    view_toucher *touch;           /* the runner's; NULL after view_begin: any key will do */
+    void *touch_ctx;
 
     struct buf
         effects; /* encoded effects in order of calls (shard/effects.h): what the runner proposes */
@@ -95,13 +107,16 @@ enum view_result view_range(struct view *v, struct bytes lo, struct bytes hi, bo
  * was refused. Only for what puts, deletes, trashes and counts. */
 void view_rewind(struct view *v, size_t effects);
 
+/* Announces a user's key that was not among the request's own. False: missed, return at once. */
+bool view_touch(struct view *v, struct bytes key, bool writes);
+
 void view_put(struct view *v, struct bytes key, struct bytes value);
 void view_del(struct view *v, struct bytes key);
 /* All keys with this prefix are garbage, unreachable from now on (the elements of a collection that
  * was deleted). */
 void view_trash(struct view *v, struct bytes prefix);
-/* Everything in the group is gone, but for the system rows, which are read first (may miss) and put
- * again. */
+/* Everything in the group is gone, but for the rows of the map and of scripts, which are read first
+ * (may miss) and put again. */
 void view_wipe(struct view *v);
 /* The slots from `at` on become group `group`, which nobody has used before. It must be the only
  * thing that this evaluation writes. Refused (foreign) unless slot_lo < at < slot_hi. */

@@ -194,6 +194,7 @@ static void evaluate(struct world *w, const struct command *c, const struct cmd_
     buf_clear(out);
     view_begin(&w->view, &source, w->now_ms, w->seed, w->position << 16, 0, SLOT_COUNT);
     w->view.keys = w->keys;
+    w->view.scripts = w->scripts;
     c->fn(&w->view, a, &reply);
 }
 
@@ -416,7 +417,8 @@ void world_check(struct world *w)
     assert_int_equal(world_rows(w, KEYS_SUB), elements);
     size_t once = world_rows(w, KEYS_ONCE);
     assert_int_equal(world_rows(w, KEYS_ONCE_EXPIRY), once);
-    assert_int_equal(metas + expiries + elements + 2 * once + world_rows(w, KEYS_SYSTEM), w->count);
+    size_t system = world_rows(w, KEYS_SYSTEM) + world_rows(w, KEYS_SCRIPT);
+    assert_int_equal(metas + expiries + elements + 2 * once + system, w->count);
     for (uint32_t s = 0; s < SLOT_COUNT; s++) {
         assert_true(w->keys_of_slot[s] >= 0);
         counted += w->keys_of_slot[s];

@@ -25,15 +25,16 @@ struct world_fetch {
 struct world {
     struct world_row *rows; /* rising by key */
     size_t count, capacity;
-    int64_t *keys_of_slot; /* live keys by slot, as the commands counted them */
-    int64_t keys;          /* their sum */
-    int64_t now_ms;        /* the test moves it */
-    uint64_t seed;         /* of the next evaluation */
-    uint64_t position;     /* of the next log entry */
-    uint8_t version;       /* of RESP: 2 (at first) or 3 */
-    bool once;             /* leave the second run and the checks out (for speed) */
-    bool wrote;            /* the last command had effects */
-    uint32_t misses;       /* the last command's, in its second run */
+    int64_t *keys_of_slot;         /* live keys by slot, as the commands counted them */
+    int64_t keys;                  /* their sum */
+    int64_t now_ms;                /* the test moves it */
+    uint64_t seed;                 /* of the next evaluation */
+    uint64_t position;             /* of the next log entry */
+    uint8_t version;               /* of RESP: 2 (at first) or 3 */
+    struct script_runner *scripts; /* what runs scripts; NULL at first: nothing does */
+    bool once;                     /* leave the second run and the checks out (for speed) */
+    bool wrote;                    /* the last command had effects */
+    uint32_t misses;               /* the last command's, in its second run */
 
     struct view view;
     struct resp_args args;
