@@ -12,6 +12,7 @@ const struct command_rows command_table[COMMAND_ROWS] = {
     {strings_commands, &strings_command_count}, {hashes_commands, &hashes_command_count},
     {keys_commands, &keys_command_count},       {local_commands, &local_command_count},
     {ring_commands, &ring_command_count},       {txn_commands, &txn_command_count},
+    {cut_commands, &cut_command_count},
 };
 
 /* ---- looking up ---- */

@@ -65,6 +65,9 @@ bool txn_get_id(struct bytes in, struct txn_id *id);
 /* The same of a row's key, where it is one. */
 bool txn_row_id(struct bytes engine_key, struct txn_id *id);
 
+/* Does what a transaction has prepared. False: the view missed. */
+bool txn_take_effects(struct view *v, struct bytes effects);
+
 /* Is it one of the commands above? */
 static inline bool txn_is(const struct command *c)
 {
