@@ -453,6 +453,9 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->askers);
     list_init(&n->traces);
     list_init(&n->txns);
+    list_init(&n->cuts);
+    list_init(&n->opens);
+    list_init(&n->scans);
     n->txn_at = UINT64_MAX;
     view_init(&n->view);
     prng_init(&n->random, io_random(io));
@@ -503,6 +506,9 @@ void node_free(struct node *n)
         io_conn_close(conn, false);
     }
     txn_free_all(n);
+    cuts_free_all(n);
+    opens_free(n);
+    snapshots_free(n);
     request_free_all(n);
     join_free(n);
     join_free_askers(n);
@@ -648,7 +654,7 @@ static void spread_leaders(struct node *n)
     uint32_t given = 0;
     for (uint32_t i = 0; i < n->group_count && given < SPREAD_AT_ONCE; i++) {
         struct group *g = n->group[i];
-        if (!g->leading) continue;
+        if (!g->leading || cut_holds(g)) continue;
         uint16_t home = group_home(g), to = group_replica_on(g, home);
         struct peer *p = home == n->identity.node ? NULL : n->peers[home];
         if (!p || !p->out_ready || p->report.slow || n->now - p->up_since < SPREAD_PATIENCE ||
@@ -725,6 +731,8 @@ static void slow_part(struct node *n)
     n->log_stuck = room == LOG_ROOM_NONE;
     groups_slow(n);
     request_deadlines(n);
+    cuts_slow(n);
+    opens_slow(n);
     if (n->now >= n->flush_at) {
         n->flush_at = n->now + FLUSH_LOOK_EVERY;
         flush_some(n);

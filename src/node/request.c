@@ -10,6 +10,7 @@
 #include "node/request.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "redis/cut.h"
 #include "redis/multi.h"
 #include "redis/once.h"
 #include "redis/txn.h"
@@ -267,6 +268,7 @@ static void run_command(void *ctx, struct view *v)
     if (r->leads) {
         v->watch = &r->leads->watch;
         v->locks = &r->leads->locks;
+        v->hold = &r->leads->hold;
         v->group = r->leads->id;
         v->leadership = r->leads->era_ballot;
     }
@@ -315,6 +317,7 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
     uint64_t saw;
 
     if (cmd->fn == multi_watch) watch_start(&g->watch);
+    if (cut_is(cmd)) cut_before(g);
     enum shard_result result =
         shard_evaluate(g->shard, &n->view, &task, group_time_ms(g), prng_u64(&n->random), &saw);
     if (result == SHARD_DONE && view_wrote(&n->view)) multi_note(g, cmd, a);
@@ -328,6 +331,8 @@ enum shard_result request_run(struct group *g, const struct command *cmd, const 
     if (result == SHARD_REFUSED)
         request_reply_refused(&(struct reply){out, version}, &n->view, g->shard->effects_max);
     *hold = group_hold(g, saw, result == SHARD_DONE && view_wrote(&n->view));
+    hold->passes = cut_is(cmd);
+    if (hold->passes) cut_after(g);
     n->stats.evaluated++;
     g->load++;
     return result;

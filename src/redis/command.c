@@ -361,10 +361,10 @@ void command_help(const char *container, struct reply *out)
 static const struct {
     const char *group, *title;
 } sections[] = {
-    {"string", "Strings"},        {"hash", "Hashes"},
-    {"generic", "Keys"},          {"transactions", "Transactions"},
-    {"connection", "Connection"}, {"server", "Server"},
-    {"cluster", "Cluster"},
+    {"string", "Strings"},      {"hash", "Hashes"},
+    {"generic", "Keys"},        {"transactions", "Transactions"},
+    {"snapshots", "Snapshots"}, {"connection", "Connection"},
+    {"server", "Server"},       {"cluster", "Cluster"},
 };
 
 /* Bars would end the cell. */
