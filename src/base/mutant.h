@@ -97,6 +97,14 @@ enum mutant {
     MUTANT_TXN_BARE = 103,   /* who is prepared has no locks any more */
     MUTANT_TXN_ALONE = 106,  /* G2: who is in doubt has it ended without asking the others */
     MUTANT_TXN_DIRTY = 107,  /* who is only read says that it holds, though what was read may go */
+    /* cuts of the whole database (src/txn, src/redis/cut.c, src/node) */
+    MUTANT_CUT_READS = 110,     /* replies to reads are not held */
+    MUTANT_CUT_ONE_PHASE = 111, /* a group lets go once its own SNAP is applied */
+    MUTANT_CUT_UNHELD = 112,    /* a leader that holds nothing (any more) says that it does */
+    MUTANT_CUT_OVERLAY = 114,   /* what is prepared in the cut, and in it, is not read */
+    MUTANT_CUT_UNDECIDED = 115, /* what is prepared everywhere in the cut counts only if decided */
+    MUTANT_CUT_SLOTS = 116,     /* nobody looks whether the groups have all slots */
+    MUTANT_CUT_STALE = 117,     /* READONLY replicas go on while a group is held */
     /* exactly-once requests (src/redis/once.c) */
     MUTANT_ONCE_UNKEPT = 104, /* an answer is not kept with what was done */
     MUTANT_ONCE_UNREAD = 105, /* a coordinator does not look whether it was done */

@@ -74,6 +74,8 @@ static bool answer_stale(struct client *c, const struct command *cmd, const stru
     bool may =
         c->readonly && cmd->flags & CMD_READONLY && !group_serves(g) && group_has_slot(g, slot);
     if (!may || group_staleness(g) > c->lag_max_ms * MS) return false;
+    /* Its leader may hold for a cut what is here already. */
+    if (c->node->now < g->stale_after && !MUTANT(MUTANT_CUT_STALE)) return false;
     if (!request_run_stale(g, cmd, a, c->version, &c->held)) return false;
     c->node->stats.reads_stale++;
     client_answer(c, HOLD_NONE, before);

@@ -29,6 +29,7 @@ void group_era_end(struct group *g)
     g->era++;
     watch_stop(&g->watch);
     txn_era_end(g);
+    cut_era_end(g);
     reconcile_dropped(g);
     shard_lost(g->shard);
     g->node->advanced = true;
@@ -101,6 +102,7 @@ enum hold_state group_hold_state(struct node *n, const struct hold *h)
     if (h->group == UINT32_MAX) return HOLD_READY;
     struct group *g = n->group[h->group];
     if (MUTANT(MUTANT_REPLY_BEFORE_CHOSEN)) return HOLD_READY;
+    if (h->era == g->era && cut_keeps(g, h)) return HOLD_WAIT;
     if (h->era == g->era)
         return h->position <= g->shard->applied && h->read_seq <= g->read_confirmed ? HOLD_READY
                                                                                     : HOLD_WAIT;

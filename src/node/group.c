@@ -695,6 +695,7 @@ void group_slow(struct group *g)
     struct node *n = g->node;
     replica_slow(g);
     if (!list_empty(&g->waiting)) group_retry(g);
+    if (!list_empty(&g->pins)) pins_slow(g);
     if (!g->px || g->broken) return;
     tick(g);
     merge_slow(g);
@@ -703,6 +704,7 @@ void group_slow(struct group *g)
     if (wants_flush(g) && n->now >= g->flush_retry_at) (void)group_flush(g);
     expire(g);
     txn_slow(g);
+    cut_slow(g);
     reconcile(g);
     if (g->shard->batch.size || g->config_wanted.size)
         group_wake(g);                  /* a full window, or a transfer, held it back */
@@ -743,7 +745,7 @@ bool group_idle(const struct group *g)
 {
     const struct node *n = g->node;
     if (!list_empty(&g->waiting) || g->dying || fate_open(g) || g->transferring || g->installing ||
-        g->locks.owners)
+        g->locks.owners || g->hold.cut)
         return false;
     if (!g->px || !g->shard) return !g->px; /* without a state it asks for a snapshot */
     bool due = g->tick_at < n->now + SOON || g->shard->batch.size || g->draining;

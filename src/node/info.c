@@ -192,6 +192,21 @@ static void info_keyspace(struct client *c, struct buf *out)
     if (keys) buf_printf(out, "db0:keys=%lld,expires=0,avg_ttl=0\r\n", (long long)keys);
 }
 
+/* For snapshots: attempts at cuts that this node coordinated; how long groups that it leads were
+ * held for one; states of replicas that it keeps. */
+static void info_snapshots(struct client *c, struct buf *out)
+{
+    const struct node *n = c->node;
+    const struct node_stats *s = &n->stats;
+    buf_printf(
+        out,
+        "snapshot_cuts_made:%llu\r\nsnapshot_cuts_void:%llu\r\nsnapshot_hold_last_us:%llu\r\n"
+        "snapshot_hold_max_us:%llu\r\nsnapshot_states_kept:%u\r\n",
+        (unsigned long long)s->cuts_made, (unsigned long long)s->cuts_void,
+        (unsigned long long)(s->hold_last_ns / 1000), (unsigned long long)(s->hold_max_ns / 1000),
+        n->pins);
+}
+
 static const struct {
     const char *name, *title;
     info_section *fn;
@@ -204,6 +219,7 @@ static const struct {
     {"replication", "Replication", info_replication},
     {"cpu", "CPU", info_cpu},
     {"cluster", "Cluster", info_cluster},
+    {"snapshots", "Snapshots", info_snapshots},
     {"keyspace", "Keyspace", info_keyspace},
 };
 

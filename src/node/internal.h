@@ -12,6 +12,8 @@
  *   txn.c, txn_plan.c, txn_eval.c  transactions over groups, at their coordinator
  *   txn_leader.c  ... and at the leaders of their groups          txn_trace.c TRACE of one
  *   txn_list.c, txn_status.c   TXN LIST, TXN STATUS
+ *   cut.c      cuts of the database, at their coordinator          cut_leader.c ... at leaders
+ *   pin.c      states that are kept for snapshots; reading them    snapshot.c   SNAPSHOT
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
@@ -38,6 +40,7 @@
 #include "shard/shard.h"
 #include "shard/watch.h"
 #include "store/log.h"
+#include "txn/hold.h"
 
 #define MS 1000000ull /* ns */
 
@@ -54,6 +57,7 @@ struct value {
 struct hold {
     uint32_t group, era;
     uint64_t position, read_seq;
+    bool passes; /* also while a cut holds the group's replies: it is about that */
 };
 #define HOLD_NONE ((struct hold){.group = UINT32_MAX})
 
@@ -185,6 +189,10 @@ struct group {
     } stranger[GROUP_STRANGERS]; /* replicas that spoke and are not in config: where they live */
     struct watch watch;          /* leader: what WATCH asks */
     struct locks locks;          /* leader: what transactions over groups have (txn_leader.c) */
+    struct cut_hold hold;        /* leader: replies are held for a cut (cut_leader.c) */
+    struct buf hold_rows;        /* its `rows` */
+    uint64_t stale_after;        /* READONLY: nothing is read here before, for a cut may be held */
+    struct list pins;            /* states of the replica here that are kept (pin.c) */
     uint64_t quiet_until;        /* until then none begins here: something waits for their end */
     uint64_t load, load_before, load_rate; /* commands evaluated; a second ago; per second */
 };
@@ -373,6 +381,8 @@ struct node_stats {
         learned, refused_full, expired, snapshots_sent, snapshots_taken;
     uint64_t net_in, net_out;
     uint64_t txn_committed, txn_retried, txn_aborted; /* over groups, coordinated here */
+    uint64_t cuts_made, cuts_void;                    /* coordinated here; void: attempts */
+    uint64_t hold_last_ns, hold_max_ns;               /* of groups led here, for cuts */
 };
 
 /* What concerns a group at rest and is no event of its own, of one other node. */
@@ -492,8 +502,12 @@ struct node {
     struct list traces; /* TRACE commands under way (trace.c) */
 
     struct scripts scripts;
-    struct list txns; /* transactions over groups that clients of this node wait for (txn.c) */
     struct forgets *forgets; /* that are over everywhere (txn_forget.c) */
+    struct list txns;  /* transactions over groups that clients of this node wait for (txn.c) */
+    struct list cuts;  /* that are being made here (cut.c) */
+    struct list opens; /* of snapshots: streams that wait until they may be read (pin.c) */
+    struct list scans; /* SNAPSHOT SCAN under way (snapshot.c) */
+    uint32_t pins;
     uint64_t txn_seq;
     uint64_t txn_at;    /* when one of them is to be looked at again, at the latest */
     uint64_t txn_clock; /* the greatest age given or heard of: ms since 1970 << 20, and a count */
@@ -877,6 +891,38 @@ bool txn_coordinator_gone(struct node *n, struct txn_id id);
 bool txn_answers_sealed(const struct group *g, const struct command *cmd);
 /* Nobody is prepared here, and nothing is locked. If not, none begins for a while. */
 bool txn_quiet(struct group *g);
+
+/* cut.c: a cut of the whole database, at its coordinator. Answers r, whose end is its own, with the
+ * snapshot's name. */
+void cut_begin(struct node *n, struct request *r, uint64_t ttl_ms);
+void cuts_slow(struct node *n);
+void cuts_free_all(struct node *n);
+/* Every group lets go of what it keeps for the snapshot, as far as it can be reached: else that
+ * goes when its time is over. */
+void cut_drop(struct node *n, uint64_t cut);
+
+/* cut_leader.c: at the leader of a group. Before and after one of a cut's commands is evaluated. */
+void cut_before(struct group *g);
+void cut_after(struct group *g);
+bool cut_holds(struct group *g);                       /* replies are held */
+bool cut_keeps(struct group *g, const struct hold *h); /* this one is */
+void cut_slow(struct group *g);
+void cut_era_end(struct group *g);
+
+/* pin.c */
+/* A SNAP was applied here: the state as it is now is kept; or (ttl_ms 0) let go of. */
+void pin_snap(void *ctx, struct shard *s, uint64_t cut, uint64_t ttl_ms);
+void pins_slow(struct group *g); /* those whose time is over */
+void pins_drop(struct group *g); /* all of them: the replica leaves */
+void pins_free(struct group *g); /* the node ends */
+uint32_t pins_of(const struct node *n, uint64_t cut);
+void opens_slow(struct node *n);
+void opens_free(struct node *n);
+
+/* snapshot.c: SNAPSHOT ... : becomes a request, or answers the error. */
+void snapshot_command(struct client *c, const struct command *cmd, const struct cmd_args *a,
+                      struct reply *out);
+void snapshots_free(struct node *n);
 
 /* trace.c */
 struct timeline;

@@ -22,6 +22,7 @@ struct group *group_at(struct node *n, uint32_t id)
         g->node = n;
         g->id = n->group_count;
         list_init(&g->waiting);
+        list_init(&g->pins);
         n->group[n->group_count++] = g;
     }
     return n->group[id];
@@ -40,6 +41,7 @@ bool group_open_shard(struct group *g, char *error, size_t error_size)
                                                  .flushed = group_flush_done,
                                                  .system = ring_system,
                                                  .born = replica_born,
+                                                 .snap = pin_snap,
                                                  .ctx = g},
                          error, error_size);
     if (!g->shard) return false;
@@ -184,6 +186,8 @@ void group_free(struct group *g)
 {
     if (g->px) paxos_deinit(g->px, &(struct paxos_sink){drop_effect, NULL});
     transfer_end(g);
+    pins_free(g);
+    buf_deinit(&g->hold_rows);
     shard_write_abandon(g->writing);
     replica_forget_birth(g);
     mem_free(g->px);

@@ -932,6 +932,10 @@ void local_command(struct client *c, const struct command *cmd, const struct cmd
         local_command_family(&l);
         return;
     }
+    if (cmd->parent && strcmp(cmd->parent, "snapshot") == 0) {
+        snapshot_command(c, cmd, a, out);
+        return;
+    }
     if (cmd->parent && strcmp(cmd->parent, "cluster") == 0) {
         local_cluster(&l);
         return;

@@ -70,11 +70,13 @@ void multi_break(struct client *c)
 
 bool multi_may_queue(const struct command *cmd, struct reply *out)
 {
-    static const char *const slow[] = {"wait",     "trace",    "debug|sleep", "client|reply",
-                                       "hello",    "shutdown", "begin",       "commit",
-                                       "rollback", "savepoint"};
+    static const char *const slow[] = {"wait",     "trace",     "debug|sleep", "client|reply",
+                                       "hello",    "shutdown",  "begin",       "commit",
+                                       "rollback", "savepoint", "txn|status"};
     bool local = cmd->flags & CMD_LOCAL;
-    if (local ? !is_one_of(cmd, slow, sizeof slow / sizeof *slow) : multi_takes(cmd)) return true;
+    bool snapshot = cmd->parent && strcmp(cmd->parent, "snapshot") == 0;
+    if (local ? !snapshot && !is_one_of(cmd, slow, sizeof slow / sizeof *slow) : multi_takes(cmd))
+        return true;
     if (local || cmd->flags & CMD_SYSTEM)
         reply_error(out, "ERR Command not allowed inside a transaction");
     else

@@ -453,6 +453,9 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->askers);
     list_init(&n->traces);
     list_init(&n->txns);
+    list_init(&n->cuts);
+    list_init(&n->opens);
+    list_init(&n->scans);
     n->txn_at = UINT64_MAX;
     view_init(&n->view);
     script_init(n);
@@ -504,6 +507,9 @@ void node_free(struct node *n)
         io_conn_close(conn, false);
     }
     txn_free_all(n);
+    cuts_free_all(n);
+    opens_free(n);
+    snapshots_free(n);
     request_free_all(n);
     join_free(n);
     join_free_askers(n);
@@ -651,7 +657,7 @@ static void spread_leaders(struct node *n)
     uint32_t given = 0;
     for (uint32_t i = 0; i < n->group_count && given < SPREAD_AT_ONCE; i++) {
         struct group *g = n->group[i];
-        if (!g->leading) continue;
+        if (!g->leading || cut_holds(g)) continue;
         uint16_t home = group_home(g), to = group_replica_on(g, home);
         struct peer *p = home == n->identity.node ? NULL : n->peers[home];
         if (!p || !p->out_ready || !health_takes_leaders(n, home) ||
@@ -728,6 +734,8 @@ static void slow_part(struct node *n)
     n->log_stuck = room == LOG_ROOM_NONE;
     groups_slow(n);
     request_deadlines(n);
+    cuts_slow(n);
+    opens_slow(n);
     if (n->now >= n->flush_at) {
         n->flush_at = n->now + FLUSH_LOOK_EVERY;
         flush_some(n);

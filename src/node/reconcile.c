@@ -307,7 +307,7 @@ void reconcile(struct group *g)
     if (!g->leading) look_unleading(g);
     if (!g->leading || g->broken) return;
     drain_look(g);
-    if (n->now < g->reconcile_at) return;
+    if (n->now < g->reconcile_at || cut_holds(g)) return;
     g->reconcile_at = n->now + LOOK_EVERY;
     tell_members(g);
     if (!n->ring.epoch || g->row.state == RING_GROUP_FREE) return;

@@ -272,6 +272,7 @@ void replica_drop(struct group *g)
     node_log(g->node, "group %u: replica %u leaves this node", g->id, g->replica);
     transfer_end(g);
     group_stop(g);
+    pins_drop(g);
     g->dying = true;
     group_busy(g);
     g->leader_hint = 0;

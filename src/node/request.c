@@ -10,6 +10,7 @@
 #include "node/request.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "redis/cut.h"
 #include "redis/multi.h"
 #include "redis/once.h"
 #include "redis/script.h"
@@ -287,6 +288,7 @@ static void run_command(void *ctx, struct view *v)
     if (r->leads) {
         v->watch = &r->group->watch;
         v->locks = &r->group->locks;
+        v->hold = &r->group->hold;
         v->group = r->group->id;
         v->leadership = r->group->era_ballot;
     }
@@ -348,6 +350,7 @@ enum ran request_run(struct group *g, const struct command *cmd, const struct cm
     uint64_t saw;
 
     if (cmd->fn == multi_watch) watch_start(&g->watch);
+    if (cut_is(cmd)) cut_before(g);
     enum shard_result result =
         shard_evaluate(g->shard, &n->view, &task, group_time_ms(g), prng_u64(&n->random), &saw);
     if (result == SHARD_DONE && view_wrote(&n->view)) {
@@ -368,6 +371,8 @@ enum ran request_run(struct group *g, const struct command *cmd, const struct cm
         request_reply_refused(&(struct reply){out, version}, &n->view, g->shard->effects_max);
     if (result == SHARD_DONE && txn_is(cmd)) saw = txn_saw(&g->locks, cmd, a, saw);
     *hold = group_hold(g, saw, result == SHARD_DONE && view_wrote(&n->view));
+    hold->passes = cut_is(cmd);
+    if (hold->passes) cut_after(g);
     n->stats.evaluated++;
     g->load++;
     return RAN_DONE;

@@ -205,12 +205,13 @@ void status_json(struct node *n, struct buf *out)
         if (ring_shows(n, i)) json_array_append_new(nodes, node_json(n, i));
     for (uint32_t i = 0; i < n->group_count; i++)
         if (group_is(n->group[i])) json_array_append_new(groups, group_json(n->group[i]));
-    json_t *whole = json_pack(
-        "{s:{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:i, s:I}, s:o, s:o}", "cluster", "id", id,
-        "version", "0.1.0", "epoch", (json_int_t)n->ring.epoch, "state", cluster_state(n), "self",
-        (int)n->identity.node, "replicas", (int)n->ring.replicas, "grace_ms",
-        (json_int_t)n->ring.grace_ms, "moves_max", (int)n->ring.moves_max, "split_keys",
-        (json_int_t)n->ring.split_keys, "nodes", nodes, "groups", groups);
+    json_t *whole =
+        json_pack("{s:{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:i, s:I, s:I}, s:o, s:o}", "cluster",
+                  "id", id, "version", "0.1.0", "epoch", (json_int_t)n->ring.epoch, "state",
+                  cluster_state(n), "self", (int)n->identity.node, "replicas",
+                  (int)n->ring.replicas, "grace_ms", (json_int_t)n->ring.grace_ms, "moves_max",
+                  (int)n->ring.moves_max, "split_keys", (json_int_t)n->ring.split_keys,
+                  "states_kept", (json_int_t)n->pins, "nodes", nodes, "groups", groups);
     char *text = json_dumps(whole, JSON_COMPACT);
     if (text) buf_append_bytes(out, bytes_str(text));
     free(text);

@@ -199,7 +199,7 @@ static void take_effect(struct binding *b, const struct effect *e, struct buf *s
     }
 }
 
-static void take_effects(struct view *v, struct bytes effects)
+bool txn_take_effects(struct view *v, struct bytes effects)
 {
     struct binding b = {.v = v};
     struct buf scratch[2] = {{0}};
@@ -208,6 +208,7 @@ static void take_effects(struct view *v, struct bytes effects)
     while (!v->missed && effects_next(&r, &e) == 1) take_effect(&b, &e, scratch);
     buf_deinit(&scratch[0]), buf_deinit(&scratch[1]);
     buf_deinit(&b.more);
+    return !v->missed;
 }
 
 static bool effects_sound(struct bytes effects)
@@ -292,7 +293,7 @@ void txn_apply(struct view *v, const struct cmd_args *a, struct reply *out)
         reply_error(out, ERR_BAD);
         return;
     }
-    take_effects(v, a->v[4]);
+    (void)txn_take_effects(v, a->v[4]);
     reply_ok(out);
 }
 
@@ -329,7 +330,7 @@ void txn_decide(struct view *v, const struct cmd_args *a, struct reply *out)
         struct txn_record decided = r;
         decided.state = TXN_DECIDED;
         txn_record_put(&record, &decided);
-        take_effects(v, r.effects);
+        (void)txn_take_effects(v, r.effects);
         row_put(v, o->id, buf_bytes(&record));
         buf_deinit(&record);
     }
@@ -350,7 +351,7 @@ void txn_finish(struct view *v, const struct cmd_args *a, struct reply *out)
     if (o && o->state == LOCK_PREPARED) {
         bool sound = txn_record_get(o->record, &r);
         ASSERT(sound);
-        if (commit) take_effects(v, r.effects);
+        if (commit) (void)txn_take_effects(v, r.effects);
         row_del(v, o->id);
     }
     reply_ok(out);

@@ -72,6 +72,9 @@ static inline uint64_t txn_start(const struct cmd_args *lock)
     struct reader r = reader_of(lock->v[3]);
     return reader_u64(&r);
 }
+/* Does what a transaction has prepared. False: the view missed. */
+bool txn_take_effects(struct view *v, struct bytes effects);
+
 /* Is it one of the commands above? */
 static inline bool txn_is(const struct command *c)
 {

@@ -28,6 +28,9 @@ extern const size_t local_command_count;
 extern const struct command ring_commands[]; /* ring.c: the cluster map, in group 0 */
 extern const size_t ring_command_count;
 
+extern const struct command cut_commands[]; /* cut.c: cuts of the whole database */
+extern const size_t cut_command_count;
+
 extern const struct command txn_commands[]; /* txn.c: parts of transactions over groups */
 extern const size_t txn_command_count;
 

@@ -53,6 +53,13 @@ void effects_merge(struct buf *out, uint32_t group, uint64_t sealed)
     buf_u64(out, sealed);
 }
 
+void effects_snap(struct buf *out, uint64_t cut, uint64_t ttl_ms)
+{
+    buf_u8(out, EFFECT_SNAP);
+    buf_u64(out, cut);
+    buf_u64(out, ttl_ms);
+}
+
 int effects_next(struct reader *r, struct effect *e)
 {
     *e = (struct effect){0};
@@ -86,6 +93,10 @@ int effects_next(struct reader *r, struct effect *e)
     case EFFECT_MERGE:
         e->group = reader_u32(r);
         e->sealed = reader_u64(r);
+        break;
+    case EFFECT_SNAP:
+        e->cut = reader_u64(r);
+        e->ttl_ms = reader_u64(r);
         break;
     default: return -1;
     }

@@ -27,6 +27,7 @@ struct shard_owner {
     void (*born)(void *ctx, struct shard *s, const struct shard_record *newborn);
     void (*system)(void *ctx, struct shard *s, struct bytes suffix, struct bytes value,
                    bool deleted);
+    void (*snap)(void *ctx, struct shard *s, uint64_t cut, uint64_t ttl_ms);
     void *ctx;
 };
 
@@ -150,6 +151,7 @@ struct shard *shard_new(const struct shard_options *options, char *error, size_t
     o->flushed = options->flushed;
     o->born = options->born;
     o->system = options->system;
+    o->snap = options->snap;
     o->ctx = options->ctx;
     s->group = options->group;
     s->witness = options->witness;
@@ -264,8 +266,24 @@ static void tell_system(struct shard *s, const struct effect *e)
         o->system(o->ctx, s, keys_user(e->key, KEYS_SYSTEM_HEAD), e->value, e->op == EFFECT_DEL);
 }
 
+/* What applying an entry found in it that is done once it is applied. */
+struct after {
+    struct effect alone; /* op 0: none */
+    bool snaps;
+};
+
+static void tell_snaps(struct shard *s, struct bytes value)
+{
+    struct shard_owner *o = owner_of(s);
+    struct reader r = reader_of(value);
+    struct effect e;
+    (void)reader_take(&r, VALUE_HEAD);
+    while (o->snap && effects_next(&r, &e) == 1)
+        if (e.op == EFFECT_SNAP) o->snap(o->ctx, s, e.cut, e.ttl_ms);
+}
+
 static bool apply_value(struct shard *s, uint64_t position, struct bytes value, bool own,
-                        struct effect *alone)
+                        struct after *after)
 {
     struct reader r = reader_of(value);
     struct effect e;
@@ -273,12 +291,13 @@ static bool apply_value(struct shard *s, uint64_t position, struct bytes value, 
     int64_t now_ms = (int64_t)reader_u64(&r);
     int64_t keys = s->keys;
 
-    if (r.bad || version != VALUE_VERSION || !effects_sound(s, r, alone)) return false;
+    if (r.bad || version != VALUE_VERSION || !effects_sound(s, r, &after->alone)) return false;
     if (now_ms > s->now_ms) s->now_ms = now_ms;
     while (!s->witness && effects_next(&r, &e) == 1) {
         if (!own) write_effect(s, position, &e);
         count_effect(s, position, &e);
         tell_system(s, &e);
+        after->snaps |= e.op == EFFECT_SNAP;
     }
     if (own) s->keys_pending -= s->keys - keys;
     return true;
@@ -420,14 +439,15 @@ static void apply_config(struct shard *s, const struct paxos_entry *e, struct by
 bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struct bytes value,
                  bool own)
 {
-    struct effect alone = {0};
+    struct after after = {0};
+    const struct effect *alone = &after.alone;
     ASSERT(e->position == s->applied + 1 && s->state == SHARD_LIVE);
     ASSERT(!valid || e->kind == PAXOS_DATA || e->kind == PAXOS_CONFIG);
 
     if (valid && e->kind == PAXOS_CONFIG) {
         apply_config(s, e, value);
     } else if (valid) {
-        if (!apply_value(s, e->position, value, own, &alone)) return false;
+        if (!apply_value(s, e->position, value, own, &after)) return false;
         s->last_valid = (struct paxos_id){e->position, e->born};
     }
     s->applied = e->position;
@@ -435,9 +455,10 @@ bool shard_apply(struct shard *s, const struct paxos_entry *e, bool valid, struc
     if (s->written_high < s->applied) s->written_high = s->applied;
     if (s->boundary <= s->applied) s->boundary = 0;
     if (s->passed <= s->applied) s->passed = 0;
-    if (alone.op == EFFECT_SPLIT) shard_split(s, e, &alone);
-    if (alone.op == EFFECT_SEAL) s->sealed = alone.sealed ? e->position : 0;
-    return alone.op != EFFECT_MERGE || shard_merge(s, &alone);
+    if (after.snaps) tell_snaps(s, value);
+    if (alone->op == EFFECT_SPLIT) shard_split(s, e, alone);
+    if (alone->op == EFFECT_SEAL) s->sealed = alone->sealed ? e->position : 0;
+    return alone->op != EFFECT_MERGE || shard_merge(s, alone);
 }
 
 /* ---- leading ---- */

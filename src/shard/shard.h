@@ -91,6 +91,9 @@ struct shard_options {
      * be NULL. */
     void (*system)(void *ctx, struct shard *s, struct bytes suffix, struct bytes value,
                    bool deleted);
+    /* A valid entry that was just applied has a SNAP: the state as it is now is to be kept for so
+     * long; 0: what was kept for this cut goes. Not of a witness. May be NULL. */
+    void (*snap)(void *ctx, struct shard *s, uint64_t cut, uint64_t ttl_ms);
     void *ctx;
 };
 

@@ -97,7 +97,8 @@ struct snapshot_out *snapshot_out_new(struct shard *s)
     buf_u32(&o->header, s->group);
     buf_blob(&o->header, space_record(s->space));
     seal(&o->header, 0);
-    if (engine_scan_new(o->engine, buf_bytes(&o->lo), buf_bytes(&o->hi), &o->iter) == ENGINE_FOUND)
+    if (engine_scan_new(o->engine, NULL, buf_bytes(&o->lo), buf_bytes(&o->hi), &o->iter) ==
+        ENGINE_FOUND)
         return o;
     o->iter = NULL;
     snapshot_out_abandon(o);

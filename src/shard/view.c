@@ -46,6 +46,7 @@ void view_begin(struct view *v, const struct view_source *source, int64_t now_ms
     v->locks = NULL;
     v->scripts = NULL;
     v->touch = NULL;
+    v->hold = NULL;
     v->config = (struct bytes){0};
 }
 
@@ -246,6 +247,13 @@ void view_merge(struct view *v, uint32_t group, uint64_t sealed)
     ASSERT(v->effects.size == 0);
     effects_merge(&v->effects, group, sealed);
     v->alone = true;
+}
+
+void view_snap(struct view *v, uint64_t cut, uint64_t ttl_ms)
+{
+    if (v->missed) return;
+    ASSERT(!v->alone);
+    effects_snap(&v->effects, cut, ttl_ms);
 }
 
 void view_count(struct view *v, uint16_t slot, int64_t delta)

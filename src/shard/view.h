@@ -66,9 +66,11 @@ struct view {
     uint16_t slot_lo, slot_hi; /* slots [lo, hi) that this view covers (the group's) */
     struct bytes config;       /* the group's, for a split; empty after view_begin */
     size_t effects_max;        /* bytes; view_begin sets no bound (SIZE_MAX) */
-    /* The runner's, for WATCH and EXEC and for transactions over groups; NULL after view_begin. */
+    /* The runner's, for WATCH and EXEC, for transactions over groups and cuts; NULL after
+     * view_begin. */
     struct watch *watch;
     struct locks *locks;
+    struct cut_hold *hold; /* of this leader, for a cut (txn/hold.h) */
     uint32_t group;
     uint64_t leadership;     /* this leader's, and no other's */
     const struct buf *reply; /* watched while the command reads: refused beyond reply_max bytes. */
@@ -127,6 +129,9 @@ void view_seal(struct view *v, bool on);
 /* The group takes over its right neighbour `group`, which was sealed at position `sealed`. Alone.
  */
 void view_merge(struct view *v, uint32_t group, uint64_t sealed);
+/* Each replica keeps the state behind this entry for a cut, for ttl_ms; 0: it lets go of what
+ * it keeps for it. */
+void view_snap(struct view *v, uint64_t cut, uint64_t ttl_ms);
 /* The number of live keys in `slot` changed by delta (created +1, deleted -1). */
 void view_count(struct view *v, uint16_t slot, int64_t delta);
 uint64_t view_new_objid(struct view *v);

@@ -327,3 +327,75 @@ void bank_quiet(struct bank *b)
 {
     if (b) b->quiet = true;
 }
+
+/* ---- in snapshots ---- */
+
+struct bank_cut {
+    struct bank_audit audit;
+    uint64_t pair_since;
+    uint32_t sent[BANK_TELLERS_MAX]; /* of each teller, when it was answered */
+    struct bank_view view;
+    int64_t pair[2];
+    bool found[VALUES_MAX], pair_found[2];
+};
+
+struct bank_cut *bank_cut_new(void)
+{
+    return mem_zalloc(sizeof(struct bank_cut));
+}
+
+void bank_cut_free(struct bank_cut *c)
+{
+    mem_free(c);
+}
+
+void bank_cut_sent(struct bank *b, struct bank_cut *c)
+{
+    *c = (struct bank_cut){0};
+    if (!b) return;
+    c->audit = bank_audit_sent(&b->judge);
+    c->pair_since = bank_pair_read_sent(&b->judge);
+}
+
+void bank_cut_answered(const struct bank *b, struct bank_cut *c)
+{
+    for (uint32_t t = 0; b && t < b->tellers.count; t++) c->sent[t] = b->judge.teller[t].sent;
+}
+
+static bool take_once(bool *found, int64_t *to, struct bytes value)
+{
+    bool before = *found;
+    *found = true;
+    (void)bytes_to_i64(value, to);
+    return !before;
+}
+
+bool bank_cut_take(const struct bank *b, struct bank_cut *c, struct bytes key, struct bytes value)
+{
+    uint32_t values = b ? b->accounts + 2 * b->tellers.count : 0;
+    for (uint32_t i = 0; i < values; i++)
+        if (bytes_equal(key, bytes_str(audit_key(b, i))))
+            return take_once(&c->found[i], audit_value(b, &c->view, i), value);
+    for (uint32_t i = 0; b && i < 2; i++)
+        if (bytes_equal(key, bytes_str(b->pair[i])))
+            return take_once(&c->pair_found[i], &c->pair[i], value);
+    return true;
+}
+
+bool bank_cut_judge(struct bank *b, struct bank_cut *c, char *why, size_t size)
+{
+    if (!b) return true;
+    for (uint32_t t = 0; t < b->tellers.count; t++) {
+        if (c->view.counter[t] <= c->sent[t]) continue;
+        snprintf(why, size,
+                 "%" PRId64 " transfers of teller %u, which had sent %u when it was "
+                 "answered",
+                 c->view.counter[t], t, c->sent[t]);
+        return false;
+    }
+    if (bank_audit_done(&b->judge, &c->audit, &c->view) &&
+        bank_pair_read(&b->judge, c->pair_since, c->pair[0], c->pair[1]))
+        return true;
+    snprintf(why, size, "%s", b->judge.why);
+    return false;
+}

@@ -5,6 +5,8 @@
 #ifndef SYNOD_SIM_BANK_H
 #define SYNOD_SIM_BANK_H
 
+#include "base/bytes.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,5 +20,16 @@ void bank_free(struct bank *b);   /* after workload_free */
 void bank_demand(struct bank *b); /* each teller must get one transfer and one audit done */
 bool bank_satisfied(const struct bank *b, char *missing, size_t size);
 void bank_quiet(struct bank *b); /* no new requests */
+
+/* What a snapshot has of it (sim/cuts.h); b may be NULL: then all is right. One after another:
+ * sent, when it is asked for; answered; take, for each key; judge. */
+struct bank_cut;
+struct bank_cut *bank_cut_new(void);
+void bank_cut_free(struct bank_cut *c);
+void bank_cut_sent(struct bank *b, struct bank_cut *c);
+void bank_cut_answered(const struct bank *b, struct bank_cut *c);
+bool bank_cut_take(const struct bank *b, struct bank_cut *c, struct bytes key,
+                   struct bytes value); /* false: the key was there before */
+bool bank_cut_judge(struct bank *b, struct bank_cut *c, char *why, size_t size);
 
 #endif

@@ -74,9 +74,10 @@ static bool begins(struct bytes text, const char *word)
 /* Errors that say: nothing was done. */
 static bool is_refusal(struct bytes text)
 {
-    static const char *const words[] = {"TRYAGAIN", "CLUSTERDOWN", "OOM",      "LOADING",
-                                        "BUSY",     "MASTERDOWN",  "READONLY", "INUSE",
-                                        "TXNABORT", "EXECABORT"};
+    static const char *const words[] = {"TRYAGAIN", "CLUSTERDOWN", "OOM",        "LOADING",
+                                        "BUSY",     "MASTERDOWN",  "READONLY",   "INUSE",
+                                        "TXNABORT", "EXECABORT",   "NOSNAPSHOT", "ERR there are 32",
+                                        "IOERR"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (begins(text, words[i])) return true;
     return false;

@@ -51,14 +51,24 @@ static enum engine_result shim_iter_new(struct engine *e, struct bytes lo, struc
     return r;
 }
 
-static enum engine_result shim_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
-                                        struct engine_iter **out)
+static enum engine_result shim_scan_new(struct engine *e, const struct engine_snap *at,
+                                        struct bytes lo, struct bytes hi, struct engine_iter **out)
 {
     struct shim *h = shim_of(e);
     struct engine_iter *inner = NULL;
-    enum engine_result r = h->inner->ops->scan_new(h->inner, lo, hi, &inner);
+    enum engine_result r = h->inner->ops->scan_new(h->inner, at, lo, hi, &inner);
     *out = iter_wrap(h, inner);
     return r;
+}
+
+static struct engine_snap *shim_snap_new(struct engine *e)
+{
+    return engine_snap_new(shim_of(e)->inner);
+}
+
+static void shim_snap_free(struct engine *e, struct engine_snap *s)
+{
+    engine_snap_free(shim_of(e)->inner, s);
 }
 
 static enum engine_result shim_iter_next(struct engine_iter *it, struct bytes *key,
@@ -111,6 +121,8 @@ static const struct engine_ops shim_ops = {
     .get = shim_get,
     .iter_new = shim_iter_new,
     .scan_new = shim_scan_new,
+    .snap_new = shim_snap_new,
+    .snap_free = shim_snap_free,
     .iter_next = shim_iter_next,
     .iter_seek = shim_iter_seek,
     .iter_free = shim_iter_free,

@@ -104,6 +104,7 @@ struct agreement {
 struct append_work;
 struct askers;
 struct bank;
+struct cuts;
 struct nemesis;
 struct workload;
 struct operator;
@@ -134,6 +135,7 @@ struct sim {
     struct nemesis *nemesis;
     struct workload *workload;
     struct bank *bank;          /* NULL: this seed has none */
+    struct cuts *cuts;          /* NULL: this seed has none */
     struct append_work *append; /* NULL: this seed has none */
     struct askers *askers;      /* the same */
     struct operator* operator;

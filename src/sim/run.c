@@ -4,6 +4,7 @@
 #include "node/wire.h"
 #include "sim/append.h"
 #include "sim/bank.h"
+#include "sim/cuts.h"
 #include "sim/once.h"
 
 #include <stdarg.h>
@@ -207,7 +208,7 @@ static bool writes_answered(struct sim *s, char *missing, size_t size)
 static bool callers_answered(struct sim *s, char *missing, size_t size)
 {
     return bank_satisfied(s->bank, missing, size) && append_satisfied(s->append, missing, size) &&
-           askers_satisfied(s->askers, missing, size);
+           askers_satisfied(s->askers, missing, size) && cuts_satisfied(s->cuts, missing, size);
 }
 
 static void await(struct sim *s, uint64_t began, uint64_t bound,
@@ -244,6 +245,7 @@ static void phase_liveness(struct sim *s)
     bank_demand(s->bank);
     append_demand(s->append);
     askers_demand(s->askers);
+    cuts_demand(s->cuts);
     uint64_t began = world_now(s->w);
     await(s, began, LIVENESS_BOUND, writes_answered);
     await(s, began, CALLERS_BOUND, callers_answered);
@@ -252,6 +254,7 @@ static void phase_liveness(struct sim *s)
     bank_quiet(s->bank);
     append_quiet(s->append);
     askers_quiet(s->askers);
+    cuts_quiet(s->cuts);
     workload_demand_reads(s->workload);
     await(s, world_now(s->w), LIVENESS_BOUND, writes_answered);
     for (uint32_t i = 0; i < s->nodes; i++) /* the one kept away may come back now */
@@ -311,6 +314,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     s->bank = bank_new(s);
     s->append = append_new(s);
     s->askers = askers_new(s);
+    s->cuts = cuts_new(s);
     for (uint32_t i = 0; i < s->founders; i++)
         world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
     if (s->witness) world_after(s->w, draw(s, 0, 2 * SECOND), join_first, &s->member[s->founders]);
@@ -332,6 +336,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     cover_world(s);
     members_deinit(s);
     workload_free(s->workload);
+    cuts_free(s->cuts);
     bank_free(s->bank);
     append_free(s->append);
     askers_free(s->askers);

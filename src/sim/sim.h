@@ -83,7 +83,8 @@ struct sim_options {
                     X(leaders_asked) X(settings) X(weights)                                        \
     X(bank) X(transfers) X(audits) X(pairs) X(bank_refused) X(bank_unknown)                        \
     X(scribes) X(lists) X(lists_opened) X(lists_done) X(lists_refused) X(lists_unknown)                            \
-    X(once_asked) X(once_done) X(once_again)
+    X(once_asked) X(once_done) X(once_again)                                                       \
+    X(cutters) X(cuts) X(cuts_read) X(cuts_refused) X(cuts_unread) X(chains)
 /* clang-format on */
 struct sim_cover {
 #define SIM_COVER_FIELD(name) uint64_t name;

@@ -20,6 +20,7 @@ enum engine_result {
 
 struct engine;
 struct engine_iter;
+struct engine_snap;
 
 /* A sorted source of changes for ingest: next() yields keys in strictly rising order. */
 struct engine_source {
@@ -43,9 +44,14 @@ struct engine_ops {
     enum engine_result (*iter_new)(struct engine *e, struct bytes lo, struct bytes hi, bool reverse,
                                    bool block, struct engine_iter **out);
     /* As iter_new, rising and blocking, for who reads much of it once: caches stay as they are.
-     * What it may still read is kept on disk while it lives. */
-    enum engine_result (*scan_new)(struct engine *e, struct bytes lo, struct bytes hi,
-                                   struct engine_iter **out);
+     * What it may still read is kept on disk while it lives. at: the state that it sees; NULL: as
+     * it is now. */
+    enum engine_result (*scan_new)(struct engine *e, const struct engine_snap *at, struct bytes lo,
+                                   struct bytes hi, struct engine_iter **out);
+    /* The state as it is now, kept on disk until it is freed, which is before the engine is closed.
+     * Neither waits for the disk. Scans of it may be made and read on any thread. */
+    struct engine_snap *(*snap_new)(struct engine *e);
+    void (*snap_free)(struct engine *e, struct engine_snap *s);
     /* FOUND: key and value borrowed until the next call; ABSENT: the end; MISS, E_IO: as above
      * (then only free it). */
     enum engine_result (*iter_next)(struct engine_iter *it, struct bytes *key, struct bytes *value);
@@ -85,10 +91,19 @@ static inline enum engine_result engine_iter_new(struct engine *e, struct bytes 
 {
     return e->ops->iter_new(e, lo, hi, reverse, block, out);
 }
-static inline enum engine_result engine_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
+static inline enum engine_result engine_scan_new(struct engine *e, const struct engine_snap *at,
+                                                 struct bytes lo, struct bytes hi,
                                                  struct engine_iter **out)
 {
-    return e->ops->scan_new(e, lo, hi, out);
+    return e->ops->scan_new(e, at, lo, hi, out);
+}
+static inline struct engine_snap *engine_snap_new(struct engine *e)
+{
+    return e->ops->snap_new(e);
+}
+static inline void engine_snap_free(struct engine *e, struct engine_snap *s)
+{
+    e->ops->snap_free(e, s);
 }
 static inline enum engine_result engine_iter_next(struct engine *e, struct engine_iter *it,
                                                   struct bytes *key, struct bytes *value)

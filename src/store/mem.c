@@ -25,6 +25,10 @@ struct array {
     struct item *item[];
 };
 
+struct engine_snap {
+    struct array *array;
+};
+
 struct engine_mem_disk {
     /* Over `array` and all reference counts: real pools ingest while the reactor reads. */
     pthread_mutex_t lock;
@@ -166,15 +170,13 @@ static enum engine_result mem_get(struct engine *e, struct bytes key, bool block
     return found ? ENGINE_FOUND : ENGINE_ABSENT;
 }
 
-static enum engine_result mem_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
-                                       bool reverse, bool block, struct engine_iter **out)
+/* at: as engine.h has it. */
+static struct engine_iter *iter_make(struct engine_mem *m, const struct engine_snap *at,
+                                     struct bytes lo, struct bytes hi, bool reverse, bool block)
 {
-    struct engine_mem *m = mem_of(e);
-    *out = NULL;
-    if (mem_misses(m, lo, block) || mem_misses(m, hi, block)) return ENGINE_MISS;
     struct engine_iter *it = mem_alloc(sizeof *it);
     pthread_mutex_lock(&m->disk->lock);
-    struct array *a = m->disk->array;
+    struct array *a = at ? at->array : m->disk->array;
     a->refs++;
     *it = (struct engine_iter){.engine = m,
                                .array = a,
@@ -183,14 +185,44 @@ static enum engine_result mem_iter_new(struct engine *e, struct bytes lo, struct
                                .reverse = reverse,
                                .block = block};
     pthread_mutex_unlock(&m->disk->lock);
-    *out = it;
+    return it;
+}
+
+static enum engine_result mem_iter_new(struct engine *e, struct bytes lo, struct bytes hi,
+                                       bool reverse, bool block, struct engine_iter **out)
+{
+    struct engine_mem *m = mem_of(e);
+    *out = NULL;
+    if (mem_misses(m, lo, block) || mem_misses(m, hi, block)) return ENGINE_MISS;
+    *out = iter_make(m, NULL, lo, hi, reverse, block);
     return ENGINE_FOUND;
 }
 
-static enum engine_result mem_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
-                                       struct engine_iter **out)
+static enum engine_result mem_scan_new(struct engine *e, const struct engine_snap *at,
+                                       struct bytes lo, struct bytes hi, struct engine_iter **out)
 {
-    return mem_iter_new(e, lo, hi, false, true, out);
+    *out = iter_make(mem_of(e), at, lo, hi, false, true);
+    return ENGINE_FOUND;
+}
+
+static struct engine_snap *mem_snap_new(struct engine *e)
+{
+    struct engine_mem_disk *d = mem_of(e)->disk;
+    struct engine_snap *s = mem_alloc(sizeof *s);
+    pthread_mutex_lock(&d->lock);
+    s->array = d->array;
+    s->array->refs++;
+    pthread_mutex_unlock(&d->lock);
+    return s;
+}
+
+static void mem_snap_free(struct engine *e, struct engine_snap *s)
+{
+    struct engine_mem_disk *d = mem_of(e)->disk;
+    pthread_mutex_lock(&d->lock);
+    array_release(s->array);
+    pthread_mutex_unlock(&d->lock);
+    mem_free(s);
 }
 
 static enum engine_result mem_iter_next(struct engine_iter *it, struct bytes *key,
@@ -316,6 +348,8 @@ struct engine *engine_mem_open(struct engine_mem_disk *d)
         .get = mem_get,
         .iter_new = mem_iter_new,
         .scan_new = mem_scan_new,
+        .snap_new = mem_snap_new,
+        .snap_free = mem_snap_free,
         .iter_next = mem_iter_next,
         .iter_seek = mem_iter_seek,
         .iter_free = mem_iter_free,

@@ -15,17 +15,31 @@ void merge_add_table(struct merge *m, const struct table *t, uint64_t upto)
     s->used = true;
 }
 
-void merge_add_engine(struct merge *m, struct engine *e, bool block)
+static void add_iter(struct merge *m, struct engine *e, enum engine_result result,
+                     struct engine_iter *iter)
 {
     ASSERT(m->count < MERGE_LAYERS_MAX && !m->engine);
-    struct engine_iter *iter;
-    enum engine_result result = engine_iter_new(e, m->lo, m->hi, m->reverse, block, &iter);
     if (result != ENGINE_FOUND) {
         m->failed = result;
         return;
     }
     m->engine = e;
     m->source[m->count++] = (struct merge_source){.iter = iter, .used = true};
+}
+
+void merge_add_engine(struct merge *m, struct engine *e, bool block)
+{
+    struct engine_iter *iter = NULL;
+    enum engine_result result = engine_iter_new(e, m->lo, m->hi, m->reverse, block, &iter);
+    add_iter(m, e, result, iter);
+}
+
+void merge_add_snap(struct merge *m, struct engine *e, const struct engine_snap *at)
+{
+    struct engine_iter *iter = NULL;
+    ASSERT(!m->reverse);
+    enum engine_result result = engine_scan_new(e, at, m->lo, m->hi, &iter);
+    add_iter(m, e, result, iter);
 }
 
 void merge_deinit(struct merge *m)

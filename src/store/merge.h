@@ -29,6 +29,8 @@ struct merge {
 void merge_init(struct merge *m, struct bytes lo, struct bytes hi, bool reverse);
 void merge_add_table(struct merge *m, const struct table *t, uint64_t upto);
 void merge_add_engine(struct merge *m, struct engine *e, bool block);
+/* A state of it that is kept, with blocking. */
+void merge_add_snap(struct merge *m, struct engine *e, const struct engine_snap *at);
 /* FOUND: key and value are borrowed until the next call. ABSENT: the end. MISS, E_IO. */
 enum engine_result merge_next(struct merge *m, struct bytes *key, struct bytes *value);
 void merge_deinit(struct merge *m);

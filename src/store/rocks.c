@@ -70,6 +70,10 @@ struct engine_iter {
     bool reverse, started;
 };
 
+struct engine_snap {
+    const rocksdb_snapshot_t *snapshot;
+};
+
 static struct engine_rocks *rocks_of(struct engine *e)
 {
     return (struct engine_rocks *)e;
@@ -175,14 +179,31 @@ static enum engine_result rocks_iter_new(struct engine *e, struct bytes lo, stru
     return ENGINE_FOUND;
 }
 
-static enum engine_result rocks_scan_new(struct engine *e, struct bytes lo, struct bytes hi,
-                                         struct engine_iter **out)
+/* A kept state is read in pieces, too: there RocksDB itself sees whether to read ahead. */
+static enum engine_result rocks_scan_new(struct engine *e, const struct engine_snap *at,
+                                         struct bytes lo, struct bytes hi, struct engine_iter **out)
 {
     rocksdb_readoptions_t *options = read_options_new(true);
     rocksdb_readoptions_set_fill_cache(options, 0);
-    rocksdb_readoptions_set_readahead_size(options, SCAN_AHEAD);
+    if (at)
+        rocksdb_readoptions_set_snapshot(options, at->snapshot);
+    else
+        rocksdb_readoptions_set_readahead_size(options, SCAN_AHEAD);
     *out = iter_make(rocks_of(e), lo, hi, false, options);
     return ENGINE_FOUND;
+}
+
+static struct engine_snap *rocks_snap_new(struct engine *e)
+{
+    struct engine_snap *s = mem_alloc(sizeof *s);
+    s->snapshot = rocksdb_create_snapshot(rocks_of(e)->db);
+    return s;
+}
+
+static void rocks_snap_free(struct engine *e, struct engine_snap *s)
+{
+    rocksdb_release_snapshot(rocks_of(e)->db, s->snapshot);
+    mem_free(s);
 }
 
 static void iter_step(struct engine_iter *it)
@@ -723,6 +744,8 @@ struct engine *engine_rocks_open(const char *path, size_t cache_bytes, char *err
         .get = rocks_get,
         .iter_new = rocks_iter_new,
         .scan_new = rocks_scan_new,
+        .snap_new = rocks_snap_new,
+        .snap_free = rocks_snap_free,
         .iter_next = rocks_iter_next,
         .iter_seek = rocks_iter_seek,
         .iter_free = rocks_iter_free,

@@ -202,20 +202,28 @@ static void space_merge(const struct space *s, struct merge *m, uint64_t upto, b
     merge_add_engine(m, s->engine, block);
 }
 
-/* `m` is made with its range; the rest as space_range. */
-static enum engine_result space_visit(struct space *s, struct merge *m, uint64_t upto, bool block,
+/* Ends the merge. */
+static enum engine_result merge_visit(struct merge *m,
                                       bool (*each)(void *ctx, struct bytes key, struct bytes value),
                                       void *ctx)
 {
     struct bytes key, value;
-    ASSERT(m->hi.size > 0);
-    if (bytes_compare(m->lo, m->hi) >= 0) return ENGINE_ABSENT;
-    space_merge(s, m, upto, block);
     enum engine_result result;
     while ((result = merge_next(m, &key, &value)) == ENGINE_FOUND)
         if (!each(ctx, key, value)) break;
     merge_deinit(m);
     return result;
+}
+
+/* `m` is made with its range; the rest as space_range. */
+static enum engine_result space_visit(struct space *s, struct merge *m, uint64_t upto, bool block,
+                                      bool (*each)(void *ctx, struct bytes key, struct bytes value),
+                                      void *ctx)
+{
+    ASSERT(m->hi.size > 0);
+    if (bytes_compare(m->lo, m->hi) >= 0) return ENGINE_ABSENT;
+    space_merge(s, m, upto, block);
+    return merge_visit(m, each, ctx);
 }
 
 enum engine_result space_range(struct space *s, struct bytes lo, struct bytes hi, bool reverse,
@@ -235,6 +243,62 @@ space_range_applied(struct space *s, struct bytes lo, struct bytes hi, bool bloc
     struct merge m;
     merge_init(&m, lo, hi, false);
     return space_visit(s, &m, s->applied, block, each, ctx);
+}
+
+/* ---- kept states ---- */
+
+struct space_pin {
+    struct engine *engine;
+    struct engine_snap *snap;
+    struct table *recent, *frozen; /* NULL: none */
+    uint64_t upto;
+};
+
+struct space_pin *space_pin_new(struct space *s)
+{
+    struct space_pin *p = mem_alloc(sizeof *p);
+    *p = (struct space_pin){.engine = s->engine, .upto = s->applied, .frozen = s->frozen};
+    if (table_has_applied(s->recent)) p->recent = s->recent;
+    if (p->recent) table_keep(p->recent, p->upto);
+    if (p->frozen) table_keep(p->frozen, p->upto);
+    p->snap = engine_snap_new(s->engine);
+    return p;
+}
+
+void space_pin_free(struct space_pin *p)
+{
+    if (!p) return;
+    if (p->recent) table_unkeep(p->recent, p->upto);
+    if (p->frozen) table_unkeep(p->frozen, p->upto);
+    engine_snap_free(p->engine, p->snap);
+    mem_free(p);
+}
+
+bool space_pin_settled(const struct space_pin *p)
+{
+    return !p->recent || table_is_frozen(p->recent);
+}
+
+static void pin_merge(const struct space_pin *p, struct merge *m)
+{
+    const struct table *layer[] = {p->recent, p->frozen};
+    for (int i = 0; i < 2; i++) {
+        if (!layer[i]) continue;
+        merge_add_table(m, layer[i], p->upto);
+        if (table_wiped(layer[i], p->upto)) return;
+    }
+    merge_add_snap(m, p->engine, p->snap);
+}
+
+enum engine_result space_pin_range(const struct space_pin *p, struct bytes lo, struct bytes hi,
+                                   bool (*each)(void *ctx, struct bytes key, struct bytes value),
+                                   void *ctx)
+{
+    struct merge m;
+    if (bytes_compare(lo, hi) >= 0) return ENGINE_ABSENT;
+    merge_init(&m, lo, hi, false);
+    pin_merge(p, &m);
+    return merge_visit(&m, each, ctx);
 }
 
 /* Engine keys that a walk over [lo, hi) may have to step over because a table deleted them. */

@@ -127,6 +127,22 @@ void space_widen(struct space *s, struct bytes new_hi, struct bytes record_key,
 bool space_wiped(const struct space *s);    /* a wipe waits for its flush, or is in it */
 bool space_narrowed(const struct space *s); /* such a record waits for its flush, or is in it */
 
+/* ---- kept states ---- */
+
+/* What is applied now, kept: it costs no copy, and never waits for the disk. */
+struct space_pin;
+struct space_pin *space_pin_new(struct space *s);
+/* The reactor's, while nobody reads. It outlives the space, but not the engine. */
+void space_pin_free(struct space_pin *p);
+/* It may be read on any thread: the space does not write to what was in memory any more, that is,
+ * has begun a flush since (or there was nothing, or the space is gone). Before that it is the
+ * reactor's. */
+bool space_pin_settled(const struct space_pin *p);
+/* As space_range_applied, with blocking, of that state. Several may read at once. */
+enum engine_result space_pin_range(const struct space_pin *p, struct bytes lo, struct bytes hi,
+                                   bool (*each)(void *ctx, struct bytes key, struct bytes value),
+                                   void *ctx);
+
 /* ---- flushing ---- */
 size_t space_memory(const struct space *s); /* bytes held by recent and frozen tables */
 size_t space_recent_bytes(const struct space *s);

@@ -24,6 +24,10 @@ struct table {
     size_t pending_first, pending_end, pending_capacity;
     struct marks wipes, trash; /* positions never fall; of applied wipes only the newest is kept */
     struct buf hi;             /* not empty: wipes concern keys below it (table_narrow) */
+    uint64_t *kept;            /* positions that are read, in no order */
+    size_t kept_count;
+    bool frozen, disowned;
+    bool ever_kept; /* versions that nobody reads any more may be left */
 };
 
 struct table *table_new(uint64_t applied)
@@ -81,15 +85,45 @@ static void marks_deinit(struct marks *m)
     mem_free(m->list);
 }
 
-void table_free(struct table *t)
+static void table_end(struct table *t)
 {
-    if (!t) return;
+    if (!t->disowned || t->kept_count) return;
     marks_deinit(&t->wipes);
     marks_deinit(&t->trash);
     buf_deinit(&t->hi);
     mem_free(t->pending);
+    mem_free(t->kept);
     slab_deinit(&t->slab);
     mem_free(t);
+}
+
+void table_free(struct table *t)
+{
+    if (!t) return;
+    t->frozen = t->disowned = true;
+    table_end(t);
+}
+
+void table_keep(struct table *t, uint64_t position)
+{
+    ASSERT(position >= t->applied || t->frozen);
+    t->kept = mem_realloc(t->kept, (t->kept_count + 1) * sizeof *t->kept);
+    t->kept[t->kept_count++] = position;
+    t->ever_kept = true;
+}
+
+void table_unkeep(struct table *t, uint64_t position)
+{
+    size_t i = 0;
+    while (i < t->kept_count && t->kept[i] != position) i++;
+    ASSERT(i < t->kept_count);
+    t->kept[i] = t->kept[--t->kept_count];
+    table_end(t);
+}
+
+bool table_is_frozen(const struct table *t)
+{
+    return t->frozen;
 }
 
 /* ---- records and their chains ---- */
@@ -134,17 +168,31 @@ static void record_free(struct table *t, struct record *r)
     slab_free(&t->slab, r, record_bytes(r->has_older, r->key_size, r->value_size));
 }
 
-/* What lies below an applied version is needed no more. */
+/* Does somebody read at a position in [from, to)? */
+static bool is_kept(const struct table *t, uint64_t from, uint64_t to)
+{
+    for (size_t i = 0; i < t->kept_count; i++)
+        if (t->kept[i] >= from && t->kept[i] < to) return true;
+    return false;
+}
+
+/* What lies below an applied version is needed no more, but by who reads where it was the newest.
+ */
 static void record_free_older(struct table *t, struct record *r)
 {
     struct record *older = record_older(r);
     if (!older) return;
-    record_set_older(r, NULL);
     while (older) {
         struct record *next = record_older(older);
-        record_free(t, older);
+        if (is_kept(t, older->position, r->position)) {
+            record_set_older(r, older);
+            r = older;
+        } else {
+            record_free(t, older);
+        }
         older = next;
     }
+    if (r->has_older) record_set_older(r, NULL);
 }
 
 static void pending_push(struct table *t, struct record *r)
@@ -222,7 +270,7 @@ void table_del(struct table *t, uint64_t position, struct bytes key)
 static void wipes_collapse(struct table *t)
 {
     size_t applied = marks_upto(&t->wipes, t->applied);
-    if (applied == 0) return;
+    if (applied == 0 || t->ever_kept) return; /* who reads further back may be before the newest */
     uint64_t newest = t->wipes.list[applied - 1].position;
     marks_drop_front(&t->wipes, applied - 1, (struct bytes){0});
     marks_drop_front(&t->trash, marks_upto(&t->trash, newest - 1), buf_bytes(&t->hi));
@@ -305,6 +353,7 @@ struct table *table_split_pending(struct table *t)
                    bytes_of(t->trash.list[i].prefix, t->trash.list[i].prefix_size));
     young->last = t->last;
     table_drop_pending(t);
+    t->frozen = true;
     return young;
 }
 
@@ -338,14 +387,14 @@ size_t table_trashed(const struct table *t, uint64_t upto, struct bytes *list)
 bool table_has_applied(const struct table *t)
 {
     if (marks_upto(&t->wipes, t->applied) || marks_upto(&t->trash, t->applied)) return true;
-    /* Every pending version may be of a key of its own, so more keys than those prove an applied
-     * one; else look. */
+    size_t keys = 0; /* with nothing but pending versions: each has one that is the oldest */
     if (t->tree.keys > t->pending_end - t->pending_first) return true;
     for (size_t i = t->pending_first; i < t->pending_end; i++) {
         struct record *older = record_older(t->pending[i]);
         if (older && older->position <= t->applied) return true;
+        keys += !older;
     }
-    return false;
+    return t->tree.keys > keys;
 }
 
 bool table_has_pending(const struct table *t)
@@ -428,9 +477,9 @@ void table_check(const struct table *t)
                 pending++;
                 r = older;
             }
-            ASSERT(!r || !record_older(r)); /* INV-TABLE-1 */
+            ASSERT(!r || !record_older(r) || t->ever_kept); /* INV-TABLE-1 */
         }
     }
     ASSERT(pending == t->pending_end - t->pending_first);
-    ASSERT(marks_upto(&t->wipes, t->applied) <= 1);
+    ASSERT(marks_upto(&t->wipes, t->applied) <= 1 || t->ever_kept);
 }

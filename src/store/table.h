@@ -2,7 +2,8 @@
  * and its frozen tables.
  *
  * Versions above `applied` are pending. A key has any number of pending versions and at most one
- * applied one, the last of its chain (INV-TABLE-1). Deletions are versions, for they hide what lies
+ * applied one, the last of its chain (INV-TABLE-1); but where somebody keeps a position, also those
+ * that were the newest there. Deletions are versions, for they hide what lies
  * in the layers below. A wipe writes a deletion over every key of the table and hides the layers
  * below altogether; a trash record only remembers a prefix for the flush.
  *
@@ -21,7 +22,16 @@
 struct table;
 
 struct table *table_new(uint64_t applied);
+/* The one that writes to it lets go of it; it stays until all that keep a position of it have, too.
+ * NULL: nothing. */
 void table_free(struct table *t);
+
+/* Who reads it at `position`, which is what is applied now, keeps finding what is there, until it
+ * lets go of the table with table_unkeep. */
+void table_keep(struct table *t, uint64_t position);
+void table_unkeep(struct table *t, uint64_t position);
+/* Nobody writes to it any more. */
+bool table_is_frozen(const struct table *t);
 
 enum table_found {
     TABLE_NONE, /* nothing known of this key; if table_wiped, there is nothing below either */
@@ -44,7 +54,7 @@ void table_trash(struct table *t, uint64_t position, struct bytes prefix);
 void table_narrow(struct table *t, struct bytes hi);
 void table_set_applied(struct table *t, uint64_t position);
 void table_drop_pending(struct table *t);
-/* Takes the pending writes out of t into a new table. */
+/* Takes the pending writes out of t, which is frozen, into a new table. */
 struct table *table_split_pending(struct table *t);
 
 /* Position of the newest wipe at or below `upto`; 0: none. */

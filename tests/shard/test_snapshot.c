@@ -97,7 +97,8 @@ static bool engine_is_empty(struct site *s)
     struct bytes key, value;
     keys_slot(&lo, 0);
     keys_slot(&hi, SLOT_COUNT);
-    assert_int_equal(engine_scan_new(s->engine, buf_bytes(&lo), buf_bytes(&hi), &it), ENGINE_FOUND);
+    assert_int_equal(engine_scan_new(s->engine, NULL, buf_bytes(&lo), buf_bytes(&hi), &it),
+                     ENGINE_FOUND);
     bool empty = engine_iter_next(s->engine, it, &key, &value) == ENGINE_ABSENT;
     engine_iter_free(s->engine, it);
     buf_deinit(&lo), buf_deinit(&hi);

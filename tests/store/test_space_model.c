@@ -26,7 +26,15 @@ struct state {
     bool dead[OBJECTS];   /* its keys are trash: not compared */
 };
 
+enum { PINS = 4 };
+
+struct kept {
+    struct space_pin *pin;
+    struct state state;
+};
+
 struct model {
+    struct kept kept[PINS];
     struct world w;
     struct prng r;
     struct state applied, now, frozen, durable; /* frozen: what a flush under way carries */
@@ -172,9 +180,18 @@ static void step_run(struct model *m)
     }
 }
 
+static void kept_drop(struct model *m)
+{
+    for (int i = 0; i < PINS; i++) {
+        space_pin_free(m->kept[i].pin);
+        m->kept[i].pin = NULL;
+    }
+}
+
 static void step_crash(struct model *m)
 {
     struct buf record = {0};
+    kept_drop(m);
     world_crash(&m->w);
     m->applied = m->now = m->durable;
     m->applied_at = m->last = m->durable_at;
@@ -234,7 +251,7 @@ static void step_get(struct model *m)
 }
 
 struct walk {
-    struct model *m;
+    const struct state *state;
     bool reverse;
     unsigned next, end; /* keys the model expects: [next, end), or falling from end - 1 */
     uint32_t left;
@@ -243,7 +260,7 @@ struct walk {
 static bool walk_each(void *ctx, struct bytes key, struct bytes value)
 {
     struct walk *w = ctx;
-    const struct state *s = &w->m->now;
+    const struct state *s = w->state;
     char name[24];
     uint8_t room[9000];
     if (key.data[0] == 's') { /* trash may or may not be seen */
@@ -268,7 +285,7 @@ static void step_range(struct model *m)
     unsigned a = (unsigned)prng_below(&m->r, KEYS), b = (unsigned)prng_below(&m->r, KEYS);
     char low[24], high[24];
     struct bytes lo = key_name(a < b ? a : b, low), hi = key_name(a < b ? b : a, high);
-    struct walk start = {m, prng_below(&m->r, 2), a < b ? a : b, a < b ? b : a,
+    struct walk start = {&m->now, prng_below(&m->r, 2), a < b ? a : b, a < b ? b : a,
                          1 + (uint32_t)prng_below(&m->r, 30)},
                 walk;
     enum engine_result result;
@@ -285,6 +302,23 @@ static void step_range(struct model *m)
         assert_int_equal(result, ENGINE_ABSENT);
         while (walk.next < walk.end) assert_int_equal(m->now.value[walk.next++], 0);
     }
+}
+
+/* A kept state is what was applied when it was made, whatever became of it since. */
+static void step_kept(struct model *m)
+{
+    struct kept *k = &m->kept[prng_below(&m->r, PINS)];
+    if (!k->pin) {
+        *k = (struct kept){space_pin_new(m->w.space), m->applied};
+        return;
+    }
+    struct walk walk = {&k->state, false, 0, KEYS, UINT32_MAX};
+    assert_int_equal(space_pin_range(k->pin, BYTES("a"), BYTES("z"), walk_each, &walk),
+                     ENGINE_ABSENT);
+    while (walk.next < walk.end) assert_int_equal(k->state.value[walk.next++], 0);
+    if (prng_below(&m->r, 3)) return;
+    space_pin_free(k->pin);
+    k->pin = NULL;
 }
 
 /* The digest is that of a fresh space into which the applied state was put. */
@@ -332,10 +366,13 @@ static void run_model(bool rocks, uint64_t seed, int steps)
             step_digest(m);
         else if (dice < 990)
             space_cache_turn(m->w.cache);
-        else if (dice < 993 && crashes)
+        else if (dice < 991 && crashes)
             step_crash(m);
+        else
+            step_kept(m);
         if (dice % 16 == 0) space_check(m->w.space);
     }
+    kept_drop(m);
     world_deinit(&m->w);
     free(m);
 }

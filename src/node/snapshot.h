@@ -1,0 +1,41 @@
+/* Reading a snapshot on a node that has it: a range of its slots as a stream of records, for
+ * whoever computes on them (docs/SNAPSHOTS.md). A stream is one reader's. */
+#ifndef SYNOD_NODE_SNAPSHOT_H
+#define SYNOD_NODE_SNAPSHOT_H
+
+#include "node/node.h"
+#include "redis/cut.h"
+
+struct snapshot_stream;
+
+/* Opens the slots [slot_lo, slot_hi), which are of one group's part of the cut. `done` is called
+ * once on the reactor, perhaps before this returns: with a stream, or with NULL and an error
+ * ("NOSNAPSHOT
+ * ...": this node has not got them, another replica may; "TRYAGAIN ..."), borrowed for the call.
+ * Not called if the node ends first. The reactor's. */
+void snapshot_open(struct node *n, uint64_t cut, uint16_t slot_lo, uint16_t slot_hi,
+                   void (*done)(void *ctx, struct snapshot_stream *s, const char *error),
+                   void *ctx);
+/* The reactor's, when nobody reads. The stream need not have ended. */
+void snapshot_close(struct snapshot_stream *s);
+
+enum snapshot_result {
+    SNAPSHOT_RECORD,
+    SNAPSHOT_END,         /* all of them were given */
+    SNAPSHOT_E_IO,        /* the store failed to read: what was given is not all */
+    SNAPSHOT_E_TOO_LARGE, /* a value is larger than SNAPSHOT_VALUE_MAX: likewise */
+};
+#define SNAPSHOT_VALUE_MAX (64u << 20)
+
+/* The next record, in the order of the keys' slots and hashes; keys that had expired are not given.
+ * Everything in it is borrowed until the next call. Blocks for the disk: on any thread, one at a
+ * time. After anything but SNAPSHOT_RECORD the same is said again. */
+enum snapshot_result snapshot_next(struct snapshot_stream *s, struct cut_record *out);
+
+/* Piece by piece instead: what cut_read (redis/cut.h) finds from *place on; a piece begins at
+ * cut_place_of_slot(slot_lo) or where the last one ended. SNAPSHOT_END: *place is CUT_PLACE_END
+ * now. Not mixed with snapshot_next. Any thread, as above. */
+enum snapshot_result snapshot_piece(struct snapshot_stream *s, uint64_t *place,
+                                    const struct cut_reading *what, struct buf *records);
+
+#endif
