@@ -264,9 +264,11 @@ void snapshot_open(struct node *n, uint64_t cut, uint16_t slot_lo, uint16_t slot
     ASSERT(slot_lo < slot_hi && slot_hi <= SLOT_COUNT);
     struct pin *p = pin_of_slots(n, cut, slot_lo, slot_hi);
     if (!p) {
-        done(ctx, NULL,
-             "NOSNAPSHOT this node does not have that part of the snapshot: it was started anew, "
-             "has no replica of it, or there is no such snapshot; SNAPSHOT SPLITS names others");
+        done(
+            ctx, NULL,
+            "NOSNAPSHOT this node does not have that part of the snapshot: it was started anew, "
+            "has no replica of it, it is of several groups, or there is no such snapshot; SNAPSHOT "
+            "SPLITS says which ranges there are, and who has them");
         return;
     }
     struct snapshot_stream *s = mem_zalloc(sizeof *s);
