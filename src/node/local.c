@@ -636,6 +636,19 @@ static bool set_slow(struct node *n, struct bytes value)
     return bytes_to_i64(value, &n->slow_micros);
 }
 
+static void get_snapshot_rate(struct node *n, struct buf *out)
+{
+    buf_printf(out, "%llu", (unsigned long long)n->config.snapshot_rate);
+}
+
+static bool set_snapshot_rate(struct node *n, struct bytes value)
+{
+    int64_t rate;
+    if (!bytes_to_i64(value, &rate) || rate < 0) return false;
+    node_limit_snapshots(n, (uint64_t)rate);
+    return true;
+}
+
 static void get_read_mode(struct node *n, struct buf *out)
 {
     buf_append_bytes(out, bytes_str(n->config.read_mode == NODE_READ_QUORUM ? "quorum" : "lease"));
@@ -688,6 +701,7 @@ static const struct setting settings[] = {
     {"requirepass", get_empty, NULL},
     {"save", get_empty, NULL},
     {"slowlog-log-slower-than", get_slow, set_slow},
+    {"snapshot-rate", get_snapshot_rate, set_snapshot_rate},
     {"tls-port", get_maxmemory, NULL},
     {"cluster-announce-ip", get_empty, NULL},
     {"replica-read-only", get_no, NULL},

@@ -120,5 +120,7 @@ struct ring_row;
 bool node_ring_row(const struct node *n, uint8_t type, uint32_t id, struct ring_row *out);
 /* Walks the invariants of everything in the node, ASSERTing each. */
 void node_check(struct node *n);
+/* What each snapshot that is sent may take from now on: bytes a second; 0: no limit. */
+void node_limit_snapshots(struct node *n, uint64_t bytes_per_s);
 
 #endif

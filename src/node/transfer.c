@@ -100,6 +100,11 @@ static void say_begin(struct sending *s)
                                       .bytes = snapshot_out_header(s->out)});
 }
 
+void node_limit_snapshots(struct node *n, uint64_t bytes_per_s)
+{
+    n->config.snapshot_rate = bytes_per_s;
+}
+
 static void pump(struct sending *s);
 
 static void chunk_read(void *ctx, struct bytes chunk, int error)

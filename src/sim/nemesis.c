@@ -763,7 +763,10 @@ void nemesis_heal(struct nemesis *n, uint32_t keep_down)
     struct list *last = n->tasks.prev;
     s->calm = true;
     if (keep_down != UINT32_MAX) s->member[keep_down].away = true;
+    s->knobs.snapshot_rate = 0;
     for (uint32_t i = 0; i < s->nodes; i++) {
+        s->member[i].config.snapshot_rate = 0;
+        if (s->member[i].node) node_limit_snapshots(s->member[i].node, 0);
         world_disk(s->w, i)->error_ppm = world_disk(s->w, i)->cut_ppm = 0;
         world_resume(s->w, i);
     }

@@ -226,13 +226,11 @@ static void await(struct sim *s, uint64_t began, uint64_t bound,
 static void settle(struct sim *s)
 {
     char missing[200];
-    /* Some replicas are copied one after another, at a limited rate (seed 98200447). */
-    uint64_t bound = s->knobs.snapshot_rate ? 4 * SETTLE_BOUND : SETTLE_BOUND;
-    uint64_t end = world_now(s->w) + bound;
+    uint64_t end = world_now(s->w) + SETTLE_BOUND;
     while (!s->stop && !members_settled(s, missing, sizeof missing)) {
         if (world_now(s->w) >= end)
             sim_fail(s, SIM_STUCK, "after %u s the ring has not settled: %s",
-                     (unsigned)(bound / SECOND), missing);
+                     (unsigned)(SETTLE_BOUND / SECOND), missing);
         run_for(s, 20 * MILLISECOND);
     }
 }

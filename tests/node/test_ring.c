@@ -203,11 +203,15 @@ TEST(a_learner_votes_once_it_has_caught_up)
     fill(k, 0, 200);
     for (uint32_t i = 0; i < 3; i++) {
         cluster_kill(&c, i);
-        c.member[i].config.snapshot_rate = 40000;
         c.member[i].config.snapshot_chunk = 4096;
         cluster_start(&c, i);
     }
     cluster_settle(&c);
+    for (uint32_t i = 0; i < 3; i++) {
+        k = client_open(&c, i);
+        client_says(k, "CONFIG SET snapshot-rate 40000", "+OK\r\n");
+        client_close(k);
+    }
     join(&c, 3);
     k = client_open(&c, 0);
     client_say(k, "SYNOD GROUP MOVE 0 3 4");
