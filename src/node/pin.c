@@ -13,10 +13,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define OPEN_MAX    (10000 * MS) /* until what was in memory is on its way to the disk */
-#define PIECE_KEYS  256u
-#define PIECE_BYTES (256u << 10)
-#define OBJIDS      (1ull << 62) /* of what transactions made that are in the cut */
+#define OPEN_MAX (10000 * MS) /* until what was in memory is on its way to the disk */
+#define OBJIDS   (1ull << 62) /* of what transactions made that are in the cut */
 
 struct pin {
     struct list link; /* group->pins */
@@ -43,10 +41,6 @@ struct snapshot_stream {
     /* whoever reads */
     struct view view;
     bool begun, failed;
-    uint64_t place;
-    enum snapshot_result last;
-    struct buf records;
-    struct reader rest;
 };
 
 /* ---- pins ---- */
@@ -179,7 +173,6 @@ static void stream_free(struct snapshot_stream *s)
     list_remove(&s->link);
     if (p && --p->readers == 0 && p->dropped) pin_end(p);
     if (s->begun) view_deinit(&s->view);
-    buf_deinit(&s->records);
     mem_free(s);
 }
 
@@ -278,8 +271,7 @@ void snapshot_open(struct node *n, uint64_t cut, uint16_t slot_lo, uint16_t slot
                                   .slot_hi = slot_hi,
                                   .deadline = n->now + OPEN_MAX,
                                   .done = done,
-                                  .ctx = ctx,
-                                  .place = cut_place_of_slot(slot_lo)};
+                                  .ctx = ctx};
     p->readers++;
     list_push(&n->opens, &s->link);
     open_look(s);
@@ -356,22 +348,8 @@ enum snapshot_result snapshot_piece(struct snapshot_stream *s, uint64_t *place,
     }
     if (!stream_begin(s)) return SNAPSHOT_E_IO;
     switch (cut_read(&s->view, place, s->slot_hi, what, records)) {
-    case CUT_READ: return *place == CUT_PLACE_END ? SNAPSHOT_END : SNAPSHOT_RECORD;
+    case CUT_READ: return *place == CUT_PLACE_END ? SNAPSHOT_END : SNAPSHOT_PIECE;
     case CUT_READ_TOO_LARGE: return SNAPSHOT_E_TOO_LARGE;
     default: return SNAPSHOT_E_IO;
     }
-}
-
-enum snapshot_result snapshot_next(struct snapshot_stream *s, struct cut_record *out)
-{
-    static const struct cut_reading what = {
-        .count = PIECE_KEYS, .bytes_max = PIECE_BYTES, .value_max = SNAPSHOT_VALUE_MAX};
-    while (!cut_record_next(&s->rest, false, out)) {
-        if (s->last != SNAPSHOT_RECORD) return s->last;
-        buf_clear(&s->records);
-        s->last = snapshot_piece(s, &s->place, &what, &s->records);
-        bool good = s->last == SNAPSHOT_RECORD || s->last == SNAPSHOT_END;
-        s->rest = reader_of(good ? buf_bytes(&s->records) : (struct bytes){0});
-    }
-    return SNAPSHOT_RECORD;
 }

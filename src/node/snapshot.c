@@ -347,7 +347,7 @@ static void scan_done(void *ctx)
     struct reply out = {&s->r->reply, s->r->version};
     node_begin(s->node);
     switch (s->result) {
-    case SNAPSHOT_RECORD:
+    case SNAPSHOT_PIECE:
     case SNAPSHOT_END: put_records(s, &out); break;
     case SNAPSHOT_E_TOO_LARGE:
         reply_errorf(

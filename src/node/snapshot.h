@@ -1,5 +1,5 @@
-/* Reading a snapshot on a node that has it: a range of its slots as a stream of records, for
- * whoever computes on them (docs/SNAPSHOTS.md). A stream is one reader's. */
+/* Reading a snapshot on a node that has it: a range of its slots, piece by piece, for
+ * whoever computes on it (docs/SNAPSHOTS.md). A stream is one reader's. */
 #ifndef SYNOD_NODE_SNAPSHOT_H
 #define SYNOD_NODE_SNAPSHOT_H
 
@@ -20,21 +20,16 @@ void snapshot_open(struct node *n, uint64_t cut, uint16_t slot_lo, uint16_t slot
 void snapshot_close(struct snapshot_stream *s);
 
 enum snapshot_result {
-    SNAPSHOT_RECORD,
-    SNAPSHOT_END,         /* all of them were given */
+    SNAPSHOT_PIECE,       /* and there may be more */
+    SNAPSHOT_END,         /* a piece, the last one */
     SNAPSHOT_E_IO,        /* the store failed to read: what was given is not all */
-    SNAPSHOT_E_TOO_LARGE, /* a value is larger than SNAPSHOT_VALUE_MAX: likewise */
+    SNAPSHOT_E_TOO_LARGE, /* a value is larger than the piece may hold: likewise */
 };
 #define SNAPSHOT_VALUE_MAX (64u << 20)
 
-/* The next record, in the order of the keys' slots and hashes; keys that had expired are not given.
- * Everything in it is borrowed until the next call. Blocks for the disk: on any thread, one at a
- * time. After anything but SNAPSHOT_RECORD the same is said again. */
-enum snapshot_result snapshot_next(struct snapshot_stream *s, struct cut_record *out);
-
-/* Piece by piece instead: what cut_read (redis/cut.h) finds from *place on; a piece begins at
- * cut_place_of_slot(slot_lo) or where the last one ended. SNAPSHOT_END: *place is CUT_PLACE_END
- * now. Not mixed with snapshot_next. Any thread, as above. */
+/* A piece: what cut_read (redis/cut.h) finds from *place on, where it begins at
+ * cut_place_of_slot(slot_lo) or where the last one ended; SNAPSHOT_END: *place is CUT_PLACE_END
+ * now. Keys that had expired are not given. Blocks for the disk: on any thread, one at a time. */
 enum snapshot_result snapshot_piece(struct snapshot_stream *s, uint64_t *place,
                                     const struct cut_reading *what, struct buf *records);
 
