@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static uint8_t lower(uint8_t c)
@@ -52,6 +53,16 @@ bool bytes_to_double(struct bytes text, long double *out)
 
 /* One [class] at *p (which stands on the '['); moves *p to its last byte. Redis: ']' ends it, '\'
  * quotes, a-z in any order. */
+size_t bytes_put_double(char text[BYTES_DOUBLE_MAX], double v)
+{
+    int size = 0;
+    for (int digits = 15; digits <= 17; digits++) {
+        size = snprintf(text, BYTES_DOUBLE_MAX, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) break;
+    }
+    return (size_t)size;
+}
+
 static bool glob_class(struct bytes pat, size_t *p, uint8_t c, bool nocase)
 {
     size_t i = *p + 1;

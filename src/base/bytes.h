@@ -50,6 +50,11 @@ bool bytes_to_i64(struct bytes text, int64_t *out);
  * alone. */
 bool bytes_to_double(struct bytes text, long double *out);
 
+/* The shortest decimal that reads back as v, or inf, nan. Returns its size, below BYTES_DOUBLE_MAX;
+ * a NUL follows. */
+#define BYTES_DOUBLE_MAX 32
+size_t bytes_put_double(char text[BYTES_DOUBLE_MAX], double v);
+
 /* Glob match with *, ?, [a-z], [^x] and backslash, as Redis's KEYS; linear in practice and bounded
  * in nesting. */
 bool bytes_glob(struct bytes pattern, struct bytes text, bool nocase);

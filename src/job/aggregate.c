@@ -202,11 +202,7 @@ void agg_note_number(struct aggregate *a, const char *name, uint64_t value)
 
 struct bytes agg_double(double v, char *text)
 {
-    for (int digits = 15; digits <= 17; digits++) {
-        (void)snprintf(text, 40, "%.*g", digits, v);
-        if (strtod(text, NULL) == v) break;
-    }
-    return bytes_str(text);
+    return bytes_of(text, bytes_put_double(text, v));
 }
 
 struct bytes agg_int128(__int128 v, char *text)

@@ -171,25 +171,12 @@ void reply_set(struct reply *r, size_t count)
  * ("0.10000000000000001"); since 7.2 it prints the shortest that reads back, and so do we. */
 void reply_double(struct reply *r, long double v)
 {
-    char text[64];
-    double d = (double)v;
-    int size = 0;
-
-    if (isnan(d)) {
-        size = snprintf(text, sizeof text, "nan");
-    } else if (isinf(d)) {
-        size = snprintf(text, sizeof text, d > 0 ? "inf" : "-inf");
-    } else {
-        for (int precision = 15; precision <= 17; precision++) {
-            size = snprintf(text, sizeof text, "%.*g", precision, d);
-            if (strtod(text, NULL) == d) break;
-        }
-    }
-    ASSERT(size > 0 && (size_t)size < sizeof text);
+    char text[BYTES_DOUBLE_MAX] = "nan"; /* of either sign */
+    size_t size = isnan(v) ? 3 : bytes_put_double(text, (double)v);
     if (r->version >= 3)
-        put_line(r->out, ',', bytes_of(text, (size_t)size));
+        put_line(r->out, ',', bytes_of(text, size));
     else
-        reply_bulk(r, bytes_of(text, (size_t)size));
+        reply_bulk(r, bytes_of(text, size));
 }
 
 void reply_bool(struct reply *r, bool v)
