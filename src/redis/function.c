@@ -267,12 +267,7 @@ static void delete (struct view *v, const struct cmd_args *a, struct reply *out)
 static void flush(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct script_counts counts;
-    bool mode = a->count == 2 || (a->count == 3 && (bytes_equal_nocase(a->v[2], "sync") ||
-                                                    bytes_equal_nocase(a->v[2], "async")));
-    if (!mode) {
-        reply_error(out, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
-        return;
-    }
+    if (!script_flush_checks(a, out, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option")) return;
     if (!script_counts_get(v, &counts) || !script_rows_delete(v, 'f')) return;
     counts.libraries = 0;
     counts.version++;

@@ -223,15 +223,18 @@ static void exists(struct view *v, const struct cmd_args *a, struct reply *out)
     buf_deinit(&key);
 }
 
+bool script_flush_checks(const struct cmd_args *a, struct reply *out, const char *error)
+{
+    bool good = a->count == 2 || (a->count == 3 && (bytes_equal_nocase(a->v[2], "sync") ||
+                                                    bytes_equal_nocase(a->v[2], "async")));
+    if (!good) reply_error(out, error);
+    return good;
+}
+
 static void flush(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct script_counts counts;
-    bool mode = a->count == 2 || (a->count == 3 && (bytes_equal_nocase(a->v[2], "sync") ||
-                                                    bytes_equal_nocase(a->v[2], "async")));
-    if (!mode) {
-        reply_error(out, "ERR SCRIPT FLUSH only support SYNC|ASYNC option");
-        return;
-    }
+    if (!script_flush_checks(a, out, "ERR SCRIPT FLUSH only support SYNC|ASYNC option")) return;
     if (!script_counts_get(v, &counts) || !script_rows_delete(v, 's')) return;
     if (counts.scripts) {
         counts.scripts = 0;

@@ -100,6 +100,8 @@ void script_row_key(struct buf *out, uint8_t kind, struct bytes name);
 bool script_rows(struct view *v, uint8_t kind, view_each *each, void *ctx);
 /* Deletes them all. False: missed. */
 bool script_rows_delete(struct view *v, uint8_t kind);
+/* FLUSH with SYNC, ASYNC or nothing behind it; else false, and the error. */
+bool script_flush_checks(const struct cmd_args *a, struct reply *out, const char *error);
 
 /* function_dump.c: the payload of FUNCTION DUMP, as Redis writes it; and back. */
 void function_dump_begin(struct buf *out);

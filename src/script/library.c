@@ -4,6 +4,7 @@
  * The table of what is registered, name -> {callback, flags, description}, is in Lua's registry
  * while the library is being run. */
 #include "base/assert.h"
+#include "redis/script.h"
 #include "script/internal.h"
 
 #include <string.h>
@@ -11,9 +12,6 @@
 #define REGISTRY      "functions"
 #define FUNCTIONS_MAX 10000u
 #define ERR_ARGUMENTS "ERR wrong number of arguments to redis.register_function"
-#define ERR_NAME                                                                                   \
-    "ERR Library names can only contain letters, numbers, or underscores(_) and must be at least " \
-    "one character long"
 
 struct registering {
     const char *error;
@@ -100,7 +98,7 @@ static void check_name(lua_State *L, struct registering *r)
     const char *name = lua_tolstring(L, 2, &size);
     if (r->error) return;
     if (!script_name_sound(bytes_of(name, size))) {
-        r->error = ERR_NAME;
+        r->error = FUNCTION_NO_NAME;
         return;
     }
     lua_getfield(L, LUA_REGISTRYINDEX, REGISTRY);
