@@ -226,6 +226,22 @@ TEST(a_key_that_all_want_is_handed_on_with_each_write)
     cluster_deinit(&c);
 }
 
+/* Nobody waits for it, so only that it happens shows that it does. */
+TEST(what_is_over_is_soon_forgotten)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 4, 3);
+    for (int i = 0; i < 10; i++)
+        for (uint32_t n = 0; n < 3; n++) {
+            struct client *k = client_open(&c, n);
+            client_says(k, "MSET a 1 b 2 c 3", "+OK\r\n");
+            client_close(k);
+        }
+    cluster_run(&c, 50);
+    for (uint32_t n = 0; n < 3; n++) client_says(client_open(&c, n), "TXN LIST", "*0\r\n");
+    cluster_deinit(&c);
+}
+
 /* ---- groups that change ---- */
 
 /* So many rounds of a transfer by each of three clients at once, and of an INCR by a fourth, which

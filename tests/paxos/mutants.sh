@@ -3,19 +3,7 @@
 # tool must be content. Prints one line a mutant; fails if one survives.
 explorer=$1 hunt=$2 trace=$3 members=$4 reconfig=$5 survivors=0
 
-found() { # number, what, command...: 1 is "found", for a test program any failure is; 2 would be a mistake of this script
-    number=$1 what=$2
-    shift 2
-    "$@" >/dev/null 2>&1
-    status=$?
-    test "$1" = env && test $status -ne 0 && status=1
-    if test $status -eq 1; then
-        echo "mutant $number dead: $what"
-    else
-        echo "mutant $number SURVIVED ($status): $what"
-        survivors=$((survivors + 1))
-    fi
-}
+. "$(dirname "$0")/../found.sh"
 
 search="--crashes 1 --dups 0 --fetches 0"
 wide="--ballots 3 --data 2 --crashes 0 --dups 0 --fetches 0 --walks 400000"

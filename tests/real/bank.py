@@ -10,7 +10,7 @@ import threading
 import time
 
 import redis
-from harness import Err, expect, until
+from harness import Crew, Err, expect, until
 
 TELLERS, AUDITORS, PLACES = 8, 3, 5
 STALL = 9.0  # seconds until all is answered again; an election takes a tenth of that
@@ -47,7 +47,7 @@ class Teller:
         self.told(nth - 1, int(before or 0))
 
 
-class Bank:
+class Bank(Crew):
     """Runs until it is left; then what is there must be what was acknowledged."""
 
     def __init__(self, c, nodes=None):
@@ -64,16 +64,9 @@ class Bank:
         self.threads = [threading.Thread(target=self.run, args=w, daemon=True) for w in work]
         expect(c.ask("SET", self.places[0], "token") == b"OK")
 
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
     def __exit__(self, kind, *_):
-        self.stopping.set()
-        for t in self.threads:
-            t.join(2 * PATIENCE)
-        self.fault = self.fault or ("a client still waits for its answer" if any(t.is_alive() for t in self.threads) else None)
+        ended = self.ended(2 * PATIENCE)
+        self.fault = self.fault or (None if ended else "a client still waits for its answer")
         expect(kind or self.fault is None, self.fault)
 
     def run(self, work, number):

@@ -8,27 +8,17 @@ import threading
 import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
-from harness import Closed, Err, expect, main, scenario, until
+from harness import Closed, Crew, Err, expect, main, scenario, until
 
 ACCOUNTS, EACH, TELLERS = 64, 100, 6
 
 
-class Transfers:
+class Transfers(Crew):
     """Until it is left."""
 
     def __init__(self, c):
         self.c, self.done, self.stopping, self.fault = c, 0, threading.Event(), None
         self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True) for i in range(TELLERS)]
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for t in self.threads:
-            t.join(30)
 
     def run(self, i):
         conn, at = None, i

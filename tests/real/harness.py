@@ -445,7 +445,28 @@ class Diverged(Exception):
 
 # ---- load ----
 
-class Load:
+class Crew:
+    """`self.threads`, which run until the `with` is left: `self.stopping` tells them."""
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def ended(self, patience=30):
+        """Tells them to end. Do they?"""
+        self.stopping.set()
+        for t in self.threads:
+            t.join(patience)
+        return not any(t.is_alive() for t in self.threads)
+
+    stop = ended
+
+
+class Load(Crew):
     """Threads that write, each its own keys, through nodes taken at random, and remember what was acknowledged.
 
     Every thread has keys that it writes once, and a register of its own that it overwrites with 1, 2, 3, ...: what is read later may not be
@@ -461,20 +482,9 @@ class Load:
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._run, args=(t,), daemon=True) for t in range(threads)]
 
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
     def stop(self):
-        self.stopping.set()
-        for t in self.threads:
-            t.join(30)
-            if t.is_alive():
-                self.fault = "a client still waits for an answer after 30 s"
+        if not self.ended():
+            self.fault = "a client still waits for an answer after 30 s"
 
     def count(self):
         return sum(len(a) for a in self.acknowledged)

@@ -17,7 +17,7 @@ import time
 import redis
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
-from harness import Err, Skip, expect, main, options_parse, outcome, run, scenario, until
+from harness import Crew, Err, Skip, expect, main, options_parse, outcome, run, scenario, until
 from network import Network, move_into_a_namespace
 
 CLIENTS = 8
@@ -68,7 +68,7 @@ NO_CONNECTION = Err("ERR no connection, so nothing was asked")
 KEYS = [(f"r{i}", register_op) for i in range(6)] + [(f"c{i}", counter_op) for i in range(4)] + [(f"h{i}", field_op) for i in range(4)]
 
 
-class History:
+class History(Crew):
     """Clients at work, and what they saw."""
 
     def __init__(self, env, nodes):
@@ -79,19 +79,8 @@ class History:
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(CLIENTS)]
 
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
     def stop(self):
-        self.stopping.set()
-        for t in self.threads:
-            t.join(30)
-            expect(not t.is_alive(), "a client never got an answer, its own time limit notwithstanding")
+        expect(self.ended(), "a client never got an answer, its own time limit notwithstanding")
 
     def _client(self, node):
         return redis.Redis(host=node.host, port=node.port, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry_on_timeout=False)

@@ -11,14 +11,14 @@ import threading
 import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
-from harness import Err, expect, main, scenario, until
+from harness import Crew, Err, expect, main, scenario, until
 
 CLIENTS = 6
 PATIENCE = 2.0  # then it is asked again elsewhere, while the first copy may be on its way
 AGAIN = ("UNKNOWN", "TRYAGAIN", "CLUSTERDOWN", "TXNABORT", "OOM")
 
 
-class Askers:
+class Askers(Crew):
     """Runs until it is left; then each counter must be what was answered."""
 
     def __init__(self, c):
@@ -32,17 +32,10 @@ class Askers:
         first = f"one:{i}"
         return first, next(k for k in (f"two:{i}:{n}" for n in itertools.count()) if self.c.group_of(k) != self.c.group_of(first))
 
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
     def __exit__(self, kind, *_):
-        self.stopping.set()
-        for t in self.threads:
-            t.join(30)
+        ended = self.ended()
         expect(kind or self.fault is None, self.fault)
-        expect(kind or not any(t.is_alive() for t in self.threads), "a client still asks")
+        expect(kind or ended, "a client still asks")
 
     def run(self, i):
         try:
