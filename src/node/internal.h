@@ -865,6 +865,11 @@ struct txn_question {
     uint64_t within;    /* ns; 0: as long as any request may take */
 };
 void txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q);
+/* Runs a command of this node's own as a transaction over the groups of its keys, and of its row
+ * (txn_row); it has one at least. `a` is copied. done is called once, not before this returns,
+ * with the reply; empty: the node stops. */
+void txn_run(struct node *n, const char *name, const struct cmd_args *a,
+             void (*done)(void *ctx, struct bytes reply), void *ctx);
 /* A client's request that was for one group becomes a transaction; nothing of it was done. */
 void txn_take_over(struct request *r);
 /* Those whose scripts wait end, and nothing of them is done. Returns how many. */
