@@ -14,6 +14,7 @@
  *   txn_list.c, txn_status.c   TXN LIST, TXN STATUS
  *   cut.c      cuts of the database, at their coordinator          cut_leader.c ... at leaders
  *   pin.c      states that are kept for snapshots; reading them    snapshot.c   SNAPSHOT
+ *   job_*.c    JOB, and what is behind it (job.h)
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
@@ -508,6 +509,7 @@ struct node {
     struct list opens; /* of snapshots: streams that wait until they may be read (pin.c) */
     struct list scans; /* SNAPSHOT SCAN under way (snapshot.c) */
     uint32_t pins;
+    struct jobs *jobs; /* that are owned here, and what is asked about jobs (job_internal.h) */
     uint64_t txn_seq;
     uint64_t txn_at;    /* when one of them is to be looked at again, at the latest */
     uint64_t txn_clock; /* the greatest age given or heard of: ms since 1970 << 20, and a count */
