@@ -229,8 +229,9 @@ static void owned_look_at_nodes(struct owned *o)
         for (uint32_t i = 0; i < o->machine.nodes; i++)
             if (o->nodes[i].id == id) known = &o->nodes[i];
         bool up = known && known->up;
-        if (s->up == up && (!up || known->slots == s->slots)) continue;
-        if (!s->up && !o->carrying) owned_log(o, "node %u is gone", id);
+        bool unknown = !o->begun && !s->up; /* what an earlier owner's tasks gave may be there */
+        if (!unknown && s->up == up && (!up || known->slots == s->slots)) continue;
+        if (!s->up && up) owned_log(o, "node %u is gone", id);
         ev.type = s->up ? JOB_EV_NODE_UP : JOB_EV_NODE_LOST;
         owned_step(o, ev);
     }
@@ -246,8 +247,8 @@ static uint32_t reduces_of(const struct job_spec *s)
 
 static void owned_begin(struct owned *o)
 {
-    o->begun = true;
     owned_look_at_nodes(o);
+    o->begun = true;
     owned_log(o, "node %u owns the job (epoch %" PRIu64 ")", o->node->identity.node,
               o->machine.epoch);
     owned_step(o, (struct job_event){.type = JOB_EV_BEGIN});

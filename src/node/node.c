@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "node/job.h"
 #include "ring/slot.h"
 
 #include <stdarg.h>
@@ -455,12 +456,12 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->txns);
     list_init(&n->cuts);
     jobs_init(n);
-    tasks_init(n);
     list_init(&n->opens);
     list_init(&n->scans);
     n->txn_at = UINT64_MAX;
     view_init(&n->view);
     script_init(n);
+    tasks_init(n);
     prng_init(&n->random, io_random(io));
     n->slow_micros = 10000;
     node_begin(n);
@@ -511,9 +512,9 @@ void node_free(struct node *n)
     txn_free_all(n);
     cuts_free_all(n);
     opens_free(n);
+    tasks_free(n);
     snapshots_free(n);
     request_free_all(n);
-    tasks_free(n);
     jobs_free(n);
     join_free(n);
     join_free_askers(n);
@@ -740,8 +741,8 @@ static void slow_part(struct node *n)
     request_deadlines(n);
     cuts_slow(n);
     jobs_slow(n);
-    tasks_slow(n);
     opens_slow(n);
+    tasks_slow(n);
     if (n->now >= n->flush_at) {
         n->flush_at = n->now + FLUSH_LOOK_EVERY;
         flush_some(n);
