@@ -279,4 +279,305 @@ TEST(maps_and_reduces_over_two_nodes_give_exactly_what_a_loop_would)
     owner_deinit(&o);
 }
 
+/* What two maps have given goes through three reduces; all that they staged is `sum`, in so many
+ * pairs. */
+static void reduces_give(struct owner *o, double sum, uint32_t count)
+{
+    uint32_t pairs;
+    for (uint32_t r = 0; r < REDUCES; r++) start_reduce(o, (uint16_t)(1 + r % 2), r, 1);
+    for (uint32_t r = 0; r < REDUCES; r++) await(o, 2 + r, 1, JOB_REPORT_DONE);
+    double got = staged_sum(&pairs);
+    if (got != sum || pairs != count) fail_msg("%.0f in %u pairs", got, pairs);
+}
+
+static void say_of(struct owner *o, uint16_t node, uint8_t type, uint32_t task, uint32_t number)
+{
+    say(o, node, (struct job_msg){.type = type, .task = task, .number = number});
+}
+
+static uint32_t attempts(struct owner *o, uint16_t node)
+{
+    return node_of(o, node)->tasks->known;
+}
+
+TEST(a_report_comes_again_until_it_is_known_and_start_makes_an_attempt_once)
+{
+    struct owner o;
+    owner_init(&o, KEYS);
+    BEGIN(&o, "MAP", "LUA", BY_THREE, "REDUCE", "SUM");
+    run_maps(&o);
+    uint32_t before = heard(0, 1)->reports;
+    start_map(&o, 0, 1);
+    assert_int_equal(heard(0, 1)->reports, before + 1);
+    assert_int_equal(heard(0, 1)->status, JOB_REPORT_DONE);
+    assert_int_equal(attempts(&o, 1), 1);
+    cluster_run(&o.c, 3500);
+    assert_true(heard(0, 1)->reports >= before + 4);
+    say_of(&o, 1, JOB_MSG_KNOWN, 0, 1);
+    before = heard(0, 1)->reports;
+    cluster_run(&o.c, 3000);
+    assert_int_equal(heard(0, 1)->reports, before);
+    assert_int_equal(attempts(&o, 1), 1); /* its output is still to be fetched */
+
+    start_reduce(&o, 1, 0, 1);
+    await(&o, 2, 1, JOB_REPORT_DONE);
+    uint32_t stages = rig.stages;
+    say_of(&o, 1, JOB_MSG_KNOWN, 2, 1);
+    assert_int_equal(attempts(&o, 1), 1);
+    start_reduce(&o, 1, 0, 1); /* a late one */
+    cluster_run(&o.c, 3000);
+    assert_int_equal(attempts(&o, 1), 1);
+    assert_int_equal(rig.stages, stages);
+    owner_deinit(&o);
+}
+
+TEST(pieces_that_are_lost_are_fetched_again_until_a_node_is_given_up)
+{
+    struct owner o;
+    owner_init(&o, KEYS);
+    BEGIN(&o, "MAP", "LUA", BY_THREE, "REDUCE", "SUM");
+    run_maps(&o);
+    rig.loses_pieces = true;
+    start_reduce(&o, 1, 0, 1);
+    cluster_run(&o.c, 7000);
+    assert_int_equal(heard(2, 1)->status, JOB_REPORT_RUNS);
+    assert_true(rig.fetches >= 3);
+    rig.loses_pieces = false;
+    await(&o, 2, 1, JOB_REPORT_DONE);
+    rig.loses_pieces = true;
+    start_reduce(&o, 1, 1, 1);
+    await(&o, 3, 1, JOB_REPORT_FAILED);
+    assert_non_null(strstr(heard(3, 1)->text, "cannot reach node 2"));
+    owner_deinit(&o);
+}
+
+TEST(an_output_that_is_gone_is_reported_lost_with_its_map_and_winner)
+{
+    for (uint16_t of = 1; of <= 2; of++) { /* here, and on the other node */
+        struct owner o;
+        owner_init(&o, 50);
+        BEGIN(&o, "MAP", "LUA", BY_THREE, "REDUCE", "SUM");
+        run_maps(&o);
+        say_of(&o, of, JOB_MSG_KILL, of - 1u, 1);
+        assert_int_equal(load_of(&o, of).output_bytes, 0);
+        start_reduce(&o, 1, 0, 1);
+        await(&o, 2, 1, JOB_REPORT_LOST);
+        assert_int_equal(heard(2, 1)->input, of - 1u);
+        assert_int_equal(heard(2, 1)->winner.epoch, o.epoch);
+        assert_int_equal(heard(2, 1)->winner.number, 1);
+        assert_int_equal(rig.stages, 0);
+        owner_deinit(&o);
+    }
+}
+
+TEST(a_node_without_the_snapshot_or_the_range_is_unfit)
+{
+    struct owner o;
+    owner_init(&o, 10);
+    BEGIN(&o, "MAP", "COUNT");
+    o.snapshot++;
+    start_map(&o, 0, 1);
+    await(&o, 0, 1, JOB_REPORT_UNFIT);
+    assert_non_null(strstr(heard(0, 1)->text, "does not have that part of the snapshot"));
+    owner_deinit(&o);
+}
+
+/* TASKS n: nothing is read. */
+TEST(killed_attempts_end_whatever_they_are_at_and_do_not_come_back)
+{
+    struct owner o;
+    owner_init(&o, 10);
+    BEGIN(&o, "TASKS", "8", "LUA", "function task(i, n, emit) emit('k', i) end", "REDUCE", "SUM");
+    for (uint32_t i = 0; i < 4; i++) { /* two run, two wait */
+        struct job_msg m = start_of(&o, i, 1);
+        m.maps = 8;
+        say(&o, 1, m);
+    }
+    assert_int_equal(load_of(&o, 1).running, 2);
+    assert_int_equal(load_of(&o, 1).waiting, 2);
+    for (uint32_t i = 0; i < 4; i++) say_of(&o, 1, JOB_MSG_KILL, i, 1);
+    say_of(&o, 1, JOB_MSG_KILL, 5, 1); /* before its START */
+    for (uint32_t i = 0; i < 4; i++) rig.heard[4 * i + 1].reports = 0;
+    for (uint32_t i = 0; i < 6; i++) {
+        struct job_msg m = start_of(&o, i, 1);
+        m.maps = 8;
+        if (i != 4) say(&o, 1, m);
+    }
+    cluster_run(&o.c, 3000);
+    for (uint32_t i = 0; i < 6; i++) assert_int_equal(heard(i, 1)->reports, 0);
+    assert_int_equal(attempts(&o, 1), 0);
+    assert_int_equal(load_of(&o, 1).running + load_of(&o, 1).waiting, 0);
+    assert_true(list_empty(&node_of(&o, 1)->tasks->gone));
+    struct job_msg m = start_of(&o, 0, 2);
+    m.maps = 8;
+    say(&o, 1, m); /* its slots are free */
+    await(&o, 0, 2, JOB_REPORT_DONE);
+    owner_deinit(&o);
+}
+
+TEST(a_higher_epoch_ends_attempts_of_lower_ones_but_not_outputs_that_are_done)
+{
+    struct owner o;
+    owner_init(&o, KEYS);
+    BEGIN(&o, "MAP", "LUA", BY_THREE, "REDUCE", "SUM");
+    run_maps(&o);
+    rig.answer = NULL; /* nobody answers: it stages for ever */
+    start_reduce(&o, 1, 0, 1);
+    cluster_run(&o.c, 3000);
+    assert_int_equal(attempts(&o, 1), 2);
+    say(&o, 1, (struct job_msg){.type = JOB_MSG_FENCE, .epoch = o.epoch + 1});
+    assert_int_equal(attempts(&o, 1), 1);
+    uint32_t before = heard(2, 1)->reports;
+    start_reduce(&o, 1, 1, 1); /* of the old epoch */
+    cluster_run(&o.c, 3000);
+    assert_int_equal(heard(2, 1)->reports, before);
+    assert_int_equal(heard(3, 1)->reports, 0);
+    rig.answer = ":1\r\n";
+    uint64_t old = o.epoch; /* the winners of the maps are of it */
+    for (uint32_t r = 0; r < REDUCES; r++) {
+        struct buf inputs = {0};
+        struct job_msg m = start_of(&o, 2 + r, 2);
+        for (uint32_t i = 0; i < 2; i++)
+            job_input_put(&inputs, &(struct job_input){o.node_of[i], {old, 1}});
+        m.inputs = buf_bytes(&inputs);
+        m.epoch = old + 1;
+        say(&o, 1, m);
+        buf_deinit(&inputs);
+        await(&o, 2 + r, 2, JOB_REPORT_DONE);
+    }
+    uint32_t pairs;
+    assert_true(staged_sum(&pairs) == KEYS * (KEYS - 1) / 2);
+    owner_deinit(&o);
+}
+
+TEST(staging_goes_on_until_group_0_answers_and_a_fenced_attempt_is_silent)
+{
+    struct owner o;
+    owner_init(&o, KEYS);
+    BEGIN(&o, "MAP", "LUA", BY_THREE, "REDUCE", "SUM");
+    run_maps(&o);
+    rig.answer = "-TRYAGAIN later\r\n";
+    start_reduce(&o, 1, 0, 1);
+    cluster_run(&o.c, 4000);
+    assert_int_equal(heard(2, 1)->status, JOB_REPORT_RUNS);
+    rig.answer = ":1\r\n";
+    await(&o, 2, 1, JOB_REPORT_DONE);
+    rig.answer = ":0\r\n";
+    start_reduce(&o, 1, 1, 1);
+    cluster_run(&o.c, 4000);
+    assert_int_equal(attempts(&o, 1), 2); /* the map, and the first reduce */
+    assert_true(heard(3, 1)->reports && heard(3, 1)->status == JOB_REPORT_RUNS);
+    owner_deinit(&o);
+}
+
+TEST(a_job_that_is_dropped_leaves_nothing_and_begins_again_only_under_a_new_owner)
+{
+    struct owner o;
+    owner_init(&o, 50);
+    BEGIN(&o, "MAP", "LUA", BY_THREE, "REDUCE", "SUM");
+    run_maps(&o);
+    for (uint16_t node = 1; node <= 2; node++) say_of(&o, node, JOB_MSG_DROP, 0, 0);
+    assert_int_equal(attempts(&o, 1) + attempts(&o, 2), 0);
+    assert_int_equal(load_of(&o, 1).output_bytes + load_of(&o, 2).output_bytes, 0);
+    start_map(&o, 0, 2);
+    cluster_run(&o.c, 2000);
+    assert_int_equal(heard(0, 2)->reports, 0);
+    o.epoch++;
+    start_map(&o, 0, 3);
+    await(&o, 0, 3, JOB_REPORT_DONE);
+    owner_deinit(&o);
+}
+
+TEST(a_job_that_nobody_speaks_of_is_forgotten_after_ten_minutes)
+{
+    struct owner o;
+    owner_init(&o, 10);
+    BEGIN(&o, "MAP", "COUNT");
+    start_map(&o, 0, 1);
+    await(&o, 0, 1, JOB_REPORT_DONE);
+    cluster_run(&o.c, 9 * 60 * 1000);
+    assert_int_equal(attempts(&o, 1), 1);
+    cluster_run(&o.c, 2 * 60 * 1000);
+    assert_int_equal(attempts(&o, 1), 0);
+    assert_true(list_empty(&node_of(&o, 1)->tasks->jobs));
+    owner_deinit(&o);
+}
+
+/* 64 KiB of output for each key: 20 MB, more than an output keeps in memory. */
+TEST(large_outputs_go_through_files_and_many_pieces)
+{
+    struct owner o;
+    owner_init(&o, KEYS);
+    for (uint16_t i = 1; i <= 2; i++) node_of(&o, i)->config.job_dir = "/tmp";
+    BEGIN(&o, "MAP", "LUA",
+          "function map(k, v, emit) for i = 1, 8 do emit(k .. i, v .. (' '):rep(8192)) end end",
+          "REDUCE", "LUA",
+          "function reduce(k, vs, emit) for v in vs do "
+          "emit(k .. (' '):rep(8192), tonumber((v:match('%d+')))) end end");
+    run_maps(&o);
+    reduces_give(&o, 8.0 * KEYS * (KEYS - 1) / 2, 8 * KEYS);
+    assert_true(rig.stages > 2 * REDUCES && rig.fetches > 4 * REDUCES);
+    uint64_t pieces[REDUCES] = {0}, bytes[REDUCES] = {0};
+    for (uint32_t i = 0; i < rig.stages; i++) { /* numbered from 0, without gaps */
+        uint32_t r = (uint32_t)rig.stage[i].task - 2;
+        assert_int_equal(rig.stage[i].piece, pieces[r]++);
+        assert_true(rig.stage[i].pairs.size <= JOB_STAGE_BYTES);
+        bytes[r] += rig.stage[i].pairs.size;
+    }
+    for (uint32_t r = 0; r < REDUCES; r++) assert_int_equal(heard(2 + r, 1)->bytes, bytes[r]);
+    owner_deinit(&o);
+}
+
+TEST(a_pair_that_no_staging_takes_fails_its_reduce)
+{
+    struct owner o;
+    owner_init(&o, 10);
+    BEGIN(&o, "MAP", "LUA", "function map(k, v, emit) emit('k', 1) end", "REDUCE", "LUA",
+          "function reduce(k, vs, emit) emit(k, ('x'):rep(9000000)) end");
+    run_maps(&o);
+    for (uint32_t r = 0; r < REDUCES; r++) start_reduce(&o, 1, r, 1);
+    cluster_run(&o.c, 5000);
+    uint32_t failed = 0;
+    for (uint32_t r = 0; r < REDUCES; r++) {
+        if (heard(2 + r, 1)->status != JOB_REPORT_FAILED) continue;
+        failed++;
+        assert_non_null(strstr(heard(2 + r, 1)->text, "larger than 8 MiB"));
+    }
+    assert_int_equal(failed, 1);
+    assert_int_equal(rig.stages, 0);
+    owner_deinit(&o);
+}
+
+TEST(queries_give_their_rows)
+{
+    struct owner o;
+    owner_init(&o, KEYS);
+    BEGIN(&o, "MAP", "SUM");
+    run_maps(&o);
+    assert_int_equal(heard(0, 1)->records + heard(1, 1)->records, KEYS);
+    start_reduce(&o, 2, 0, 1);
+    await(&o, 2, 1, JOB_REPORT_DONE);
+    assert_int_equal(rig.stages, 1);
+    struct reader r = reader_of(buf_bytes(&rig.stage[0].pairs));
+    struct task_value v;
+    char text[40];
+    (void)reader_blob(&r);
+    assert_true(task_value_get(reader_blob(&r), &v));
+    EXPECT_BYTES(task_value_text(&v, text), "44850");
+    owner_deinit(&o);
+}
+
+TEST(errors_of_the_users_code_are_told)
+{
+    struct owner o;
+    owner_init(&o, 10);
+    BEGIN(&o, "MAP", "LUA", "function map(k, v, emit) error('no') end", "REDUCE", "SUM");
+    start_map(&o, 0, 1);
+    await(&o, 0, 1, JOB_REPORT_FAILED);
+    assert_non_null(strstr(heard(0, 1)->text, "map failed at key 'n:"));
+    assert_int_equal(load_of(&o, 1).running, 0);
+    assert_int_equal(load_of(&o, 1).output_bytes, 0);
+    owner_deinit(&o);
+}
+
 TEST_MAIN
