@@ -22,6 +22,7 @@ static const char *const ask_names[] = {
     [ASK_END_CANCEL] = "a job to be cancelled in the end",
     [ASK_HISTORY] = "which jobs have ended",
     [ASK_END_FORGET] = "a job to be forgotten in the end",
+    [ASK_TIME] = "the time",
     [ASK_SNAPSHOTS] = "which snapshots there are",
     [ASK_PUBLISHED] = "which keys jobs have made",
 };

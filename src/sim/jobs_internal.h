@@ -31,6 +31,7 @@ enum clerk_ask {
     ASK_END_CANCEL,
     ASK_HISTORY,
     ASK_END_FORGET,
+    ASK_TIME,
     ASK_SNAPSHOTS,
     ASK_PUBLISHED,
     ASK_NO_MORE,
@@ -87,6 +88,8 @@ struct clerks {
     /* the end */
     bool sweeps, swept;
     char name[40];
+    int64_t wall_ms; /* of that node */
+    uint32_t wall_node;
     uint32_t leaks; /* snapshots of jobs */
 };
 

@@ -2,7 +2,7 @@
  * may be left of them but the keys that those wrote that were done. */
 #include "sim/jobs_internal.h"
 
-#define TTL_JOBS (600 * 1000) /* ms; a snapshot that has longer to live is a job's own */
+#define TTL_JOBS (600 * 1000) /* ms; a snapshot that was made for longer is a job's own */
 
 void clerks_sweep(struct clerks *k)
 {
@@ -27,6 +27,7 @@ void sweep_ask(struct clerks *k, struct caller *c)
     case ASK_END_CANCEL: put_words(c, "JOB", "CANCEL", k->name); break;
     case ASK_HISTORY: put_words(c, "JOB", "HISTORY", NULL); break;
     case ASK_END_FORGET: put_words(c, "JOB", "FORGET", k->name); break;
+    case ASK_TIME: caller_put(c, "TIME", NULL, NULL); break;
     case ASK_SNAPSHOTS: put_words(c, "SNAPSHOT", "LIST", NULL); break;
     default: put_words(c, "KEYS", "into:*", NULL);
     }
@@ -73,16 +74,30 @@ static bool take_jobs(struct clerks *k, struct bytes whole, enum clerk_ask then,
     return true;
 }
 
-static bool take_snapshots(struct clerks *k, struct bytes whole)
+static bool take_time(struct clerks *k, const struct caller *c, struct bytes whole)
+{
+    struct bytes part[2];
+    int64_t s;
+    if (!reply_items(whole, part, 2) || !bytes_to_i64(reply_read(part[0]).text, &s)) return false;
+    k->wall_ms = s * 1000;
+    k->wall_node = c->node;
+    k->clerk[0].next = ASK_SNAPSHOTS;
+    return true;
+}
+
+/* What is left of a snapshot's time is told by the node's own clock, which may be anywhere. */
+static bool take_snapshots(struct clerks *k, const struct caller *c, struct bytes whole)
 {
     uint32_t count;
     struct bytes *item = items_of(whole, &count);
     if (!item) return false;
     k->leaks = 0;
     for (uint32_t i = 0; i < count; i++)
-        k->leaks += value_of(item[i], 6, "ttl-ms").number > TTL_JOBS;
+        k->leaks += k->wall_ms + value_of(item[i], 6, "ttl-ms").number -
+                        value_of(item[i], 6, "made-ms").number >
+                    TTL_JOBS;
     mem_free(item);
-    k->clerk[0].next = ASK_PUBLISHED;
+    k->clerk[0].next = c->node == k->wall_node ? ASK_PUBLISHED : ASK_TIME;
     return true;
 }
 
@@ -137,9 +152,10 @@ void sweep_done(struct clerks *k, struct caller *c, struct bytes whole)
     switch (k->clerk[0].next) {
     case ASK_LIST: good = take_jobs(k, whole, ASK_END_CANCEL, ASK_HISTORY); break;
     case ASK_END_CANCEL: k->clerk[0].next = ASK_LIST; break;
-    case ASK_HISTORY: good = take_jobs(k, whole, ASK_END_FORGET, ASK_SNAPSHOTS); break;
+    case ASK_HISTORY: good = take_jobs(k, whole, ASK_END_FORGET, ASK_TIME); break;
     case ASK_END_FORGET: k->clerk[0].next = ASK_HISTORY; break;
-    case ASK_SNAPSHOTS: good = take_snapshots(k, whole); break;
+    case ASK_TIME: good = take_time(k, c, whole); break;
+    case ASK_SNAPSHOTS: good = take_snapshots(k, c, whole); break;
     default: good = take_published(k, whole);
     }
     if (!good) caller_strange(c, whole);
