@@ -66,8 +66,9 @@ def compute(snapshot, options, fields):
     splits = snapshot.splits(options.splits)
     total = Tally()
     progress(0, splits)
-    with LocalCluster(n_workers=options.workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
-                      silence_logs=50) as cluster, Client(cluster) as client:
+    # What is called the dashboard's address is that of an HTTP server which runs without one, too; unasked it listens everywhere.
+    with LocalCluster(n_workers=options.workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+                      worker_dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, silence_logs=50) as cluster, Client(cluster) as client:
         tasks = client.map(tally, splits, name=snapshot.name, match=options.match, fields=fields, pure=False)
         for done, (_, part) in enumerate(as_completed(tasks, with_results=True), 1):
             total += part

@@ -87,6 +87,13 @@ def answer(p):
     return json.loads(out)
 
 
+def listening(pid):
+    """Addresses that a process and its children listen on."""
+    import psutil  # which Dask needs, too
+    top = psutil.Process(pid)
+    return {conn.laddr.ip for p in (top, *top.children(recursive=True)) for conn in p.connections() if conn.status == psutil.CONN_LISTEN}
+
+
 def same(result, wanted, what):
     for part, value in wanted.items():
         expect(result[part] == value, f"{part} are not {what}: {str(result[part])[:300]}; wanted {str(value)[:300]}")
@@ -100,7 +107,12 @@ def dask_computes_what_a_loop_does_while_the_data_changes(env):
     name = ask(c, "SNAPSHOT", "CREATE").decode()
     with Changes(c, count) as changes:
         changes.grow(200)
-        result = answer(start(env, c, "--snapshot", name))
+        p = start(env, c, "--snapshot", name)
+        while (said := p.stderr.readline()) and not said.startswith("1 of "):
+            pass
+        heard = listening(p.pid)
+        result = answer(p)
+        expect(heard and heard <= {"127.0.0.1"}, "Dask listens on", heard)
         same(result, before, "those of what was loaded")
         kept = read(c, name, splits=8, count=500)
         packages = [dict(zip(*[iter(w.decode() for w in flat)] * 2)) for key, (_, flat) in kept.items() if key.startswith(b"pkg:")]
