@@ -166,7 +166,7 @@ def a_split_goes_on_at_its_cursor_where_its_node_dies(env):
     expect(got == wanted and who not in others, f"{len(got)} keys of {len(wanted)}, {len(set(got))} different; from {who}, then {others}")
 
 
-@scenario(backends=("epoll",))
+@scenario(limit=120, backends=("epoll",))
 def what_dask_cannot_do_is_said_in_a_sentence(env):
     needs_dask()
     c, _ = loaded(env, 20)
