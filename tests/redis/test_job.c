@@ -2,6 +2,7 @@
 #include "redis/world.h"
 #include "base/prng.h"
 #include "redis/job.h"
+#include "redis/job_record_of.h"
 #include "redis/txn.h"
 #include "shard/keys.h"
 
@@ -107,31 +108,6 @@ static uint64_t new_job(struct world *w, const char *name, bool into)
     buf_deinit(&spec);
     assert_true(job != 0);
     return job;
-}
-
-struct at { /* what a record says */
-    uint64_t epoch, revision;
-    uint8_t phase;
-    bool dropped;
-};
-
-static struct buf record_of(struct at at)
-{
-    struct buf out = {0};
-    struct job j;
-    struct job_task task[2];
-    struct job_node node[1];
-    job_init(&j, &(struct job_options){.epoch = at.epoch, .reduces = 1, .task_count = 1}, task, 2,
-             node, 1);
-    j.revision = at.revision;
-    j.phase = at.phase;
-    j.dropped = at.dropped;
-    j.spent_ms = 77;
-    if (at.phase == JOB_FAILED) memcpy(j.error, "why", j.error_size = 3);
-    for (int i = 0; i < 2 && at.phase >= JOB_COMMITTING; i++)
-        task[i].state = JOB_TASK_DONE, task[i].winner = (struct job_attempt){1, 1};
-    job_record_encode(&j, &out);
-    return out;
 }
 
 static const char *record(struct world *w, uint64_t job, struct at at, uint64_t base_epoch,
