@@ -181,7 +181,7 @@ static bool query_end(struct parse *p, struct job_query *q)
 static bool type(struct parse *p)
 {
     for (unsigned t = 0; t < RECORD_TYPES; t++)
-        if (word(p, record_type_name(t))) {
+        if (word(p, record_kind_name(t))) {
             p->s->type = (uint8_t)(t + 1);
             return true;
         }

@@ -232,7 +232,7 @@ static void write_twin(struct prng *r, struct twin *t, struct buf *out)
         if (t->type == RECORD_STRING)
             assert_true(record_put_string(out, t->key, it->value));
         else
-            assert_true(record_put(&w, it));
+            assert_true(record_put_item(&w, it));
     }
     if (t->type != RECORD_STRING) record_end(&w);
 }
