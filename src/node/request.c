@@ -588,10 +588,11 @@ static bool wait_asks_again(const struct request *r, struct bytes reply)
            have < r->wait_replicas - 1;
 }
 
-/* A transaction's parts are in nobody's order: one may wait for locks that another lets go of. */
+/* A transaction's parts are in nobody's order: one may wait for locks that another lets go of. Nor
+ * are jobs: one must not wait for what another publishes. */
 static uint64_t asker_of(const struct request *r)
 {
-    return txn_is(r->command) ? 1ull << 63 | r->id : 0;
+    return txn_is(r->command) || job_is(r->command) ? 1ull << 63 | r->id : 0;
 }
 
 bool request_forward(struct request *r, struct group *g)
