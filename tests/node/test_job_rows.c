@@ -243,4 +243,61 @@ TEST(a_publication_is_done_or_not_whoever_dies)
     assert_true(outcomes[0] > 0 && outcomes[1] > 0);
 }
 
+static void stage_call(struct call *call, const char *word, uint64_t job)
+{
+    *call = (struct call){0};
+    put(call, bytes_str(word));
+    put_number(call, job);
+    for (int i = 0; i < 4; i++) put_number(call, i == 1); /* task, epoch, number, piece */
+}
+
+static void expect_staged(struct cluster *c, uint64_t job, const char *text)
+{
+    for (uint32_t node = 0; node < 3; node++) {
+        struct call call;
+        struct heard a = {0};
+        stage_call(&call, "STAGED", job);
+        ask(c, node, "synod|job-read", &call, &a);
+        expect(c, &a, text);
+    }
+}
+
+static void restart_all(struct cluster *c)
+{
+    for (uint32_t n = 0; n < 3; n++) cluster_kill(c, n);
+    for (uint32_t n = 0; n < 3; n++) cluster_start(c, n);
+    cluster_settle(c);
+}
+
+/* Also by replicas that find it on their disks. */
+TEST(what_was_staged_is_kept_over_restarts_and_gone_once_cleaned)
+{
+    struct cluster c;
+    struct call call;
+    struct heard a = {0};
+    cluster_init(&c, 3, 4, 3);
+    uint64_t job = new_job(&c, 0);
+    call = (struct call){0};
+    put(&call, BYTES("STAGE"));
+    put_number(&call, job);
+    for (int i = 0; i < 4; i++) put_number(&call, i == 1);
+    put(&call, BYTES("pairs"));
+    expect_record(&c, 0, job, (struct at){1, 1, JOB_REDUCE, false}, ":1\r\n");
+    ask(&c, 1, "synod|job", &call, &a);
+    expect(&c, &a, ":1\r\n");
+    expect_staged(&c, job, "$5\r\npairs\r\n");
+    restart_all(&c);
+    expect_staged(&c, job, "$5\r\npairs\r\n");
+    expect_record(&c, 0, job, (struct at){1, 2, JOB_FAILED, false}, ":1\r\n");
+    call = (struct call){0};
+    put(&call, BYTES("FORGET"));
+    put_number(&call, job);
+    ask(&c, 2, "synod|job", &call, &a);
+    expect(&c, &a, ":1\r\n");
+    expect_staged(&c, job, "$-1\r\n");
+    restart_all(&c);
+    expect_staged(&c, job, "$-1\r\n");
+    cluster_deinit(&c);
+}
+
 TEST_MAIN
