@@ -8,6 +8,19 @@
 #include "redis/job_record_of.h"
 #include "redis/txn.h"
 
+/* Nobody owns these jobs: the tests say what an owner would. Prototypes, for the linker gives them
+ * these names. */
+void __wrap_jobs_slow(struct node *n);
+void __wrap_jobs_look_now(struct node *n);
+void __wrap_jobs_slow(struct node *n)
+{
+    (void)n;
+}
+void __wrap_jobs_look_now(struct node *n)
+{
+    (void)n;
+}
+
 /* ---- asking as a node does ---- */
 
 struct heard {
