@@ -14,6 +14,8 @@
 /* Transactions whose clients are gone, and whose node does not know, try for up to 10 s. */
 #define CALLERS_BOUND (2 * LIVENESS_BOUND)
 #define JOBS_BOUND    (6 * LIVENESS_BOUND) /* a job waits for who is silent, for up to 30 s */
+#define SWEEP_BOUND   (9 * LIVENESS_BOUND) /* a node that missed an end keeps outputs for a minute \
+                                            */
 #define LOOK_EVERY    (5 * MILLISECOND)
 #define SETTLE_BOUND  (60 * SECOND)
 #define TICKS_DEFAULT 20000
@@ -281,7 +283,7 @@ static void phase_liveness(struct sim *s)
     append_demand_reads(s->append);
     await(s, world_now(s->w), CALLERS_BOUND, callers_answered);
     clerks_sweep(s->clerks);
-    await(s, world_now(s->w), CALLERS_BOUND, nothing_left);
+    await(s, world_now(s->w), SWEEP_BOUND, nothing_left);
     settle(s);
 }
 
