@@ -97,7 +97,7 @@ static bool take_snapshots(struct clerks *k, const struct caller *c, struct byte
                         value_of(item[i], 6, "made-ms").number >
                     TTL_JOBS;
     mem_free(item);
-    k->clerk[0].next = c->node == k->wall_node ? ASK_PUBLISHED : ASK_TIME;
+    k->clerk[0].next = c->node == k->wall_node && !k->leaks ? ASK_PUBLISHED : ASK_TIME;
     return true;
 }
 
@@ -167,13 +167,13 @@ bool clerks_swept(const struct clerks *k, char *missing, size_t size)
 {
     struct node_jobs left;
     if (!k) return true;
+    if (!k->swept && k->leaks) {
+        snprintf(missing, size, "%u snapshots of jobs are left", k->leaks);
+        return false;
+    }
     if (!k->swept) {
         snprintf(missing, size, "jobs are not swept up: clerk 0 is at %d, of %s: %s",
                  (int)k->clerk[0].next, k->name, k->callers.caller[0].said);
-        return false;
-    }
-    if (k->leaks) {
-        snprintf(missing, size, "%u snapshots of jobs are left", k->leaks);
         return false;
     }
     for (uint32_t i = 0; i < k->callers.s->nodes; i++) {
