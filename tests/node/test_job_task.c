@@ -40,8 +40,8 @@ static struct {
     struct heard heard[64]; /* [task * 4 + number] */
     struct staged stage[STAGES];
     uint32_t stages;
-    const char *answer;        /* to STAGE */
-    bool loses_pieces, silent; /* all of them; no answer to STAGE comes at first */
+    const char *answer; /* to STAGE; NULL: none */
+    bool loses_pieces, doubles_pieces;
     uint32_t fetches;
 } rig;
 
@@ -55,6 +55,7 @@ bool __wrap_job_send(struct node *n, uint16_t to, const struct job_msg *m)
     if (m->type != JOB_MSG_REPORT) {
         rig.fetches += m->type == JOB_MSG_FETCH;
         if (m->type == JOB_MSG_PIECE && rig.loses_pieces) return true;
+        if (m->type == JOB_MSG_PIECE && rig.doubles_pieces) (void)__real_job_send(n, to, m);
         return __real_job_send(n, to, m);
     }
     assert_int_equal(to, OWNER);
@@ -665,7 +666,9 @@ TEST(frames_that_are_lost_doubled_and_out_of_order_change_nothing)
         struct world_link *l = world_link(o.c.w, a, 1 - a);
         l->drop_ppm = l->double_ppm = l->delay_ppm = 200000;
     }
+    rig.doubles_pieces = true;
     reduces_give(&o, 8.0 * KEYS * (KEYS - 1) / 2, 8 * KEYS);
+    assert_true(rig.fetches > 5 * REDUCES);
     owner_deinit(&o);
 }
 
