@@ -18,7 +18,7 @@
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
- *   job.h      jobs: job_*.c
+ *   job.h      jobs: job_*.c       task.h     attempts of their tasks on this node
  *   driver.c   who shall hold what (group 0)       reconcile.c making it so (each group's leader)
  *   merge.c    a group takes its neighbour over
  */
@@ -505,10 +505,10 @@ struct node {
 
     struct scripts scripts;
     struct forgets *forgets; /* that are over everywhere (txn_forget.c) */
-    struct list txns;  /* transactions over groups that clients of this node wait for (txn.c) */
-    struct list cuts;  /* that are being made here (cut.c) */
-    struct list opens; /* of snapshots: streams that wait until they may be read (pin.c) */
-    struct list scans; /* SNAPSHOT SCAN under way (snapshot.c) */
+    struct list txns;    /* transactions over groups that clients of this node wait for (txn.c) */
+    struct list cuts;    /* that are being made here (cut.c) */
+    struct list opens;   /* of snapshots: streams that wait until they may be read (pin.c) */
+    struct list scans;   /* SNAPSHOT SCAN under way (snapshot.c) */
     struct tasks *tasks; /* attempts of jobs' tasks here (job_task.c) */
     uint32_t pins;
     struct jobs *jobs; /* that are owned here, and what is asked about jobs (job_internal.h) */

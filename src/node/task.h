@@ -21,6 +21,7 @@
 
 #define TASK_ATTEMPTS_MAX  4096 /* known here and not over; of those that are over as many names */
 #define TASK_JOBS_MAX      1024
+#define TASK_HELD_MAX      (256u << 20)  /* of specs and lists of inputs */
 #define TASK_FORGET        (600000 * MS) /* a job that nobody speaks of */
 #define TASK_REPORT_EVERY  (1000 * MS)
 #define TASK_FETCH_AGAIN   (2000 * MS)
@@ -118,6 +119,7 @@ struct task_attempt {
 
 struct tasks {
     struct list jobs, waiting, over, gone, sends;
+    size_t held_bytes; /* of specs and lists of inputs */
     uint32_t job_count, known, over_count, running, send_count;
 };
 
