@@ -83,8 +83,8 @@ static void put_note(const struct job_bars *b, const struct job_view *v, unsigne
         rates(b, v, now_ms, &records, &bytes);
         buf_printf(out, "%lld of %lld tasks, %lld run", (long long)done, (long long)total,
                    (long long)v->running);
-        if (records > 0) buf_printf(out, "; %.0f records/s, %.1f MB/s", records, bytes / 1e6);
         put_time_left(b, done, total, now_ms, out);
+        if (records > 0) buf_printf(out, "; %.0f records/s, %.1f MB/s", records, bytes / 1e6);
     }
 }
 

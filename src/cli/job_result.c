@@ -149,6 +149,7 @@ static void put_row(const struct columns *c, const struct client_reply *row, str
         if (i + 1 < c->count) put_blanks(out, (c->text[i] ? c->wide[i] - wide : 0) + GAP);
         buf_deinit(&cell);
     }
+    while (out->size && out->data[out->size - 1] == ' ') out->size--;
     buf_u8(out, '\n');
 }
 

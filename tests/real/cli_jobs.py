@@ -314,10 +314,10 @@ def check_terminal(lua):
     play.end()
 
     play = Play([scene("map", 4)], result=RESULT)
-    text, status = read_terminal(["run", lua, "--at", play.at], 60, wanted=b" 40 %")
+    text, status = read_terminal(["run", lua, "--at", play.at], 45, wanted=b" 40 %")
     screen = screen_of(text)
     bars = [line for line in screen if "[" in line]
-    case("no bar is longer than the terminal is wide", len(bars) == 4 and max(map(len, bars)) == 59, screen)
+    case("no bar is longer than the terminal is wide", len(bars) == 4 and max(map(len, bars)) == 44, screen)
     case("Ctrl-C ends the watching, says that the job goes on, and asks for nothing", status == 130 and
          "The job goes on" in text and "synod job cancel top_x-" in text and {w[1] for _, w in play.said} == {"SLOTS", "SUBMIT", "STATUS"},
          status, screen, play.said)
