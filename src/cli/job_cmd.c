@@ -44,6 +44,21 @@ static FILE *bars_of(const struct job_command *q)
     return q->json ? stderr : stdout;
 }
 
+/* Such a job has no rows: it has written keys. */
+static void say_into(const struct job_command *q)
+{
+    const struct client_reply said[2] = {{.type = CLIENT_BULK, .text = BYTES("into")},
+                                         {.type = CLIENT_BULK, .text = bytes_str(q->request.into)}};
+    const struct client_reply none = {.type = CLIENT_ARRAY};
+    const struct client_reply notes = {.type = CLIENT_ARRAY, .count = 2, .items = said};
+    struct buf text = {0};
+    if (q->json) return job_result_json(&(struct job_result){&none, &notes}, stdout);
+    job_result_text(said[1].text, &text);
+    printf("the result is in the keys that begin with '%.*s'\n", (int)text.size,
+           (const char *)text.data);
+    buf_deinit(&text);
+}
+
 /* Submits, watches and shows it. A job whose name was drawn is forgotten if there is nothing more
  * to see of it. */
 static int submit_and_show(const struct job_command *q, const struct job_words *words)
@@ -60,7 +75,10 @@ static int submit_and_show(const struct job_command *q, const struct job_words *
     struct job_watch watch = {.name = name, .bars = bars_of(q)};
     if (status == EXIT_DONE) fprintf(watch.bars, "job %s\n", name);
     if (status == EXIT_DONE) status = job_watch(&l, &watch);
-    if (status == EXIT_DONE) status = job_show_result(&l, name, q->request.into, q->rows, q->json);
+    if (status == EXIT_DONE && q->request.into)
+        say_into(q);
+    else if (status == EXIT_DONE)
+        status = job_show_result(&l, name, q->rows, q->json);
     if (status == EXIT_DONE && !q->request.name) status = job_forget(&l, name);
     link_close(&l);
     return status;
@@ -161,7 +179,7 @@ static int wait_for_end(const struct job_command *q, struct link *l)
 
 static int show_result(const struct job_command *q, struct link *l)
 {
-    return job_show_result(l, q->word[0], NULL, q->rows, q->json);
+    return job_show_result(l, q->word[0], q->rows, q->json);
 }
 
 /* ---- verbs ---- */

@@ -18,11 +18,11 @@
 int job_refused(const struct client_reply *r, const char *name)
 {
     if (!r) return EXIT_FAILED; /* link_ask has said it */
-    if (r->type == CLIENT_ERROR) return ask_failed(r);
-    if (r->type == CLIENT_NIL)
-        return cli_fail("there is no job '%s'; `synod job list` and `synod job history` name those "
-                        "that there are",
+    if (client_reply_failed(r, "NOJOB"))
+        return cli_fail("there is no job '%s'; `synod job list` and `synod job history` show which "
+                        "there are",
                         name);
+    if (r->type == CLIENT_ERROR) return ask_failed(r);
     return cli_fail("the node answers something else than is expected of JOB; is it of the same "
                     "version?");
 }
@@ -128,20 +128,8 @@ int job_watch(struct link *l, struct job_watch *w)
 
 /* ---- the result ---- */
 
-static void show(const struct job_result *result, const char *into, size_t rows_max, bool json)
-{
-    struct buf text = {0};
-    if (json) return job_result_json(result, stdout);
-    if (into && result->rows->count == 0)
-        printf("the result is in the keys %s...\n", into);
-    else
-        job_result_table(result, rows_max, &text);
-    fwrite(text.data, 1, text.size, stdout);
-    buf_deinit(&text);
-}
-
-/* A node that has taken the job over may have to read first how it ended. */
-static const struct client_reply *result_ask(struct link *l, const char *name)
+/* JOBRUNS: the node that is asked now may be behind the one that said DONE. */
+const struct client_reply *job_result(struct link *l, const char *name)
 {
     uint64_t until = clock_ms() + RESULT_AGAIN_MS;
     const struct client_reply *r = link_askf(l, "RESULT", name);
@@ -149,21 +137,30 @@ static const struct client_reply *result_ask(struct link *l, const char *name)
         sleep_ms(LOOK_MS);
         r = link_askf(l, "RESULT", name);
     }
-    return r;
+    if (r && r->type == CLIENT_ARRAY) return r;
+    (void)job_refused(r, name);
+    return NULL;
 }
 
-int job_show_result(struct link *l, const char *name, const char *into, size_t rows_max, bool json)
+int job_show_result(struct link *l, const char *name, size_t rows_max, bool json)
 {
     struct job_result result;
-    const struct client_reply *r = result_ask(l, name);
-    if (!r || !job_result_read(r, &result)) return job_refused(r, name);
-    show(&result, into, rows_max, json);
+    struct buf text = {0};
+    const struct client_reply *r = job_result(l, name);
+    if (!r) return EXIT_FAILED;
+    if (!job_result_read(r, &result)) return job_refused(r, name);
+    if (json)
+        job_result_json(&result, stdout);
+    else
+        job_result_table(&result, rows_max, &text);
+    fwrite(text.data, 1, text.size, stdout);
+    buf_deinit(&text);
     return EXIT_DONE;
 }
 
 int job_forget(struct link *l, const char *name)
 {
     const struct client_reply *r = link_askf(l, "FORGET", name);
-    if (r && (r->type == CLIENT_STATUS || r->type == CLIENT_NIL)) return EXIT_DONE;
+    if (r && (r->type == CLIENT_STATUS || client_reply_failed(r, "NOJOB"))) return EXIT_DONE;
     return job_refused(r, name);
 }

@@ -27,9 +27,10 @@ struct job_watch {
 };
 int job_watch(struct link *l, struct job_watch *w);
 
-/* JOB RESULT, as a table of at most rows_max rows or as JSON, on stdout. `into`: the keys that it
- * went into, or NULL. */
-int job_show_result(struct link *l, const char *name, const char *into, size_t rows_max, bool json);
+/* JOB RESULT, as a table of at most rows_max rows or as JSON, on stdout. A job INTO has none. */
+int job_show_result(struct link *l, const char *name, size_t rows_max, bool json);
+/* The same reply, if it is there: borrowed until the next call on `l`. NULL after a line. */
+const struct client_reply *job_result(struct link *l, const char *name);
 /* JOB FORGET. It may be that it is forgotten already. */
 int job_forget(struct link *l, const char *name);
 

@@ -118,7 +118,7 @@ class Play:
                     raise Node.Dies
                 self.dies_at = None if self.dies_at is None else self.dies_at - 1
                 scene = self.scenes.pop(0) if len(self.scenes) > 1 else self.scenes[0]
-                return scene if isinstance(scene, Err) or scene is None else {"name": words[2], "id": "00000000000000aa", **scene}
+                return scene if isinstance(scene, Err) else {"name": words[2], "id": "00000000000000aa", **scene}
             reply = self.answers.get(verb, "aaaaaaaaaaaaaaaa" if verb == "submit" else True)
             return reply.pop(0) if isinstance(reply, list) and verb == "submit" else reply
 
@@ -186,12 +186,19 @@ def check_run(lua):
     play.end()
 
     play = Play(A_JOB, result={"rows": [["a", b"\x00\xff"], ["tab\t", "é"]], "notes": {}})
-    done = synod("run", lua, "--at", play.at, "--name", "mine", "--tasks", "7", "--into", "out:", "--json")
+    done = synod("run", lua, "--at", play.at, "--name", "mine", "--tasks", "7", "--json")
     case("with --json there is one object on stdout, bytes that are no text in hex", done.returncode == 0 and json.loads(done.stdout) == {
         "rows": [["a", {"hex": "00ff"}], ["tab\t", "é"]], "notes": {}} and "map" in done.stderr, done)
-    case("a job with a name is kept; --tasks and --into are words", not play.words("FORGET") and
-         play.words("SUBMIT")[0][2:] == ["mine", "TASKS", "7", "LUA", "-- the source\n", "INTO", "out:"], play.said)
+    case("a job with a name is kept; --tasks is a word", not play.words("FORGET") and
+         play.words("SUBMIT")[0][2:] == ["mine", "TASKS", "7", "LUA", "-- the source\n"], play.said)
     play.end()
+
+    for more, said in ((["--json"], '{"rows": [], "notes": {"into": "out:"}}'), ([], "the result is in the keys that begin with 'out:'")):
+        play = Play(A_JOB, result=Err("ERR not a job with rows"))
+        done = synod("run", lua, "--at", play.at, "--into", "out:", *more)
+        case("a job INTO has no rows to ask for", done.returncode == 0 and done.stdout.splitlines()[-1] == said and not play.words("RESULT") and
+             play.words("SUBMIT")[0][-2:] == ["INTO", "out:"] and len(play.words("FORGET")) == 1, done)
+        play.end()
 
     play = Play([scene("done")], result={"rows": [["\x1b[31mred", "x" * 100]], "notes": {}})
     done = synod("result", "mine", "--at", play.at)
@@ -228,7 +235,7 @@ def check_ends(lua):
     done = synod("wait", "x", "--at", play.at, "--timeout", "1")
     case("a wait ends at its timeout", done.returncode == 1 and "not ended after 1 s" in done.stderr, done)
     play.end()
-    play = Play([None])
+    play = Play([Err("NOJOB there is no job of that name")], forget=Err("NOJOB there is no job of that name"))
     done = synod("status", "x", "--at", play.at)
     case("there is no such job", done.returncode == 1 and "there is no job 'x'" in done.stderr, done)
     play.end()
