@@ -10,7 +10,9 @@
 #include "node/request.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "node/job.h"
 #include "redis/cut.h"
+#include "redis/job.h"
 #include "redis/multi.h"
 #include "redis/once.h"
 #include "redis/script.h"
@@ -359,6 +361,7 @@ enum ran request_run(struct group *g, const struct command *cmd, const struct cm
     }
     buf_deinit(&run.written);
     if (result == SHARD_DONE && txn_is(cmd)) txn_ran(g, cmd, a);
+    if (result == SHARD_DONE && job_begins(cmd, a)) jobs_look(n);
     if (result != SHARD_DONE) out->size = before; /* nothing happened */
     if (result == SHARD_MISS) {
         n->stats.misses++;
