@@ -97,7 +97,7 @@ static bool query_run(struct demo *d, struct link *l, const struct query *q)
     uint64_t began = clock_ns();
     const struct client_reply *r = query_ask(l, q->words);
     double seconds = (double)(clock_ns() - began) / 1e9;
-    if (!r || !job_result_read(r, &result)) return job_refused(r, q->words) == EXIT_DONE;
+    if (!r || !job_result_read(r, &result)) return job_run_refused(r, q->words) == EXIT_DONE;
     demo_say(d, "  JOB RUN %s MATCH pkg:*   %.2f s%s", q->words, seconds,
              q->here ? "; counted from the file it is the same" : "");
     show_rows(d, &result);
@@ -197,16 +197,16 @@ static bool rank_by_job(struct demo *d, struct link *l, struct ranking *out, dou
     demo_say(d, "\nWhich packages do most others depend on? %s, over all nodes", path);
     uint64_t began = clock_ns();
     bool good = job_words_of_file(&words, "synod demo", &q, path) == EXIT_DONE &&
-                job_submit(l, &words) == EXIT_DONE;
+                job_run_submit(l, &words) == EXIT_DONE;
     struct job_watch w = {.name = words.name, .bars = stdout, .turn = murder_turn, .ctx = &murder};
-    good = good && job_watch(l, &w) == EXIT_DONE;
+    good = good && job_run_watch(l, &w) == EXIT_DONE;
     *seconds = (double)(clock_ns() - began) / 1e9;
-    const struct client_reply *r = good ? job_result(l, words.name) : NULL;
+    const struct client_reply *r = good ? job_run_result(l, words.name) : NULL;
     good = r && job_result_read(r, &result);
     if (good && !ranking_of_rows(out, result.rows))
         good = cli_fail("the job has given something else than ranks") == EXIT_DONE;
     if (good && !murder.done) demo_say(d, "(it was over before anybody could be killed)");
-    good = good && job_forget(l, words.name) == EXIT_DONE;
+    good = good && job_run_forget(l, words.name) == EXIT_DONE;
     job_words_free(&words);
     return good;
 }
@@ -272,7 +272,7 @@ static bool compare(struct demo *d, const struct ranking *job, const struct rank
 static bool run_ranking(struct demo *d, struct link *l)
 {
     struct ranking job, awk;
-    double job_s, awk_s;
+    double job_s = 0, awk_s = 0;
     d->victim = 0;
     if (!rank_by_job(d, l, &job, &job_s)) return false;
     if (d->victim) {

@@ -71,15 +71,15 @@ static int submit_and_show(const struct job_command *q, const struct job_words *
     snprintf(name, sizeof name, "%.*s", (int)typed.size, (const char *)typed.data);
     if (!link_open(&l, q->at)) return EXIT_FAILED;
 
-    int status = job_submit(&l, words);
+    int status = job_run_submit(&l, words);
     struct job_watch watch = {.name = name, .bars = bars_of(q)};
     if (status == EXIT_DONE) fprintf(watch.bars, "job %s\n", name);
-    if (status == EXIT_DONE) status = job_watch(&l, &watch);
+    if (status == EXIT_DONE) status = job_run_watch(&l, &watch);
     if (status == EXIT_DONE && q->request.into)
         say_into(q);
     else if (status == EXIT_DONE)
-        status = job_show_result(&l, name, q->rows, q->json);
-    if (status == EXIT_DONE && !q->request.name) status = job_forget(&l, name);
+        status = job_run_show(&l, name, q->rows, q->json);
+    if (status == EXIT_DONE && !q->request.name) status = job_run_forget(&l, name);
     link_close(&l);
     return status;
 }
@@ -108,7 +108,7 @@ static int show_status(const struct job_command *q, struct link *l)
 {
     struct job_view v;
     const struct client_reply *r = link_askf(l, "STATUS", q->word[0]);
-    if (!r || !job_view_read(r, &v)) return job_refused(r, q->word[0]);
+    if (!r || !job_view_read(r, &v)) return job_run_refused(r, q->word[0]);
     if (q->json)
         job_print_json(r, stdout);
     else
@@ -119,7 +119,7 @@ static int show_status(const struct job_command *q, struct link *l)
 static int show_list(const struct job_command *q, struct link *l, const char *verb)
 {
     const struct client_reply *r = link_askf(l, verb, NULL);
-    if (!r || r->type != CLIENT_ARRAY) return job_refused(r, verb);
+    if (!r || r->type != CLIENT_ARRAY) return job_run_refused(r, verb);
     if (q->json)
         job_print_json(r, stdout);
     else if (!job_print_list(r, stdout))
@@ -142,7 +142,7 @@ static int show_log(const struct job_command *q, struct link *l)
 {
     struct buf text = {0};
     const struct client_reply *r = link_askf(l, "LOG", q->word[0]);
-    if (!r || r->type != CLIENT_ARRAY) return job_refused(r, q->word[0]);
+    if (!r || r->type != CLIENT_ARRAY) return job_run_refused(r, q->word[0]);
     for (size_t i = 0; i < r->count; i++) {
         job_result_text(r->items[i].text, &text);
         buf_u8(&text, '\n');
@@ -155,7 +155,7 @@ static int show_log(const struct job_command *q, struct link *l)
 static int change(const struct job_command *q, struct link *l, const char *verb, const char *said)
 {
     const struct client_reply *r = link_askf(l, verb, q->word[0]);
-    if (!r || r->type != CLIENT_STATUS) return job_refused(r, q->word[0]);
+    if (!r || r->type != CLIENT_STATUS) return job_run_refused(r, q->word[0]);
     printf("job %s %s\n", q->word[0], said);
     return EXIT_DONE;
 }
@@ -174,12 +174,12 @@ static int wait_for_end(const struct job_command *q, struct link *l)
 {
     struct job_watch watch = {
         .name = q->word[0], .bars = stdout, .timeout_ms = q->timeout_s * 1000};
-    return job_watch(l, &watch);
+    return job_run_watch(l, &watch);
 }
 
 static int show_result(const struct job_command *q, struct link *l)
 {
-    return job_show_result(l, q->word[0], q->rows, q->json);
+    return job_run_show(l, q->word[0], q->rows, q->json);
 }
 
 /* ---- verbs ---- */

@@ -15,7 +15,7 @@
 #define LOOK_MS         100
 #define RESULT_AGAIN_MS 5000
 
-int job_refused(const struct client_reply *r, const char *name)
+int job_run_refused(const struct client_reply *r, const char *name)
 {
     if (!r) return EXIT_FAILED; /* link_ask has said it */
     if (client_reply_failed(r, "NOJOB"))
@@ -27,11 +27,11 @@ int job_refused(const struct client_reply *r, const char *name)
                     "version?");
 }
 
-int job_submit(struct link *l, const struct job_words *w)
+int job_run_submit(struct link *l, const struct job_words *w)
 {
     const struct client_reply *r = link_ask(l, LINK_SILENT_MS, w->count, w->word);
     if (r && r->type == CLIENT_BULK) return EXIT_DONE;
-    return job_refused(r, w->name);
+    return job_run_refused(r, w->name);
 }
 
 /* ---- watching ---- */
@@ -72,7 +72,7 @@ static int watch_turn(struct link *l, struct job_watch *w, struct job_bars *b)
 {
     const struct client_reply *r = link_askf(l, "STATUS", w->name);
     if (l->stopped) return interrupted(w);
-    if (!r || !job_view_read(r, &w->view)) return job_refused(r, w->name);
+    if (!r || !job_view_read(r, &w->view)) return job_run_refused(r, w->name);
     job_bars_show(b, &w->view, clock_ms());
     return w->turn && !w->turn(w->ctx, &w->view) ? EXIT_FAILED : EXIT_DONE;
 }
@@ -101,7 +101,7 @@ static int how_it_ended(const struct job_watch *w)
                     v->error[0] ? v->error : "no reason is given", w->name);
 }
 
-int job_watch(struct link *l, struct job_watch *w)
+int job_run_watch(struct link *l, struct job_watch *w)
 {
     struct job_bars bars;
     sigset_t old;
@@ -129,7 +129,7 @@ int job_watch(struct link *l, struct job_watch *w)
 /* ---- the result ---- */
 
 /* JOBRUNS: the node that is asked now may be behind the one that said DONE. */
-const struct client_reply *job_result(struct link *l, const char *name)
+const struct client_reply *job_run_result(struct link *l, const char *name)
 {
     uint64_t until = clock_ms() + RESULT_AGAIN_MS;
     const struct client_reply *r = link_askf(l, "RESULT", name);
@@ -138,17 +138,17 @@ const struct client_reply *job_result(struct link *l, const char *name)
         r = link_askf(l, "RESULT", name);
     }
     if (r && r->type == CLIENT_ARRAY) return r;
-    (void)job_refused(r, name);
+    (void)job_run_refused(r, name);
     return NULL;
 }
 
-int job_show_result(struct link *l, const char *name, size_t rows_max, bool json)
+int job_run_show(struct link *l, const char *name, size_t rows_max, bool json)
 {
     struct job_result result;
     struct buf text = {0};
-    const struct client_reply *r = job_result(l, name);
+    const struct client_reply *r = job_run_result(l, name);
     if (!r) return EXIT_FAILED;
-    if (!job_result_read(r, &result)) return job_refused(r, name);
+    if (!job_result_read(r, &result)) return job_run_refused(r, name);
     if (json)
         job_result_json(&result, stdout);
     else
@@ -158,9 +158,9 @@ int job_show_result(struct link *l, const char *name, size_t rows_max, bool json
     return EXIT_DONE;
 }
 
-int job_forget(struct link *l, const char *name)
+int job_run_forget(struct link *l, const char *name)
 {
     const struct client_reply *r = link_askf(l, "FORGET", name);
     if (r && (r->type == CLIENT_STATUS || client_reply_failed(r, "NOJOB"))) return EXIT_DONE;
-    return job_refused(r, name);
+    return job_run_refused(r, name);
 }

@@ -12,7 +12,7 @@
 enum { JOB_INTERRUPTED = 130 }; /* by Ctrl-C: the job goes on, and a line has said so */
 
 /* Sends it; the job runs then, whatever becomes of us. */
-int job_submit(struct link *l, const struct job_words *w);
+int job_run_submit(struct link *l, const struct job_words *w);
 
 /* Until the job has ended, with bars on `bars` (stdout, or stderr where stdout is for programs).
  * `turn`, if it is not NULL, is called with each look; false: gives up, EXIT_FAILED without a line.
@@ -25,16 +25,16 @@ struct job_watch {
     void *ctx;
     struct job_view view; /* out: as last seen */
 };
-int job_watch(struct link *l, struct job_watch *w);
+int job_run_watch(struct link *l, struct job_watch *w);
 
 /* JOB RESULT, as a table of at most rows_max rows or as JSON, on stdout. A job INTO has none. */
-int job_show_result(struct link *l, const char *name, size_t rows_max, bool json);
+int job_run_show(struct link *l, const char *name, size_t rows_max, bool json);
 /* The same reply, if it is there: borrowed until the next call on `l`. NULL after a line. */
-const struct client_reply *job_result(struct link *l, const char *name);
+const struct client_reply *job_run_result(struct link *l, const char *name);
 /* JOB FORGET. It may be that it is forgotten already. */
-int job_forget(struct link *l, const char *name);
+int job_run_forget(struct link *l, const char *name);
 
 /* The reply was an error, or not what was expected: a line that says so. EXIT_FAILED. */
-int job_refused(const struct client_reply *r, const char *name);
+int job_run_refused(const struct client_reply *r, const char *name);
 
 #endif
