@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define RANKS      10
-#define ROWS_SHOWN 10
+#define ROWS_SHOWN 12
 
 /* ---- queries ---- */
 
@@ -231,8 +231,8 @@ static bool rank_by_awk(struct demo *d, struct ranking *out, double *seconds)
         return cli_fail("examples/jobs/top_dependencies.awk is not here") == EXIT_DONE;
     if (!file_write(d, file)) return false;
     snprintf(command, sizeof command,
-             "LC_ALL=C awk -f '%s' '%s' | LC_ALL=C sort -k1,1nr -k2,2 | head -n %d", program, file,
-             RANKS);
+             "LC_ALL=C awk -f '%s' '%s' | LC_ALL=C sort -k1,1nr -k2,2 | sed -n 1,%dp", program,
+             file, RANKS);
     uint64_t began = clock_ns();
     FILE *said = popen(command, "re");
     *out = (struct ranking){0};

@@ -5,10 +5,12 @@
 #include "cli/demo.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define SHELVES 20
-#define EACH    10
+#define SHELVES      20
+#define EACH         10
+#define GROUPS_SHOWN (SHELVES + 1) /* no more keys, so no more groups */
 
 #define SCRIPT       "for i = 1, 20 do redis.call('DECR', 'shelf:' .. i) redis.call('INCR', 'cart') end "
 #define SCRIPT_MOVES SCRIPT "return redis.call('GET', 'cart')"
@@ -46,21 +48,31 @@ static const struct client_reply *eval(struct client *c, bool trace, const char 
     return client_wait(c);
 }
 
-/* "0, 3, 4" of the lines "group 3: slots ..." of a trace. Returns how many. */
-static unsigned groups_of(const struct client_reply *trace, char *out, size_t size)
+static int by_number(const void *a, const void *b)
 {
-    unsigned groups = 0;
-    *out = 0;
-    for (size_t i = 0; i < trace->count; i++) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* "0, 3, 4" of the lines "group 3: slots ..." of a trace. Returns how many. */
+static size_t groups_of(const struct client_reply *trace, char *out, size_t size)
+{
+    uint64_t group[GROUPS_SHOWN];
+    size_t count = 0;
+    for (size_t i = 0; i < trace->count && count < GROUPS_SHOWN; i++) {
         char line[200];
         unsigned long long id, first;
-        size_t used = strlen(out);
         snprintf(line, sizeof line, "%.*s", (int)trace->items[i].text.size,
                  trace->items[i].text.size ? (const char *)trace->items[i].text.data : "");
-        if (sscanf(line, "group %llu: slots %llu", &id, &first) != 2) continue;
-        snprintf(out + used, size - used, "%s%llu", groups++ ? ", " : "", id);
+        if (sscanf(line, "group %llu: slots %llu", &id, &first) == 2) group[count++] = id;
     }
-    return groups;
+    qsort(group, count, sizeof *group, by_number);
+    *out = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(out);
+        snprintf(out + used, size - used, "%s%llu", i ? ", " : "", (unsigned long long)group[i]);
+    }
+    return count;
 }
 
 static bool run_it(struct demo *d, struct client *c)
@@ -69,10 +81,10 @@ static bool run_it(struct demo *d, struct client *c)
     uint64_t began = clock_ns();
     const struct client_reply *r = eval(c, true, SCRIPT_MOVES);
     if (!r || r->type != CLIENT_ARRAY || r->count == 0) return refused(c, r);
-    unsigned count = groups_of(r, groups, sizeof groups);
+    size_t count = groups_of(r, groups, sizeof groups);
     const struct client_reply *answer = &r->items[r->count - 1];
     if (!bytes_equal(answer->text, BYTES("20"))) return refused(c, answer);
-    demo_say(d, "  answer: %.*s, after %.0f ms; one transaction over %u groups: %s",
+    demo_say(d, "  answer: %.*s, after %.0f ms; one transaction over %zu groups: %s",
              (int)answer->text.size, (const char *)answer->text.data,
              (double)(clock_ns() - began) / 1e6, count, groups);
     return true;
