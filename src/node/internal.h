@@ -902,8 +902,8 @@ bool txn_answers_sealed(const struct group *g, const struct command *cmd);
 bool txn_quiet(struct group *g);
 
 /* cut.c: a cut of the whole database, at its coordinator. Answers r, whose end is its own, with the
- * snapshot's name. */
-void cut_begin(struct node *n, struct request *r, uint64_t ttl_ms);
+ * snapshot's name. job: that has it made for itself; 0: a user. */
+void cut_begin(struct node *n, struct request *r, uint64_t ttl_ms, uint64_t job);
 void cuts_slow(struct node *n);
 void cuts_free_all(struct node *n);
 /* Every group lets go of what it keeps for the snapshot, as far as it can be reached: else that
