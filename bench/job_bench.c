@@ -27,7 +27,8 @@ static void put_field(struct record_writer *w, const char *name, const char *for
 {
     char text[80];
     (void)snprintf(text, sizeof text, format, v);
-    (void)record_put(w, &(struct record_item){.name = bytes_str(name), .value = bytes_str(text)});
+    (void)record_put_item(w,
+                          &(struct record_item){.name = bytes_str(name), .value = bytes_str(text)});
 }
 
 static struct buf orders(void)

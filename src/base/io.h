@@ -87,6 +87,8 @@ struct io_work {
     void (*run)(void *ctx);
     void (*done)(void *ctx);
     void *ctx;
+    bool batch; /* a long computation: on threads of their own, which nothing else waits for, at low
+                   priority. They live as long as the backend does */
     void *backend[4];
 };
 

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define JOB_SLOTS_MAX 8
+
 /* Set by the signal handler alone; one process runs one server. */
 static volatile sig_atomic_t stop_asked;
 
@@ -64,6 +66,13 @@ static uint64_t server_turn(void *ctx, uint64_t now)
     return s->inner.turn(s->inner.ctx, now);
 }
 
+/* Attempts of jobs' tasks at once: they are at low priority, and each may have LIMITS MEMORY. */
+static uint32_t job_slots(void)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus < 1 ? 1 : cpus > JOB_SLOTS_MAX ? JOB_SLOTS_MAX : (uint32_t)cpus;
+}
+
 static void found_list(const struct server_options *o, char *out, size_t size)
 {
     size_t at = 0;
@@ -80,11 +89,13 @@ static bool server_open(struct server *s, const struct server_options *o, char *
                                                  [SERVER_IO_EPOLL] = HOST_EPOLL};
     char found[SERVER_FOUND_MAX * OPTION_ADDRESS_MAX], path[4096];
 
-    s->host = host_new(&(struct host_options){.data_dir = o->data_dir,
-                                              .backend = backends[o->io],
-                                              .log = log_line,
-                                              .fault = o->fault},
-                       error, error_size);
+    s->host = host_new(
+        &(struct host_options){.data_dir = o->data_dir,
+                               .backend = backends[o->io],
+                               .batch_threads = job_slots() + 1, /* and one for reading outputs */
+                               .log = log_line,
+                               .fault = o->fault},
+        error, error_size);
     if (!s->host) return false;
     snprintf(path, sizeof path, "%s/engine", o->data_dir);
     s->engine = engine_rocks_open(path, 32u << 20, error, error_size);
@@ -105,6 +116,9 @@ static bool server_open(struct server *s, const struct server_options *o, char *
                                                                                  : NODE_READ_LEASE,
                                  .redirect = o->redirect,
                                  .engine = s->engine,
+                                 .job_slots = job_slots(),
+                                 .job_dir = o->data_dir,
+                                 .job_program = "/proc/self/exe",
                                  .backend_name = host_backend_name(s->host),
                                  .log_line = log_line,
                                  .fatal = fatal,

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define BATCH_NICE 10
+
 uint64_t host_now(void)
 {
     struct timespec t;
@@ -91,7 +93,7 @@ static void host_io_work(struct io *io, struct io_work *w)
     struct host_work *job = mem_zalloc(sizeof *job);
     *job = (struct host_work){
         {.run = host_work_run, .finish = host_work_finish, .drop = host_work_drop}, w};
-    pool_push(host_of(io)->pool, &job->job);
+    pool_push(w->batch ? host_of(io)->batch_pool : host_of(io)->pool, &job->job);
 }
 
 static const struct io_ops host_io_ops = {
@@ -183,7 +185,9 @@ struct host *host_new(const struct host_options *options, char *error, size_t er
     h->dir_fd = h->lock_fd = -1;
     host_init_lists(h);
     pthread_mutex_init(&h->files_mutex, NULL);
-    h->pool = pool_new(options->pool_threads ? options->pool_threads : 2, host_pool_wake, h);
+    h->pool = pool_new(options->pool_threads ? options->pool_threads : 2, 0, host_pool_wake, h);
+    h->batch_pool = pool_new(options->batch_threads ? options->batch_threads : 2, BATCH_NICE,
+                             host_pool_wake, h);
     h->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
     if (h->wake_fd < 0 || getrandom(&seed, sizeof seed, 0) != sizeof seed) {
@@ -214,6 +218,7 @@ void host_free(struct host *h)
         ASSERT(list_empty(&h->dead) && list_empty(&h->dead_listeners));
     }
     pool_free(h->pool);
+    pool_free(h->batch_pool);
     pool_free(h->file_pool);
     files_stop(h);
     pthread_mutex_destroy(&h->files_mutex);
@@ -252,6 +257,7 @@ static void host_collect(struct host *h)
     h->woken = false;
     atomic_store(&h->wake_sent, false); /* before looking: see host_wake */
     pool_collect(h->pool);
+    pool_collect(h->batch_pool);
     if (h->file_pool) pool_collect(h->file_pool);
 }
 

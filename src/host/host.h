@@ -12,7 +12,8 @@ struct host_options {
     const char *data_dir; /* made if missing; locked (flock on "LOCK") while the host lives; NULL:
                              no files (clients, tests) */
     enum host_backend backend;
-    unsigned pool_threads; /* 0: two */
+    unsigned pool_threads;  /* 0: two */
+    unsigned batch_threads; /* of io_work.batch; 0: two */
     /* One line for the operator, without newline (for example: why io_uring is not used). */
     void (*log)(void *ctx, const char *line);
     void *log_ctx;

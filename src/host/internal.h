@@ -163,8 +163,9 @@ struct host {
     struct list held; /* file operations whose report is due later (struct files_held) */
     struct buf spare[HOST_SPARES];
     unsigned spares;
-    struct pool *pool;      /* io_work */
-    struct pool *file_pool; /* file operations of the epoll poller: never behind slow work */
+    struct pool *pool;       /* io_work */
+    struct pool *batch_pool; /* ... that is `batch` */
+    struct pool *file_pool;  /* file operations of the epoll poller: never behind slow work */
     struct fault fault;
     int dir_fd, lock_fd;         /* -1: no files */
     pthread_mutex_t files_mutex; /* over `files`: any thread opens and closes */

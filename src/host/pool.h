@@ -18,7 +18,8 @@ struct pool_job {
     void (*drop)(struct pool_job *job); /* instead of finish, when the pool is freed first */
 };
 
-struct pool *pool_new(unsigned threads, void (*wake)(void *ctx), void *ctx);
+/* nice: how much lower than the process's the priority of its threads is. */
+struct pool *pool_new(unsigned threads, int nice, void (*wake)(void *ctx), void *ctx);
 /* Waits for running jobs; those that wait or are unfinished are dropped. */
 void pool_free(struct pool *p);
 void pool_push(struct pool *p, struct pool_job *job);

@@ -443,7 +443,7 @@ static int prepare(lua_State *l)
     lua_pushcclosure(l, emit, 1);
     t->emit = luaL_ref(l, LUA_REGISTRYINDEX);
     for (unsigned i = 0; i < RECORD_TYPES; i++) {
-        lua_pushstring(l, record_type_name(i));
+        lua_pushstring(l, record_kind_name(i));
         t->type[i] = luaL_ref(l, LUA_REGISTRYINDEX);
     }
     seed(t);

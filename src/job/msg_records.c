@@ -2,7 +2,7 @@
 
 enum { FURTHER = 0x80 };
 
-const char *record_type_name(unsigned type)
+const char *record_kind_name(unsigned type)
 {
     static const char *const name[RECORD_TYPES] = {"string", "hash", "list", "set", "zset"};
     return type < RECORD_TYPES ? name[type] : "unknown";
@@ -100,7 +100,7 @@ struct record_writer record_begin(struct buf *out, enum record_type type, struct
     return w;
 }
 
-bool record_put(struct record_writer *w, const struct record_item *item)
+bool record_put_item(struct record_writer *w, const struct record_item *item)
 {
     uint64_t bits;
     size_t size = item->name.size + item->value.size + 28;

@@ -60,7 +60,7 @@ struct record_writer {
 struct record_writer record_begin(struct buf *out, enum record_type type, struct bytes key,
                                   bool further);
 /* False, nothing appended: with this item the frame would be too large. */
-bool record_put(struct record_writer *w, const struct record_item *item);
+bool record_put_item(struct record_writer *w, const struct record_item *item);
 /* Enough for one part: end it and begin a further one. */
 static inline bool record_part_full(const struct record_writer *w)
 {
@@ -68,6 +68,6 @@ static inline bool record_part_full(const struct record_writer *w)
 }
 void record_end(struct record_writer *w);
 
-const char *record_type_name(unsigned type);
+const char *record_kind_name(unsigned type);
 
 #endif

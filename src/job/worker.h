@@ -9,9 +9,6 @@
  * second DONE    records, bytes of input, pairs and bytes of output (varints). The last ERROR   one
  * line of text. The last
  *
- * A map of a query sends one pair for each partition that has something: an empty key and the
- * partial. Its reduce takes such pairs and sends rows.
- *
  * The process: worker_main gets the socket as fd WORKER_FD and the spill file, opened by the parent
  * before, as fd WORKER_SPILL_FD; all other descriptors are closed, then it locks itself in
  * (worker_sandbox.h). Memory is bounded by RLIMIT_AS, CPU time by RLIMIT_CPU, the spill file by
@@ -25,12 +22,13 @@
 
 #include "base/buf.h"
 #include "job/spec.h"
+#include "job/task_run.h"
 
 #define WORKER_FD        3
 #define WORKER_SPILL_FD  4
-#define WORKER_FRAME_MAX (68u << 20)  /* one pair at its largest */
+#define WORKER_FRAME_MAX TASK_INPUT_MAX
 #define WORKER_INPUT_MAX (256u << 10) /* of one INPUT frame */
-#define WORKER_ERROR_MAX 700
+#define WORKER_ERROR_MAX TASK_ERROR_MAX
 #define WORKER_QUEUE_MAX (1u << 20) /* input that waits in the parent */
 
 enum worker_frame {
@@ -47,13 +45,6 @@ enum worker_frame {
 int worker_main(void);
 
 struct worker;
-
-struct worker_task {
-    uint32_t task, attempt; /* of its phase */
-    uint32_t tasks;         /* JOB_KIND_TASKS: how many */
-    uint32_t partitions;    /* of a map's output */
-    bool reduces;
-};
 
 struct worker_options {
     const char *program; /* that calls worker_main, started with `argument` as its only argument */

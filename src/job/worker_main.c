@@ -1,7 +1,5 @@
 /* The worker's side: one attempt, from START to DONE or ERROR. */
-#include "job/aggregate.h"
-#include "job/lua_task.h"
-#include "job/task_value.h"
+#include "job/task_run.h"
 #include "job/worker.h"
 #include "job/worker_sandbox.h"
 #include "base/mem.h"
@@ -18,18 +16,15 @@
 #include <signal.h>
 #include <linux/close_range.h>
 
-enum { OUT_BYTES = 64 << 10, NICE = 10, READ_BYTES = 64 << 10 };
+enum { NICE = 10, READ_BYTES = 64 << 10 };
 
 struct work {
     struct worker_task task;
     struct job_spec spec;
-    struct buf start, in, stream, out, frame; /* START's payload; frames; the input's rest; ... */
-    size_t used;                              /* of `in` */
-    uint32_t out_partition;
-    struct lua_task *lua;
-    struct aggregate *query;
+    struct buf start, in, frame; /* START's payload; frames that came; the one that goes */
+    size_t used;                 /* of `in` */
+    struct task_run *volatile run;
     int spill_fd;
-    uint64_t records, bytes, pairs_out, bytes_out;
     volatile sig_atomic_t writing; /* a frame: no other may come between */
     bool failed, ended;
 };
@@ -53,6 +48,19 @@ static void frame_send(struct work *w, enum worker_frame type, struct bytes payl
     buf_u32(&w->frame, (uint32_t)payload.size + 1);
     buf_u8(&w->frame, (uint8_t)type);
     buf_append_bytes(&w->frame, payload);
+    write_all(w->frame.data, w->frame.size);
+    w->writing = 0;
+}
+
+static void frame_send_pairs(struct work *w, uint32_t partition, struct bytes pairs)
+{
+    w->writing = 1;
+    buf_clear(&w->frame);
+    buf_u32(&w->frame, 0);
+    buf_u8(&w->frame, WORKER_OUT);
+    buf_varint(&w->frame, partition);
+    buf_append_bytes(&w->frame, pairs);
+    for (int i = 0; i < 4; i++) w->frame.data[i] = (uint8_t)((w->frame.size - 4) >> 8 * i);
     write_all(w->frame.data, w->frame.size);
     w->writing = 0;
 }
@@ -93,9 +101,12 @@ static void beat(int signal_number)
     const struct work *w = beating;
     int saved = errno;
     (void)signal_number;
-    if (!w->writing && !w->failed && !w->ended)
+    if (!w->writing && !w->failed && !w->ended) {
+        static const struct task_counts none;
+        const struct task_counts *c = w->run ? task_run_counts(w->run) : &none;
         send_counts(WORKER_PROGRESS,
-                    (uint64_t[]){w->records, w->bytes, w->lua ? lua_task_spilled(w->lua) : 0}, 3);
+                    (uint64_t[]){c->records, c->bytes, w->run ? task_run_spilled(w->run) : 0}, 3);
+    }
     errno = saved;
 }
 
@@ -109,150 +120,24 @@ static bool start_beating(struct work *w)
 
 /* ---- output ---- */
 
-static void flush_out(struct work *w)
+static bool send_pairs(void *ctx, uint32_t partition, struct bytes pairs, char *why)
 {
-    if (w->out.size) frame_send(w, WORKER_OUT, buf_bytes(&w->out));
-    buf_clear(&w->out);
+    (void)why;
+    frame_send_pairs(ctx, partition, pairs);
+    return true;
 }
 
-static bool put_pair(void *ctx, uint32_t partition, struct bytes key, struct bytes value, char *why)
+static bool failed(struct work *w)
 {
-    struct work *w = ctx;
-    if (w->out.size &&
-        (partition != w->out_partition || w->out.size + key.size + value.size > OUT_BYTES))
-        flush_out(w);
-    if (!w->out.size) {
-        buf_varint(&w->out, partition);
-        w->out_partition = partition;
-    }
-    size_t was = w->out.size;
-    buf_blob(&w->out, key);
-    buf_blob(&w->out, value);
-    w->pairs_out++;
-    w->bytes_out += w->out.size - was;
-    if (w->bytes_out <= w->spec.limits.output || !w->task.reduces) return true;
-    (void)snprintf(why, LUA_TASK_ERROR_MAX,
-                   "the output is more than %llu bytes; raise LIMITS OUTPUT, or emit less",
-                   (unsigned long long)w->spec.limits.output);
-    return false;
-}
-
-/* ---- queries ---- */
-
-static bool query_result(struct work *w, enum aggregate_result result, const char *what)
-{
-    if (result == AGGREGATE_OK) return true;
-    if (result == AGGREGATE_E_CORRUPT)
-        return fail(w, "%s came damaged (task %u)", what, w->task.task);
-    return fail(w,
-                "the query needs more memory than %llu bytes (task %u, attempt %u); raise LIMITS "
-                "MEMORY, or narrow MATCH",
-                (unsigned long long)w->spec.limits.memory, w->task.task, w->task.attempt);
-}
-
-static bool query_partials(struct work *w)
-{
-    struct buf value = {0};
-    char why[LUA_TASK_ERROR_MAX];
-    bool good = true;
-    for (uint32_t p = 0; good && p < w->task.partitions; p++) {
-        buf_clear(&value);
-        buf_u8(&value, TASK_PARTIAL);
-        aggregate_encode(w->query, p, w->task.partitions, &value);
-        if (value.size > SORTER_VALUE_MAX)
-            good = fail(
-                w, "a partial result is over 64 MiB; ask for more PARTITIONS, or narrow MATCH");
-        else if (value.size > 1)
-            good = put_pair(w, p, (struct bytes){0}, buf_bytes(&value), why);
-    }
-    buf_deinit(&value);
-    return good;
-}
-
-static void query_row(void *ctx, const struct aggregate_row *row)
-{
-    struct work *w = ctx;
-    struct buf value = {0};
-    char why[LUA_TASK_ERROR_MAX];
-    if (w->failed) return;
-    buf_u8(&value, TASK_ROW);
-    buf_u8(&value, row->note);
-    for (int i = 1; i < row->count; i++) buf_blob(&value, row->cell[i]);
-    if (!put_pair(w, 0, row->cell[0], buf_bytes(&value), why)) (void)fail(w, "%s", why);
-    buf_deinit(&value);
-}
-
-/* ---- input ---- */
-
-static bool one_record(struct work *w, const struct record *r)
-{
-    w->records += !r->further;
-    if (w->query) return query_result(w, aggregate_feed(w->query, r), "a record");
-    return lua_task_record(w->lua, r) || fail(w, "%s", lua_task_error(w->lua));
-}
-
-static bool one_pair(struct work *w, struct bytes key, struct bytes value)
-{
-    struct task_value v;
-    w->records++;
-    if (!w->query)
-        return lua_task_pair(w->lua, key, value) || fail(w, "%s", lua_task_error(w->lua));
-    if (!task_value_get(value, &v) || v.kind != TASK_PARTIAL)
-        return query_result(w, AGGREGATE_E_CORRUPT, "a partial");
-    return query_result(w, aggregate_merge(w->query, v.bytes), "a partial");
-}
-
-/* All whole pairs off the front. A length above its bound is no length. */
-static bool eat_pairs(struct work *w, struct bytes *s)
-{
-    for (;;) {
-        struct reader r = reader_of(*s);
-        struct bytes key = reader_blob(&r), value = reader_blob(&r);
-        if (r.bad) return s->size <= WORKER_FRAME_MAX || fail(w, "the input came damaged");
-        if (!one_pair(w, key, value)) return false;
-        *s = bytes_of(r.at, reader_left(&r));
-    }
-}
-
-static bool eat_records(struct work *w, struct bytes *s)
-{
-    struct record r;
-    enum record_result result;
-    while ((result = record_next(s, &r)) == RECORD_OK)
-        if (!one_record(w, &r)) return false;
-    return result == RECORD_PARTIAL || fail(w, "the input came damaged");
-}
-
-/* What is left over waits for the next piece. */
-static bool eat(struct work *w, struct bytes piece)
-{
-    struct bytes s = piece;
-    w->bytes += piece.size;
-    if (w->stream.size) {
-        buf_append_bytes(&w->stream, piece);
-        s = buf_bytes(&w->stream);
-    }
-    bool good = w->task.reduces ? eat_pairs(w, &s) : eat_records(w, &s);
-    if (w->stream.size)
-        buf_drop_front(&w->stream, w->stream.size - s.size);
-    else
-        buf_append_bytes(&w->stream, s);
-    return good;
+    return fail(w, "%s", task_run_error(w->run));
 }
 
 static bool finish(struct work *w)
 {
-    if (w->stream.size) return fail(w, "the input broke off in the midst of a record");
-    if (w->spec.kind == JOB_KIND_TASKS && !w->task.reduces &&
-        !lua_task_number(w->lua, w->task.tasks))
-        return fail(w, "%s", lua_task_error(w->lua));
-    if (w->lua && !lua_task_end(w->lua)) return fail(w, "%s", lua_task_error(w->lua));
-    if (w->query && !w->task.reduces && !query_partials(w)) return false;
-    if (w->query && w->task.reduces) aggregate_finish(w->query, query_row, w);
-    if (w->failed) return false;
-    flush_out(w);
+    if (!task_run_end(w->run)) return failed(w);
+    const struct task_counts *c = task_run_counts(w->run);
     w->ended = true; /* no heartbeat after the last word */
-    send_counts(WORKER_DONE, (uint64_t[]){w->records, w->bytes, w->pairs_out, w->bytes_out}, 4);
+    send_counts(WORKER_DONE, (uint64_t[]){c->records, c->bytes, c->pairs_out, c->bytes_out}, 4);
     return true;
 }
 
@@ -283,28 +168,16 @@ static bool begin(struct work *w, struct bytes payload)
     if (!worker_sandbox(&limits, &step))
         return fail(w, "a worker cannot lock itself in (%s: %s); it does not run without that",
                     step, strerror(errno));
-    if (w->spec.kind == JOB_KIND_QUERY) {
-        w->query = aggregate_new(&w->spec, l->memory / 2); /* buffers double */
-        return true;
-    }
-    w->lua = lua_task_new(&(struct lua_task_options){.spec = &w->spec,
-                                                     .reduces = w->task.reduces,
-                                                     .task = w->task.task,
-                                                     .attempt = w->task.attempt,
-                                                     .partitions = w->task.partitions,
-                                                     .memory_max = l->memory,
-                                                     .spill_fd = w->spill_fd,
-                                                     .spill_max = l->spill,
-                                                     .out = put_pair,
-                                                     .ctx = w});
-    return !lua_task_error(w->lua) || fail(w, "%s", lua_task_error(w->lua));
+    w->run = task_run_new(&(struct task_run_options){
+        .spec = &w->spec, .task = w->task, .spill_fd = w->spill_fd, .out = send_pairs, .ctx = w});
+    return !task_run_error(w->run) || failed(w);
 }
 
 static bool on_frame(struct work *w, uint8_t type, struct bytes payload)
 {
-    bool begun = w->query || w->lua;
+    bool begun = w->run != NULL;
     if (type == WORKER_START && !begun) return begin(w, payload);
-    if (type == WORKER_INPUT && begun) return eat(w, payload);
+    if (type == WORKER_INPUT && begun) return task_run_feed(w->run, payload) || failed(w);
     if (type == WORKER_END && begun) return finish(w);
     return fail(w, "an unknown message came from the node");
 }

@@ -14,9 +14,11 @@
  *   txn_list.c, txn_status.c   TXN LIST, TXN STATUS
  *   cut.c      cuts of the database, at their coordinator          cut_leader.c ... at leaders
  *   pin.c      states that are kept for snapshots; reading them    snapshot.c   SNAPSHOT
+ *   job_*.c    JOB, and what is behind it (job.h)
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
+ *   job.h      jobs: job_*.c
  *   driver.c   who shall hold what (group 0)       reconcile.c making it so (each group's leader)
  *   merge.c    a group takes its neighbour over
  */
@@ -507,7 +509,9 @@ struct node {
     struct list cuts;  /* that are being made here (cut.c) */
     struct list opens; /* of snapshots: streams that wait until they may be read (pin.c) */
     struct list scans; /* SNAPSHOT SCAN under way (snapshot.c) */
+    struct tasks *tasks; /* attempts of jobs' tasks here (job_task.c) */
     uint32_t pins;
+    struct jobs *jobs; /* that are owned here, and what is asked about jobs (job_internal.h) */
     uint64_t txn_seq;
     uint64_t txn_at;    /* when one of them is to be looked at again, at the latest */
     uint64_t txn_clock; /* the greatest age given or heard of: ms since 1970 << 20, and a count */

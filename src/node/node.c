@@ -1,10 +1,11 @@
 /* The life of a node and its turn: recover, found, serve; then in every turn propose what was
  * evaluated, write the log, release replies. */
-#include "node/internal.h"
+#include "node/job.h"
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "node/job.h"
 #include "ring/slot.h"
 
 #include <stdarg.h>
@@ -454,11 +455,13 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->traces);
     list_init(&n->txns);
     list_init(&n->cuts);
+    jobs_init(n);
     list_init(&n->opens);
     list_init(&n->scans);
     n->txn_at = UINT64_MAX;
     view_init(&n->view);
     script_init(n);
+    tasks_init(n);
     prng_init(&n->random, io_random(io));
     n->slow_micros = 10000;
     node_begin(n);
@@ -509,8 +512,10 @@ void node_free(struct node *n)
     txn_free_all(n);
     cuts_free_all(n);
     opens_free(n);
+    tasks_free(n);
     snapshots_free(n);
     request_free_all(n);
+    jobs_free(n);
     join_free(n);
     join_free_askers(n);
     peers_free(n);
@@ -735,7 +740,9 @@ static void slow_part(struct node *n)
     groups_slow(n);
     request_deadlines(n);
     cuts_slow(n);
+    jobs_slow(n);
     opens_slow(n);
+    tasks_slow(n);
     if (n->now >= n->flush_at) {
         n->flush_at = n->now + FLUSH_LOOK_EVERY;
         flush_some(n);
@@ -797,6 +804,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
         slow_part(n);
     }
     txn_turn(n);
+    bool more = jobs_turn(n);
     groups_turn(n);
     if (n->dead) return UINT64_MAX;
     log_turn(n->log);
@@ -811,7 +819,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
              log_at = log_deadline(n->log);
     if (log_at < deadline) deadline = log_at;
     if (n->txn_at < deadline) deadline = n->txn_at;
-    return n->advanced || n->awake ? now : deadline;
+    return n->advanced || n->awake || more ? now : deadline;
 }
 
 /* ---- for checkers ---- */

@@ -57,6 +57,10 @@ struct node_config {
     uint32_t election_ms;     /* 0: 300 */
     uint32_t campaigns_max;   /* groups of this node that campaign at once; 0: 128 */
     uint32_t clients_max;     /* 0: 10000 */
+    uint32_t job_slots;       /* attempts of jobs' tasks at once; 0: none */
+    const char *job_dir;      /* where their unnamed files are made; NULL: outputs stay in memory */
+    const char *job_program;  /* is run anew with the argument "job-worker" for users' Lua, and then
+                                 calls worker_main; NULL: Lua runs in the node's own process */
     uint64_t snapshot_rate;   /* bytes a second of each snapshot that is sent; 0: no limit */
     size_t snapshot_chunk;    /* bytes of a chunk of one; 0: SNAPSHOT_CHUNK */
     struct trace *trace;      /* where its last events go; NULL: a place of its own */

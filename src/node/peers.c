@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "node/job.h"
 
 #include <stdio.h>
 
@@ -340,6 +341,7 @@ static bool on_frame(struct node *n, struct peer *p, struct io_conn *c, uint8_t 
     case WIRE_SNAP_BEGIN: transfer_on_begin(p, payload); return true;
     case WIRE_SNAP_CHUNK: transfer_on_chunk(p, payload); return true;
     case WIRE_SNAP_ACK: transfer_on_ack(p, payload); return true;
+    case WIRE_JOB: job_on_frame(p, payload); return true;
     case WIRE_COMMAND:
         if (!on_commands(n, p, c, payload)) break;
         return true;

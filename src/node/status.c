@@ -1,5 +1,6 @@
 /* SYNOD STATUS (the JSON that cli/status.h describes) and SYNOD DIGEST. */
 #include "node/internal.h"
+#include "node/job.h"
 #include "base/mem.h"
 #include "node/txn.h"
 
@@ -23,6 +24,7 @@ void status_report(struct node *n, struct wire_report *r)
     r->slow = n->health.slow.ill;
     r->cut = n->health.cut.ill;
     r->hears = n->health.hears;
+    r->workers = tasks_slots(n);
     r->disk_bytes = n->config.engine ? n->config.engine->ops->disk_bytes(n->config.engine) : 0;
 }
 

@@ -31,7 +31,8 @@ bool wire_frame_may_disturb(struct bytes frame)
 {
     uint8_t type = frame.size >= WIRE_HEAD ? frame.data[6] : 0;
     return type == WIRE_PAXOS || type == WIRE_HEARTBEAT || type == WIRE_ANSWER ||
-           type == WIRE_STATE || type == WIRE_RING_ASK || type == WIRE_RING || type == WIRE_CREATE;
+           type == WIRE_STATE || type == WIRE_RING_ASK || type == WIRE_RING ||
+           type == WIRE_CREATE || type == WIRE_JOB;
 }
 
 size_t wire_begin(struct buf *out, uint8_t type)
@@ -138,10 +139,10 @@ bool wire_get_answer(struct bytes payload, struct lease_answer *a)
 
 void wire_put_report(struct buf *out, const struct wire_report *r)
 {
-    const uint64_t v[] = {r->leads,      r->keys,         r->disk_bytes, r->log_bytes,
-                          r->room_bytes, r->memory_bytes, r->ops_per_s,  r->uptime_s,
-                          r->uring,      r->epoch,        r->echo,       r->write_us,
-                          r->slow,       r->full,         r->cut,        r->hears};
+    const uint64_t v[] = {r->leads,        r->keys,      r->disk_bytes, r->log_bytes, r->room_bytes,
+                          r->memory_bytes, r->ops_per_s, r->uptime_s,   r->uring,     r->epoch,
+                          r->echo,         r->write_us,  r->slow,       r->full,      r->cut,
+                          r->hears,        r->workers};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) buf_varint(out, v[i]);
 }
 
@@ -158,6 +159,7 @@ void wire_get_report(struct reader *in, struct wire_report *r)
     r->full = reader_varint(in) != 0;
     r->cut = reader_varint(in) != 0;
     r->hears = reader_varint(in);
+    r->workers = reader_varint(in);
 }
 
 void wire_put_state(struct buf *out, const struct wire_state *s)

@@ -14,7 +14,7 @@
 #include "paxos/paxos.h"
 #include "redis/command.h"
 
-#define WIRE_VERSION 6
+#define WIRE_VERSION 7
 #define WIRE_HEAD    16
 #define WIRE_FRAME_MAX                                                                             \
     (96u << 20) /* a window of entries in a promise, or a request with the largest value */
@@ -36,6 +36,7 @@ enum wire_type {
     WIRE_SNAP_BEGIN, /* by a group's leader: a snapshot for your replica follows */
     WIRE_SNAP_CHUNK,
     WIRE_SNAP_ACK, /* what the receiver has of it */
+    WIRE_JOB,      /* of jobs: a job_msg (node/job.h) */
 };
 
 struct wire_hello {
@@ -57,6 +58,7 @@ struct wire_report {
     uint64_t write_us; /* a write of its log took, lately */
     uint64_t epoch;    /* of its copy of the cluster map */
     uint64_t echo;     /* t_send of the receiver's last heartbeat that the sender had seen */
+    uint64_t workers;  /* attempts of jobs' tasks that it runs at once */
 };
 
 struct wire_state {

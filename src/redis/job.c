@@ -247,6 +247,22 @@ static void job_record(struct view *v, const struct cmd_args *a, struct reply *o
     reply_i64(out, is || same);
 }
 
+/* The last whole lines of what was there and what comes, as far as they fit. */
+static void put_log(struct view *v, uint64_t job, struct bytes before, struct bytes lines)
+{
+    struct buf log = {0};
+    size_t over = before.size + lines.size;
+    over = over > JOB_LOG_MAX ? over - JOB_LOG_MAX : 0;
+    if (over) {
+        const uint8_t *end = memchr(before.data + over - 1, '\n', before.size - over + 1);
+        over = end ? (size_t)(end - before.data) + 1 : before.size;
+    }
+    buf_append_bytes(&log, bytes_of(before.data + over, before.size - over));
+    buf_append_bytes(&log, lines);
+    job_put(v, 'l', job, buf_bytes(&log));
+    buf_deinit(&log);
+}
+
 static void job_news(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     uint64_t job = number_at(a, 3), epoch = number_at(a, 4);
@@ -257,8 +273,13 @@ static void job_news(struct view *v, const struct cmd_args *a, struct reply *out
         return;
     }
     uint64_t last = last_epoch(v, job);
+    struct bytes before = {0};
+    if (log) (void)job_get(v, 'l', job, &before);
     if (v->missed) return;
-    if (last && last == epoch) job_put(v, a->v[5].data[0], job, a->v[6]);
+    if (last && last == epoch && log)
+        put_log(v, job, before, a->v[6]);
+    else if (last && last == epoch)
+        job_put(v, 'p', job, a->v[6]);
     reply_i64(out, last && last == epoch);
 }
 

@@ -28,7 +28,8 @@
  * record :1 it is the record now (or was already), :0 deposed. DONE, which JOB-PUBLISH alone may
  *       bring, is an error unless it is on record
  *   SYNOD JOB NEWS job epoch what text
- *       of 'p' or 'l'; :0 if that epoch is not the last one given
+ *       'p': text is that row; 'l': lines that follow those that are there, of which the first go
+ *       beyond JOB_LOG_MAX. :0 if that epoch is not the last one given
  *   SYNOD JOB STAGE job task epoch number piece pairs
  *       :0 unless the record is of that epoch and in its REDUCE
  *   SYNOD JOB UNSTAGE job task epoch number

@@ -108,6 +108,7 @@ static void draw_knobs(struct sim *s)
     c->heartbeat_ms = (uint32_t)(beat / PICK(s, 4, 8, 10));
     c->drift_ppm = (uint32_t)PICK(s, 5000, 5000, 20000, 100000);
     c->campaigns_max = (uint32_t)PICK(s, 0, 1, 2);
+    c->job_slots = 2;
     s->drift_ppm = s->options.drift_ppm ? s->options.drift_ppm : (int32_t)c->drift_ppm;
     s->latency_ns = draw(s, 0, 2)
                         ? 50 * MICROSECOND

@@ -122,7 +122,7 @@ static void one_key(struct world *w, int k)
             (void)snprintf(v->text, TEXT, "%.17g", item.score);
         }
         item.value = bytes_str(v->text);
-        assert_true(record_put(&rw, &item));
+        assert_true(record_put_item(&rw, &item));
     }
     record_end(&rw);
 }
@@ -706,7 +706,7 @@ TEST(the_parts_of_a_large_collection_are_one_key)
     struct record r;
     for (int part = 0; part < 3; part++) {
         struct record_writer w = record_begin(&out, RECORD_LIST, BYTES("k"), part > 0);
-        assert_true(record_put(&w, &(struct record_item){.value = BYTES("1")}));
+        assert_true(record_put_item(&w, &(struct record_item){.value = BYTES("1")}));
         record_end(&w);
     }
     for (struct bytes in = buf_bytes(&out); record_next(&in, &r) == RECORD_OK;)

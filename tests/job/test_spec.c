@@ -33,7 +33,7 @@ TEST(a_submitted_job_with_every_clause_is_understood)
     struct job_spec s;
     struct job_spec_error e;
     assert_true(parse(
-        "SUBMIT wc map lua m combine SUM REDUCE LUA r MATCH doc:* TYPE hash SNAPSHOT 7 INTO out: "
+        "SUBMIT wc map lua m combine SUM REDUCE LUA r MATCH doc:* TYPE hash SNAPSHOT 0000000000000007 INTO out: "
         "PARTITIONS 8 LIMITS TIME 60000 MEMORY 64m CPU 5000 SPILL 1g OUTPUT 2k",
         &s, &e));
     EXPECT_BYTES(s.name, "wc");
@@ -158,7 +158,7 @@ TEST(a_spec_comes_back_from_its_bytes_and_not_from_fewer)
     struct job_spec_error e;
     struct buf b = {0}, again = {0};
     assert_true(parse(
-        "SUBMIT j MAP SUM FIELD price BY PART 3 MATCH a* TYPE zset SNAPSHOT 5 INTO p PARTITIONS 9 "
+        "SUBMIT j MAP SUM FIELD price BY PART 3 MATCH a* TYPE zset SNAPSHOT fedcba9876543210 INTO p PARTITIONS 9 "
         "LIMITS TIME 2000 CPU 3000 MEMORY 17m SPILL 0 OUTPUT 4k",
         &s, &e));
     job_spec_encode(&s, &b);
@@ -232,7 +232,7 @@ static void write_twin(struct prng *r, struct twin *t, struct buf *out)
         if (t->type == RECORD_STRING)
             assert_true(record_put_string(out, t->key, it->value));
         else
-            assert_true(record_put(&w, it));
+            assert_true(record_put_item(&w, it));
     }
     if (t->type != RECORD_STRING) record_end(&w);
 }

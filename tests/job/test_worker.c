@@ -28,9 +28,9 @@ static void put_hash(struct buf *out, const char *key, const char *f1, const cha
 {
     struct record_writer w = record_begin(out, RECORD_HASH, bytes_str(key), false);
     assert_true(
-        record_put(&w, &(struct record_item){.name = bytes_str(f1), .value = bytes_str(v1)}));
+        record_put_item(&w, &(struct record_item){.name = bytes_str(f1), .value = bytes_str(v1)}));
     assert_true(
-        record_put(&w, &(struct record_item){.name = bytes_str(f2), .value = bytes_str(v2)}));
+        record_put_item(&w, &(struct record_item){.name = bytes_str(f2), .value = bytes_str(v2)}));
     record_end(&w);
 }
 
@@ -242,11 +242,11 @@ TEST(all_types_reach_map_as_lua_has_them)
     put_string(&in, "a", "str");
     put_hash(&in, "b", "f", "x", "g", "y");
     struct record_writer w = record_begin(&in, RECORD_ZSET, BYTES("c"), false);
-    assert_true(record_put(&w, &(struct record_item){.name = BYTES("m"), .score = 2}));
+    assert_true(record_put_item(&w, &(struct record_item){.name = BYTES("m"), .score = 2}));
     record_end(&w);
     w = record_begin(&in, RECORD_LIST, BYTES("d"), false);
-    assert_true(record_put(&w, &(struct record_item){.value = BYTES("1")}));
-    assert_true(record_put(&w, &(struct record_item){.value = BYTES("2")}));
+    assert_true(record_put_item(&w, &(struct record_item){.value = BYTES("1")}));
+    assert_true(record_put_item(&w, &(struct record_item){.value = BYTES("2")}));
     record_end(&w);
     struct bytes input = buf_bytes(&in);
     same_lines(rig_job(&s, &input, 1, 1),

@@ -105,6 +105,7 @@ struct rig_result rig_run(const struct job_spec *spec, const struct rig_options 
         struct pollfd p = {.fd = worker_fd(w),
                            .events = (short)(POLLIN | (worker_wants_write(w) ? POLLOUT : 0))};
         (void)poll(&p, 1, 100);
+        if (ended) note_memory(w, &r); /* a fast one may never come to a heartbeat */
         while (on && (ev = worker_next(w)).type != WORKER_EV_NOTHING) on = on_event(w, &ev, &r);
     }
     worker_free(w);

@@ -66,6 +66,7 @@ static void member_init(struct cluster *c, uint32_t i)
     m->config = (struct node_config){.listen = m->listen,
                                      .peer = m->peer,
                                      .backend_name = "sim",
+                                     .job_slots = 2,
                                      .fatal = on_fatal,
                                      .replica = on_replica,
                                      .ctx = m};
