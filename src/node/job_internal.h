@@ -17,7 +17,8 @@ struct jobs {                 /* node->jobs */
     struct list owned;        /* struct owned, below */
     struct list errands;      /* questions under way */
     struct list calls;        /* clients' JOB commands (job_command.c) */
-    bool look, looking;       /* which jobs there are is to be asked, is being asked */
+    bool look, looking;       /* which jobs there are is to be asked, is being asked, */
+    bool listed;              /* is known, in this era */
     uint32_t era;             /* of group 0, in which those below are owned */
     uint64_t look_at, fence_at;
     struct job_seen seen[NODE_NODES_MAX + 1]; /* [id] */
@@ -101,6 +102,9 @@ struct owned {
 
 void owned_step(struct owned *o, struct job_event ev);
 void owned_log(struct owned *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Asks which jobs there are, if it is time. */
+void jobs_look_now(struct node *n);
 
 /* job_effects.c */
 void owned_carry(struct owned *o, const struct job_effect *fx);

@@ -341,6 +341,7 @@ static void live_came(void *ctx, struct bytes reply)
     n->jobs->looking = false;
     if (!owns(n) || !request_reply_number(reply, '*', &count, &line)) return;
     struct bytes rest = bytes_of(reply.data + line, reply.size - line);
+    n->jobs->listed = true;
     while (request_reply_number(rest, '$', &size, &line) && size >= 0) {
         live_job(n, bytes_of(rest.data + line, (size_t)size));
         rest = bytes_of(rest.data + line + size + 2, rest.size - line - (size_t)size - 2);
@@ -352,10 +353,10 @@ void jobs_look(struct node *n)
     n->jobs->look = true;
 }
 
-static void look(struct node *n)
+void jobs_look_now(struct node *n)
 {
     struct jobs *j = n->jobs;
-    if (j->looking || (!j->look && n->now < j->look_at)) return;
+    if (!owns(n) || j->looking || (!j->look && n->now < j->look_at)) return;
     j->look = false;
     j->looking = true;
     j->look_at = n->now + LOOK_EVERY;
@@ -390,6 +391,11 @@ static void report_event(struct owned *o, uint16_t from, const struct job_msg *m
 void jobs_on_report(struct node *n, uint16_t from, const struct job_msg *m)
 {
     struct owned *o = owns(n) ? owned_find(n, m->job) : NULL;
+    if (!o && owns(n) && n->jobs->listed) { /* it is over; that DROP did not arrive */
+        (void)job_send(n, from,
+                       &(struct job_msg){.type = JOB_MSG_DROP, .job = m->job, .epoch = m->epoch});
+        return;
+    }
     if (!o || !o->begun) return; /* it comes again */
     if (m->status != JOB_REPORT_RUNS)
         (void)job_send(n, from,
@@ -440,10 +446,11 @@ void jobs_slow(struct node *n)
     if (!owns(n) || j->era != n->group[0]->era) {
         disown_all(n);
         j->look = true;
+        j->listed = false;
         j->era = n->group_count ? n->group[0]->era : 0;
         if (!owns(n)) return;
     }
-    look(n);
+    jobs_look_now(n);
     for (uint16_t id = 1; id <= NODE_NODES_MAX; id++) look_at_node(n, id, &j->seen[id]);
     bool fence = n->now >= j->fence_at;
     if (fence) j->fence_at = n->now + FENCE_EVERY;

@@ -185,5 +185,6 @@ bool jobs_turn(struct node *n)
     n->jobs->self = (struct buf){0};
     while (reader_left(&r) && !n->dead) receive(n, n->identity.node, reader_blob(&r));
     buf_deinit(&said);
+    if (n->jobs->look) jobs_look_now(n);
     return n->jobs->self.size > 0;
 }

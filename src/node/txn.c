@@ -549,6 +549,7 @@ void txn_run(struct node *n, const char *name, const struct cmd_args *a,
     r->group = UINT32_MAX;
     r->state = REQUEST_RUNNING;
     begin_with(r, false);
+    txn_look_at(n, n->now);
 }
 
 void txn_take_over(struct request *r)

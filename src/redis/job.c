@@ -623,6 +623,16 @@ bool job_begins(const struct command *c, const struct cmd_args *a)
     return c->fn == job_write && (arg_is(a, 2, "new") || arg_is(a, 2, "cancel"));
 }
 
+bool job_takes_room(const struct command *c, const struct cmd_args *a)
+{
+    return c->fn == job_write && (arg_is(a, 2, "new") || arg_is(a, 2, "stage"));
+}
+
+bool job_is(const struct command *c)
+{
+    return c->fn == job_write || c->fn == job_read || c->fn == job_publish;
+}
+
 #define JOB(name, arity, flags, first, last, step, fn, summary)                                    \
     {                                                                                              \
         name, "synod", arity, CMD_INTERNAL | CMD_NOSCRIPT | (flags), first, last, step,            \

@@ -23,9 +23,10 @@
  *       bulk: job:8. Of a name that is there with the same spec: its job; with another: -JOBEXISTS.
  *       Ended jobs beyond JOB_HISTORY_MAX, the oldest, go
  *   SYNOD JOB OWN job
- *       a new epoch. Bulk: epoch:8 now_ms:8 submitted_ms:8 cancelled:1 name, spec, record (blobs;
- * no record: empty). Nil: no such job SYNOD JOB RECORD job epoch revision base_epoch base_revision
- * record :1 it is the record now (or was already), :0 deposed. DONE, which JOB-PUBLISH alone may
+ *       a new epoch. Bulk (job_owned): epoch:8 now_ms:8 submitted_ms:8 cancelled:1 name, spec,
+ *       record (blobs; no record: empty). Nil: no such job
+ *   SYNOD JOB RECORD job epoch revision base_epoch base_revision record
+ *       :1 it is the record now (or was already), :0 deposed. DONE, which JOB-PUBLISH alone may
  *       bring, is an error unless it is on record
  *   SYNOD JOB NEWS job epoch what text
  *       'p': text is that row; 'l': lines that follow those that are there, of which the first go
@@ -52,8 +53,9 @@
  *       array of bulks (job_summary), in order of submission
  *   SYNOD JOB-READ GET name
  *       bulk (job_rows): job:8 submitted_ms:8 cancelled:1 name, spec, record, news, log (blobs;
- * what is not there: empty). Nil SYNOD JOB-READ STAGED job task epoch number piece bulk; nil: there
- * is no such piece
+ *       what is not there: empty). Nil
+ *   SYNOD JOB-READ STAGED job task epoch number piece
+ *       bulk; nil: there is no such piece
  *
  * FLUSHALL forgets them all. */
 #ifndef SYNOD_REDIS_JOB_H
@@ -112,5 +114,9 @@ bool job_owned_get(struct bytes in, struct job_owned *o);
 bool job_row(const struct command *c, const struct cmd_args *a, struct buf *out);
 /* Is it a NEW or a CANCEL, which the owner of jobs is to look at? */
 bool job_begins(const struct command *c, const struct cmd_args *a);
+/* Does it take room on the disk (CMD_DENYOOM, of some of the commands that are one)? */
+bool job_takes_room(const struct command *c, const struct cmd_args *a);
+/* Is it one of the commands above? */
+bool job_is(const struct command *c);
 
 #endif

@@ -184,8 +184,9 @@ bool job_owned_get(struct bytes in, struct job_owned *o)
 
 /* ---- keys ---- */
 
-#define KEY_JOB 4 /* where the job stands in a key: behind slot, kind of row, kind of a job's row  \
-                   */
+#define KEY_JOB                                                                                    \
+    4 /* where the job stands in a key: behind slot, kind of row, kind of a job's row              \
+       */
 
 static void put_be32(struct buf *out, uint32_t v)
 {

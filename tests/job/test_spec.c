@@ -168,7 +168,7 @@ TEST(a_spec_comes_back_from_its_bytes_and_not_from_fewer)
     EXPECT_BYTES(back.query.field, "price");
     EXPECT_BYTES(back.prefix, "p");
     assert_int_equal(back.query.n, 3);
-    assert_int_equal(back.snapshot, 5);
+    assert_int_equal(back.snapshot, 0xfedcba9876543210);
     assert_int_equal(back.type, RECORD_ZSET + 1);
     assert_true(back.into && back.partitions == 9);
     assert_int_equal(back.limits.memory, 17 << 20);

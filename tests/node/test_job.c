@@ -34,8 +34,7 @@ static void expect_one(struct client *k, const char *line, const char *name, int
     (void)snprintf(want, sizeof want, "rows\r\n*1\r\n*2\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n",
                    strlen(name), name, strlen(number), number);
     ask(k, &reply, line);
-    if (!strstr((const char *)reply.data, want))
-        fail_msg("%s: %s", line, (const char *)reply.data);
+    if (!strstr((const char *)reply.data, want)) fail_msg("%s: %s", line, (const char *)reply.data);
     buf_deinit(&reply);
 }
 
@@ -43,8 +42,7 @@ static void expect_text(struct client *k, const char *line, const char *text)
 {
     struct buf reply = {0};
     ask(k, &reply, line);
-    if (!strstr((const char *)reply.data, text))
-        fail_msg("%s: %s", line, (const char *)reply.data);
+    if (!strstr((const char *)reply.data, text)) fail_msg("%s: %s", line, (const char *)reply.data);
     buf_deinit(&reply);
 }
 
@@ -167,7 +165,8 @@ TEST(one_that_is_cancelled_leaves_nothing)
     struct client *k = client_open(&c, 0);
     struct buf reply = {0};
     say(k, (const char *[]){"JOB", "SUBMIT", "gone", "TASKS", "3000", "LUA",
-                            "function task(i, n, emit) emit('n', i) end", "INTO", "sum:", NULL});
+                            "function task(i, n, emit) emit('n', i) end", "REDUCE", "SUM", "INTO",
+                            "sum:", NULL});
     (void)client_reply(k, &reply);
     cluster_run(&c, 100);
     expect_text(k, "JOB STATUS gone", "$3\r\nmap\r\n");

@@ -53,7 +53,8 @@ TEST(messages_arrive_as_they_were_sent)
     round_trip(&map);
     round_trip(&reduce);
     for (uint8_t type = JOB_MSG_KILL; type <= JOB_MSG_KNOWN; type++)
-        round_trip(&(struct job_msg){.type = type, .job = 3, .epoch = 1 << 20, .number = UINT32_MAX});
+        round_trip(
+            &(struct job_msg){.type = type, .job = 3, .epoch = 1 << 20, .number = UINT32_MAX});
     round_trip(&(struct job_msg){.type = JOB_MSG_REPORT,
                                  .status = JOB_REPORT_LOST,
                                  .records = UINT64_MAX,
