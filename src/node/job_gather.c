@@ -7,7 +7,8 @@
 /* ---- questions ---- */
 
 struct errand {
-    struct list link;  /* jobs->errands */
+    struct list link; /* jobs->errands */
+    struct node *node;
     jobs_answer *done; /* NULL: nobody waits any more */
     void *ctx;
 };
@@ -17,14 +18,16 @@ static void answered(void *ctx, struct bytes reply)
     struct errand *e = ctx;
     jobs_answer *done = e->done;
     void *to = e->ctx;
+    bool dead = e->node->dead;
     list_remove(&e->link);
     mem_free(e);
-    if (done) done(to, reply);
+    if (done && !dead) done(to, reply);
 }
 
 static struct errand *errand(struct node *n, jobs_answer *done, void *ctx)
 {
     struct errand *e = mem_zalloc(sizeof *e);
+    e->node = n;
     e->done = done;
     e->ctx = ctx;
     list_push(&n->jobs->errands, &e->link);

@@ -8,9 +8,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define READ_BYTES  (256u << 10) /* of records, before the last one */
-#define READ_KEYS   65536
-#define STEP_PIECES 16
+/* Of a snapshot, in one step. Each piece begins with a seek, which has to pass over all that was
+ * written since the snapshot: so they are large. */
+#define READ_BYTES  (4u << 20) /* of records, before the last one */
+#define READ_KEYS   (256u << 10)
+#define STEP_PIECES 16 /* of each map's output, for a reduce */
 #define PUMP_MS     20
 
 /* ---- a step ---- */
@@ -141,7 +143,7 @@ static void feed_records(struct task_attempt *a, bool values)
         task_engine_record(a->engine, &to);
     }
     a->bytes_done += a->records_read.size;
-    if (a->records_read.capacity > 4 * READ_BYTES)
+    if (a->records_read.capacity > 2 * READ_BYTES)
         buf_deinit(&a->records_read);
     else
         buf_clear(&a->records_read);
@@ -175,17 +177,12 @@ void attempt_run_map(struct task_attempt *a)
 {
     begin(a);
     if (!a->stream) a->all_read = true;
-    for (int i = 0; i < STEP_PIECES && !a->all_read && !a->failed; i++) {
-        if (!task_engine_has_room(a->engine)) break;
-        read_piece(a);
-        if (!a->failed) pump(a, 0);
-        if (!a->engine) return; /* it has failed */
-    }
+    if (!a->all_read && task_engine_has_room(a->engine)) read_piece(a);
     if (a->failed) return;
     if (a->all_read)
         end_input(a);
-    else if (!task_engine_has_room(a->engine))
-        pump(a, PUMP_MS);
+    else
+        pump(a, task_engine_has_room(a->engine) ? 0 : PUMP_MS);
 }
 
 /* ---- reduces ---- */

@@ -8,6 +8,19 @@
 #include "redis/job_record_of.h"
 #include "redis/txn.h"
 
+/* Nobody owns these jobs: the tests say what an owner would. Prototypes, for the linker gives them
+ * these names. */
+void __wrap_jobs_slow(struct node *n);
+void __wrap_jobs_look_now(struct node *n);
+void __wrap_jobs_slow(struct node *n)
+{
+    (void)n;
+}
+void __wrap_jobs_look_now(struct node *n)
+{
+    (void)n;
+}
+
 /* ---- asking as a node does ---- */
 
 struct heard {
@@ -297,6 +310,42 @@ TEST(what_was_staged_is_kept_over_restarts_and_gone_once_cleaned)
     expect_staged(&c, job, "$-1\r\n");
     restart_all(&c);
     expect_staged(&c, job, "$-1\r\n");
+    cluster_deinit(&c);
+}
+
+/* As many keys as one may set; FLUSHALL forgets them and the job. */
+TEST(a_publication_sets_ten_thousand_keys)
+{
+    struct cluster c;
+    struct heard a = {0};
+    struct call head = {0};
+    static struct bytes v[6 + 2 * JOB_PUBLISH_KEYS];
+    static char name[JOB_PUBLISH_KEYS][16], value[100];
+    cluster_init(&c, 3, 4, 3);
+    uint64_t job = new_job(&c, 1);
+    expect_record(&c, 1, job, (struct at){1, 1, JOB_COMMITTING, false}, ":1\r\n");
+    struct buf record = record_of((struct at){1, 2, JOB_DONE, false});
+    put(&head, BYTES("SYNOD")), put(&head, BYTES("JOB-PUBLISH"));
+    put_number(&head, job), put_number(&head, 1), put_number(&head, 1);
+    put(&head, buf_bytes(&record));
+    memcpy(v, head.v, 6 * sizeof *v);
+    for (int i = 0; i < JOB_PUBLISH_KEYS; i++) {
+        snprintf(name[i], sizeof name[i], "key%d", i);
+        v[6 + 2 * i] = bytes_str(name[i]);
+        v[7 + 2 * i] = bytes_of(value, sizeof value);
+    }
+    world_enter(c.w, 1);
+    asks_run(c.member[1].node, "synod|job-publish", &(struct cmd_args){v, 6 + 2 * JOB_PUBLISH_KEYS},
+             answered, &a);
+    world_leave(c.w, 1);
+    expect(&c, &a, ":1\r\n");
+    struct client *k = client_open(&c, 0);
+    client_says(k, "DBSIZE", ":10000\r\n");
+    client_says(k, "STRLEN key9999", ":100\r\n");
+    client_says(k, "FLUSHALL", "+OK\r\n");
+    client_says(k, "DBSIZE", ":0\r\n");
+    expect_record(&c, 0, job, (struct at){1, 3, JOB_DONE, true}, ":0\r\n");
+    buf_deinit(&record);
     cluster_deinit(&c);
 }
 
