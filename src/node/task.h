@@ -24,6 +24,7 @@
 #define TASK_FORGET        (600000 * MS) /* a job that nobody speaks of */
 #define TASK_REPORT_EVERY  (1000 * MS)
 #define TASK_FETCH_AGAIN   (2000 * MS)
+#define TASK_FETCH_GONE    (4000 * MS)  /* ... from a node that nobody hears */
 #define TASK_FETCH_MAX     (20000 * MS) /* without a piece: that node cannot be reached */
 #define TASK_OPEN_MAX      (10000 * MS)
 #define TASK_AGAIN         (500 * MS)

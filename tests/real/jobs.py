@@ -235,13 +235,13 @@ def keys_and_values_may_be_any_bytes(env):
 WRONG = (
     (("SUBMIT",), "wrong number of arguments"), (("SUBMIT", "x"), "wrong number of arguments", "what to do is missing"),
     (("SUBMIT", "", "MAP", "COUNT"), "name is empty"), (("SUBMIT", "n" * 129, "MAP", "COUNT"), "too long"),
-    (("SUBMIT", "x", "MAP"), "a query is missing"), (("SUBMIT", "x", "MAP", "LUA"), "LUA"),
+    (("SUBMIT", "x", "MAP"), "wrong number of arguments"), (("SUBMIT", "x", "MAP", "MEDIAN"), "unknown query"), (("SUBMIT", "x", "MAP", "LUA"), "LUA"),
     (("SUBMIT", "x", "MAP", "LUA", ""), "empty source"), (("SUBMIT", "x", "MAP", "LUA", b"\x1bLJ"), "bytecode"),
     (("SUBMIT", "x", "REDUCE", "SUM"), "what to do is missing"), (("SUBMIT", "x", "MAP", "COUNT", "REDUCE", "SUM"), "not for queries"),
     (("SUBMIT", "x", "MAP", "COUNT", "PARTITIONS", 0), "out of range"), (("SUBMIT", "x", "MAP", "COUNT", "PARTITIONS", "two"), "not a whole number"),
     (("SUBMIT", "x", "TASKS", 0, "LUA", "s"), "out of range"), (("SUBMIT", "x", "TASKS", 3, "LUA", "s", "MATCH", "a*"), "not for TASKS"),
     (("SUBMIT", "x", "MAP", "COUNT", "LIMITS"), "LIMITS lacks"), (("SUBMIT", "x", "MAP", "COUNT", "LIMITS", "MEMORY", "1k"), "out of range"),
-    (("SUBMIT", "x", "MAP", "COUNT", "INTO"), "INTO"), (("SUBMIT", "x", "MAP", "COUNT", "SNAPSHOT", "abc"), "not a whole number"),
+    (("SUBMIT", "x", "MAP", "COUNT", "INTO"), "INTO"), (("SUBMIT", "x", "MAP", "COUNT", "SNAPSHOT", "abc"), "not an id"),
     (("RUN",), "wrong number of arguments"), (("RUN", "MEDIAN"), "unknown query 'MEDIAN'"), (("RUN", "TOP", 0), "out of range"),
     (("RUN", "COUNT", "INTO", "x"), "unknown word 'INTO'"), (("RUN", "COUNT", "TYPE", "stream"), "unknown type"),
     (("RUN", "GROUP"), "by what"), (("RUN", "TOP", 5, "BY", "f"), "BY is not for"), (("RUN", "JOIN", "a*"), "on what"),
@@ -262,9 +262,10 @@ def wrong_commands_are_told_what_is_wrong(env):
         got = c.nodes[i % 3].do("JOB", *words)
         expect(isinstance(got, Err) and any(s.lower() in got.lower() for s in says), "JOB", *words, "was answered", repr(got), "nothing of", says)
     expect(isinstance(jobs.do("HELP"), list), "JOB HELP")
-    gone = c.nodes[0].do("JOB", "RUN", "COUNT", "SNAPSHOT", 12345)
+    gone = c.nodes[0].do("JOB", "RUN", "COUNT", "SNAPSHOT", "00000000deadbeef")
     expect(isinstance(gone, Err) and gone.startswith("JOBFAILED") and "snapshot" in gone, "a snapshot that never was", gone)
-    jobs.submit("slow", "TASKS", 1, "LUA", "function task(i, n, emit) local t = os.clock() while os.clock() - t < 3 do end emit('a', 1) end")
+    jobs.submit("slow", "TASKS", 1, "LUA", "function task(i, n, emit) local t = os.clock() while os.clock() - t < 3 do end emit('a', 1) end",
+                "REDUCE", "SUM")
     for words, says in ((("RESULT", "slow"), "JOBRUNS"), (("FORGET", "slow"), "JOBRUNS")):
         got = jobs.do(*words)
         expect(isinstance(got, Err) and got.startswith(says), words, got)
