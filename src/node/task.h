@@ -25,6 +25,7 @@
 #define TASK_FORGET        (60000 * MS) /* a job that nobody speaks of: its owner does every 5 s */
 #define TASK_REPORT_EVERY  (1000 * MS)
 #define TASK_FETCH_AGAIN   (2000 * MS)
+#define TASK_FETCH_GONE    (4000 * MS)  /* ... from a node that nobody hears */
 #define TASK_FETCH_MAX     (20000 * MS) /* without a piece: that node cannot be reached */
 #define TASK_OPEN_MAX      (10000 * MS)
 #define TASK_AGAIN         (500 * MS)
