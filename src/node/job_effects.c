@@ -143,7 +143,7 @@ bool owned_forgotten(struct owned *o, struct bytes reply)
     (void)jobs_bulk(reply, &bulk, &nil);
     if (!nil) return false;
     tell_all(o, JOB_MSG_DROP);
-    if (o->machine.snapshot && !o->spec.snapshot) drop_cut(o->node, o->machine.snapshot);
+    if (o->machine.snapshot && !o->spec.snapshot) jobs_drop_cut(o->node, o->machine.snapshot);
     step_of(o, JOB_EV_DEPOSED);
     return true;
 }
