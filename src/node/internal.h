@@ -18,7 +18,7 @@
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
- *   job.h      jobs: job_*.c
+ *   job.h      jobs: job_*.c       task.h     attempts of their tasks on this node
  *   driver.c   who shall hold what (group 0)       reconcile.c making it so (each group's leader)
  *   merge.c    a group takes its neighbour over
  */

@@ -136,12 +136,25 @@ static void make_cut(struct owned *o)
                   ttl_ms < CUT_TTL_MAX_MS ? ttl_ms : CUT_TTL_MAX_MS, o->id);
 }
 
+bool owned_forgotten(struct owned *o, struct bytes reply)
+{
+    struct bytes bulk;
+    bool nil;
+    (void)jobs_bulk(reply, &bulk, &nil);
+    if (!nil) return false;
+    tell_all(o, JOB_MSG_DROP);
+    if (o->machine.snapshot && !o->spec.snapshot) jobs_drop_cut(o->node, o->machine.snapshot);
+    step_of(o, JOB_EV_DEPOSED);
+    return true;
+}
+
 /* ---- the record ---- */
 
 static void record_written(void *ctx, struct bytes reply)
 {
     struct owned *o = ctx;
     struct job_event ev = {.type = JOB_EV_WRITE_LOST, .revision = o->machine.revision};
+    if (owned_forgotten(o, reply)) return;
     if (jobs_said(reply, 1)) ev.type = JOB_EV_WRITTEN;
     if (jobs_said(reply, 0)) ev.type = JOB_EV_DEPOSED;
     owned_step(o, ev);
@@ -272,6 +285,7 @@ static void publish(struct owned *o)
 static void cleaned(void *ctx, struct bytes reply)
 {
     struct owned *o = ctx;
+    if (owned_forgotten(o, reply)) return;
     if (jobs_said(reply, 0)) {
         step_of(o, JOB_EV_DEPOSED);
     } else if (!jobs_said(reply, 1)) {

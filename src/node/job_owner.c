@@ -108,8 +108,9 @@ static void log_phase(struct owned *o)
 
 static void told(void *ctx, struct bytes reply)
 {
-    (void)reply;
-    ((struct owned *)ctx)->telling = false;
+    struct owned *o = ctx;
+    o->telling = false;
+    if (!o->over && !o->machine.cutting) (void)owned_forgotten(o, reply); /* or a cut is lost */
 }
 
 static void news_of(const struct owned *o, struct job_news *news)

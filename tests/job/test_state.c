@@ -122,6 +122,21 @@ TEST(a_task_that_fails_runs_elsewhere_and_five_failures_end_the_job)
     EXPECT_BYTES(bytes_of(r.job.error, r.job.error_size), "line 3: no");
 }
 
+TEST(a_task_that_failed_waits_for_another_node_unless_there_is_none)
+{
+    struct rig r;
+    begun(&r, 2, 2, 1);
+    const struct job_effect first = r.fx[0], second = r.fx[1];
+    tell(&r, of(JOB_EV_TASK_FAILED, &first));
+    assert_null(find(&r, JOB_FX_START)); /* its node has room again, the other one has none */
+    tell(&r, of(JOB_EV_TASK_DONE, &second));
+    assert_int_equal(find(&r, JOB_FX_START)->node, second.node);
+    const struct job_effect again = *find(&r, JOB_FX_START);
+    TELL(&r, .type = JOB_EV_NODE_LOST, .node = first.node);
+    tell(&r, of(JOB_EV_TASK_FAILED, &again));
+    assert_int_equal(find(&r, JOB_FX_START)->node, second.node); /* better than nowhere */
+}
+
 TEST(the_last_of_many_is_tried_a_second_time_once_it_lags_and_the_loser_is_killed)
 {
     struct rig r;
