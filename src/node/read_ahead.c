@@ -104,12 +104,19 @@ static enum engine_result walk(struct read_ahead *a, struct bytes lo, struct byt
                                bool (*each)(void *ctx, struct bytes key, struct bytes value),
                                void *ctx)
 {
-    for (;;) {
-        if (!is_here(a, lo) && read_from(a, lo, hi) == ENGINE_E_IO) return ENGINE_E_IO;
-        if (!visit(a, lo, hi, each, ctx)) return ENGINE_FOUND;
-        if (bytes_compare(buf_bytes(&a->hi), hi) >= 0) return ENGINE_ABSENT;
-        lo = buf_bytes(&a->hi);
+    struct buf at = buf_copy(lo); /* a->hi moves when more is read */
+    enum engine_result r = ENGINE_FOUND;
+    while (r == ENGINE_FOUND) {
+        if (!is_here(a, buf_bytes(&at))) r = read_from(a, buf_bytes(&at), hi);
+        if (r == ENGINE_E_IO) break;
+        r = ENGINE_FOUND;
+        if (!visit(a, buf_bytes(&at), hi, each, ctx)) break;
+        if (bytes_compare(buf_bytes(&a->hi), hi) >= 0) r = ENGINE_ABSENT;
+        buf_clear(&at);
+        buf_append_bytes(&at, buf_bytes(&a->hi));
     }
+    buf_deinit(&at);
+    return r;
 }
 
 enum engine_result read_ahead_range(struct read_ahead *a, struct bytes lo, struct bytes hi,
