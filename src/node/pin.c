@@ -22,7 +22,7 @@ struct pin {
     struct group *group;
     uint64_t cut, position, expires_at;
     uint16_t slot_lo, slot_hi;
-    int64_t now_ms; /* the group's time */
+    int64_t now_ms; /* of the entry: what has expired is the same wherever it is read */
     struct space_pin *state;
     uint32_t readers;
     bool dropped; /* goes with its last reader */
@@ -111,7 +111,7 @@ void pin_snap(void *ctx, struct shard *s, uint64_t cut, uint64_t ttl_ms)
                       .position = s->applied,
                       .slot_lo = s->slot_lo,
                       .slot_hi = s->slot_hi,
-                      .now_ms = s->now_ms,
+                      .now_ms = s->entry_ms,
                       .state = space_pin_new(s->space)};
     p->expires_at = io_now(n->io) + (ttl_ms < CUT_TTL_MAX_MS ? ttl_ms : CUT_TTL_MAX_MS) * MS;
     list_push(&g->pins, &p->link);

@@ -293,6 +293,7 @@ static bool apply_value(struct shard *s, uint64_t position, struct bytes value, 
 
     if (r.bad || version != VALUE_VERSION || !effects_sound(s, r, &after->alone)) return false;
     if (now_ms > s->now_ms) s->now_ms = now_ms;
+    s->entry_ms = now_ms;
     while (!s->witness && effects_next(&r, &e) == 1) {
         if (!own) write_effect(s, position, &e);
         count_effect(s, position, &e);

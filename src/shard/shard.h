@@ -58,6 +58,7 @@ struct shard {
     uint64_t applied; /* highest position applied (or skipped) */
     struct paxos_id last_valid;
     int64_t now_ms;     /* of the last applied entry, or of the batch if later */
+    int64_t entry_ms;   /* of the entry that was applied last: the same on all replicas */
     int64_t keys;       /* live keys, applied */
     int64_t *slot_keys; /* the same per slot, [slot_lo, slot_hi) */
 

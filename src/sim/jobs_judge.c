@@ -230,6 +230,7 @@ bool jobs_may_fail(uint32_t world, struct bytes reason)
         {JOBS_FAULTS, "cannot reach node"},
         {JOBS_FAULTS, "the output of a map task was lost again and again"},
         {JOBS_FAULTS, "ERR there are 32 snapshots"},
+        {JOBS_FAULTS, "the disk of this node is nearly full"},
         {JOBS_FAULTS, "TRYAGAIN"},
         {JOBS_FAULTS, "CLUSTERDOWN"},
         {JOBS_FAULTS, "TXNABORT"},

@@ -92,10 +92,10 @@ static bool take_snapshots(struct clerks *k, const struct caller *c, struct byte
     struct bytes *item = items_of(whole, &count);
     if (!item) return false;
     k->leaks = 0;
-    for (uint32_t i = 0; i < count; i++)
-        k->leaks += k->wall_ms + value_of(item[i], 6, "ttl-ms").number -
-                        value_of(item[i], 6, "made-ms").number >
-                    TTL_JOBS;
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t left = value_of(item[i], 6, "ttl-ms").number; /* 0: none by that clock */
+        k->leaks += left && k->wall_ms + left - value_of(item[i], 6, "made-ms").number > TTL_JOBS;
+    }
     mem_free(item);
     k->clerk[0].next = c->node == k->wall_node && !k->leaks ? ASK_PUBLISHED : ASK_TIME;
     return true;
