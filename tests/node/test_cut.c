@@ -220,7 +220,7 @@ TEST(what_has_expired_in_a_snapshot_is_the_same_on_every_replica)
     struct client *k = client_open(&c, cluster_leader(&c, 0)), *busy = client_open(&c, 0);
     for (uint32_t a = 0; a < 3; a++)
         for (uint32_t b = 0; b < 3; b++) world_link(c.w, a, b)->latency_ns = 15 * MILLISECOND;
-    for (int i = 0; i < 100; i++) client_say(k, "SET e%d %d PX %d", i, i, 100 + 3 * i);
+    for (int i = 0; i < 100; i++) client_say(k, "SET e%d %d PX %d", i, i, 20 + 10 * i);
     for (int i = 0; i < 100; i++) client_expect(k, "+OK\r\n");
     client_say(k, "SNAPSHOT CREATE");
     for (int i = 0; i < 100; i++) {
