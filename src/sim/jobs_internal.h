@@ -1,4 +1,5 @@
-/* What jobs.c (rounds of clerks) and clerks_sweep.c (the end) share. */
+/* What jobs.c (rounds of clerks, and what they ask), jobs_answers.c and jobs_sweep.c (the end)
+ * share. */
 #ifndef SYNOD_SIM_JOBS_INTERNAL_H
 #define SYNOD_SIM_JOBS_INTERNAL_H
 
@@ -9,6 +10,7 @@
 #include "sim/reply.h"
 
 #define CLERKS         2
+#define LATENCY_MAX    (10 * MILLISECOND) /* sim/cuts.c: above it holds may take too long */
 #define ROUND_JOBS_MAX 3
 #define SPLITS_MAX     64
 
@@ -100,7 +102,14 @@ static inline uint64_t clerks_draw(struct clerks *k, uint64_t min, uint64_t max)
 void clerks_wrong(struct clerks *k, const char *name, const char *what);
 void clerks_enter(struct clerks *k, struct errand *e); /* into the books, as it ended */
 
-/* clerks_sweep.c */
+/* jobs_answers.c */
+void clerk_done(struct clerks *k, struct clerk *w, struct caller *c, struct bytes whole);
+/* The snapshot is read, or cannot be; it is dropped; the other one's job is submitted, or not. */
+void clerk_read(struct clerk *w, bool read);
+void clerk_dropped(struct clerk *w);
+void clerk_twin_ended(struct clerk *w, enum caller_outcome how);
+
+/* jobs_sweep.c */
 void sweep_ask(struct clerks *k, struct caller *c);
 void sweep_done(struct clerks *k, struct caller *c, struct bytes whole);
 
