@@ -1,5 +1,6 @@
 /* What the machine of a job asks of its owner, carried out. */
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "node/job_internal.h"
 #include "node/request.h"
 #include "redis/cut.h"
@@ -101,7 +102,8 @@ static void cut_ranged(struct owned *o, int32_t count)
     uint64_t cut = o->cut;
     bool own = !o->spec.snapshot;
     o->cut = 0;
-    if (count > 0 && job_set_maps(&o->machine, (uint32_t)count)) {
+    bool kept = MUTANT(MUTANT_JOB_NEW_CUT) && (uint32_t)count == o->machine.maps;
+    if (count > 0 && (kept || job_set_maps(&o->machine, (uint32_t)count))) {
         ranges_hold(o);
         owned_step(o, (struct job_event){.type = JOB_EV_CUT_MADE, .snapshot = cut});
         return;
