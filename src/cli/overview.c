@@ -34,17 +34,18 @@ static bool read_cluster(struct overview *o, json_t *j, json_error_t *error)
 static bool read_node(struct overview_node *n, json_t *j, json_error_t *error)
 {
     const char *address, *peer = NULL, *zone, *state, *io;
-    json_int_t id, age, leads, follows, disk, log, room, memory, uptime, keys = -1, ops = -1,
-                                                                         capacity = 100;
+    json_int_t id, age, leads, follows, disk, log, room, memory, uptime,
+        keys = -1, ops = -1, capacity = 100, tasks = 0, pins = 0;
     int up = -1, witness = 0;
     if (json_unpack_ex(
             j, error, 0,
             "{s:I, s:s, s?s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s?I, s?I, "
-            "s?I, s?b, s?b}",
+            "s?I, s?b, s?b, s?I, s?I}",
             "id", &id, "address", &address, "peer", &peer, "zone", &zone, "state", &state, "age_ms",
             &age, "leads", &leads, "follows", &follows, "disk_bytes", &disk, "log_bytes", &log,
             "room_bytes", &room, "memory_bytes", &memory, "uptime_s", &uptime, "io", &io, "keys",
-            &keys, "ops_per_s", &ops, "capacity", &capacity, "up", &up, "witness", &witness))
+            &keys, "ops_per_s", &ops, "capacity", &capacity, "up", &up, "witness", &witness,
+            "tasks", &tasks, "pins", &pins))
         return false;
     *n = (struct overview_node){.id = id,
                                 .age_ms = age,
@@ -58,7 +59,9 @@ static bool read_node(struct overview_node *n, json_t *j, json_error_t *error)
                                 .room_bytes = room,
                                 .memory_bytes = memory,
                                 .ops_per_s = ops,
-                                .uptime_s = uptime};
+                                .uptime_s = uptime,
+                                .tasks = tasks,
+                                .pins = pins};
     text_copy(n->address, sizeof n->address, address);
     text_copy(n->peer, sizeof n->peer, peer);
     text_copy(n->zone, sizeof n->zone, zone);

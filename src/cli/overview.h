@@ -21,7 +21,8 @@ struct overview_node {
     bool up;      /* heard of, whatever else its state is */
     bool witness; /* it holds no data */
     int64_t age_ms, capacity, leads, follows, keys /* -1: not said */, disk_bytes, log_bytes,
-        room_bytes, memory_bytes, ops_per_s /* -1 */, uptime_s;
+        room_bytes, memory_bytes, ops_per_s /* -1 */, uptime_s, tasks /* of jobs */,
+        pins /* states kept for snapshots */;
 };
 
 struct overview_replica {

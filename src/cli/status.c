@@ -54,6 +54,8 @@ static void print_node(FILE *out, const struct overview_node *n, int address, in
             size_text(n->room_bytes, r), time_text(n->uptime_s, t), n->io);
     if (n->witness) fputs("  witness", out);
     if (n->capacity != 100) fprintf(out, "  capacity %lld", (long long)n->capacity);
+    if (n->tasks) fprintf(out, "  tasks of jobs: %lld", (long long)n->tasks);
+    if (n->pins) fprintf(out, "  keeps %lld states for snapshots", (long long)n->pins);
     if (!n->up && n->age_ms >= 1000)
         fprintf(out, "  silent for %s", time_text(n->age_ms / 1000, t));
     fputc('\n', out);

@@ -105,7 +105,7 @@ void dispatch_group(struct client *c, const struct command *cmd, const struct cm
         dispatch_kept(c, cmd, a, g, slot);
         return;
     }
-    if (request_refused_full(n, cmd)) {
+    if (request_refused_full(n, cmd, a)) {
         n->stats.refused_full++;
         reply_error(&out, TEXT_FULL);
         client_answer(c, HOLD_NONE, before);

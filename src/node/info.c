@@ -1,5 +1,5 @@
 /* INFO: the sections and fields that Redis's tools read, with true values or none. */
-#include "node/internal.h"
+#include "node/job.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -207,6 +207,17 @@ static void info_snapshots(struct client *c, struct buf *out)
         n->pins);
 }
 
+/* Attempts of jobs' tasks, and what maps have given, on this node. */
+static void info_jobs(struct client *c, struct buf *out)
+{
+    struct tasks_load load = tasks_load(c->node);
+    buf_printf(out,
+               "job_tasks_at_once:%u\r\njob_tasks_running:%u\r\njob_tasks_waiting:%u\r\n"
+               "job_output_bytes:%llu\r\n",
+               tasks_slots(c->node), load.running, load.waiting,
+               (unsigned long long)load.output_bytes);
+}
+
 static const struct {
     const char *name, *title;
     info_section *fn;
@@ -220,6 +231,7 @@ static const struct {
     {"cpu", "CPU", info_cpu},
     {"cluster", "Cluster", info_cluster},
     {"snapshots", "Snapshots", info_snapshots},
+    {"jobs", "Jobs", info_jobs},
     {"keyspace", "Keyspace", info_keyspace},
 };
 

@@ -14,6 +14,7 @@
  *   txn_list.c, txn_status.c   TXN LIST, TXN STATUS
  *   cut.c      cuts of the database, at their coordinator          cut_leader.c ... at leaders
  *   pin.c      states that are kept for snapshots; reading them    snapshot.c   SNAPSHOT
+ *   job_*.c    JOB, and what is behind it (job.h)
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
@@ -510,6 +511,7 @@ struct node {
     struct list scans;   /* SNAPSHOT SCAN under way (snapshot.c) */
     struct tasks *tasks; /* attempts of jobs' tasks here (job_task.c) */
     uint32_t pins;
+    struct jobs *jobs; /* that are owned here, and what is asked about jobs (job_internal.h) */
     uint64_t txn_seq;
     uint64_t txn_at;    /* when one of them is to be looked at again, at the latest */
     uint64_t txn_clock; /* the greatest age given or heard of: ms since 1970 << 20, and a count */
@@ -867,6 +869,11 @@ struct txn_question {
     uint64_t within;    /* ns; 0: as long as any request may take */
 };
 void txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q);
+/* Runs a command of this node's own as a transaction over the groups of its keys, and of its row
+ * (txn_row); it has one at least. `a` is copied. done is called once, not before this returns,
+ * with the reply; empty: the node stops. */
+void txn_run(struct node *n, const char *name, const struct cmd_args *a,
+             void (*done)(void *ctx, struct bytes reply), void *ctx);
 /* A client's request that was for one group becomes a transaction; nothing of it was done. */
 void txn_take_over(struct request *r);
 /* Those whose scripts wait end, and nothing of them is done. Returns how many. */

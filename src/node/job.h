@@ -2,8 +2,10 @@
  * commands of clients say to each other.
  *
  *   job_command.c   JOB: what clients ask, at the node that they are connected to
- *   job_owner.c     the leader of group 0 owns all jobs: it drives the machine of each (job_state.h)
- *   job_publish.c   ... and carries out its publication
+ *   job_owner.c     the leader of group 0 owns all jobs: which there are, and what they hear
+ *   job_effects.c   ... what their machines (job_state.h) ask for
+ *   job_ranges.c    ... who reads what of a snapshot
+ *   job_gather.c    what the winners of reduces gave, as one
  *   job_task.c      attempts of tasks on this node
  *   job_output.c    what maps gave, kept where they ran, and fetched from there by reduces
  *   job_wire.c      the messages below
@@ -33,8 +35,8 @@ enum job_msg_type {
 };
 
 enum job_report_status {
-    JOB_REPORT_RUNS,  /* records, bytes so far. Once a second */
-    JOB_REPORT_DONE,  /* records, bytes; its output is whole: here (maps), or staged (reduces) */
+    JOB_REPORT_RUNS,   /* records, bytes so far. Once a second */
+    JOB_REPORT_DONE,   /* records, bytes; its output is whole: here (maps), or staged (reduces) */
     JOB_REPORT_FAILED, /* text */
     JOB_REPORT_UNFIT,  /* text: this node lacks the snapshot or the range */
     JOB_REPORT_LOST,   /* of a reduce: the output of map `input`, attempt `winner`, is gone */
@@ -43,14 +45,16 @@ enum job_report_status {
 enum job_piece_status { JOB_PIECE_MORE, JOB_PIECE_END, JOB_PIECE_LOST };
 
 #define JOB_PIECE_BYTES (256u << 10) /* of one PIECE, at most */
-#define JOB_STAGE_BYTES (512u << 10) /* of one staged piece; one pair may make it larger, up to: */
-#define JOB_PAIR_MAX    (8u << 20)   /* of one pair that a reduce gives */
+#define JOB_STAGE_BYTES                                                                            \
+    (512u << 10)                /* of one staged piece; one pair may make it larger, up to:        \
+                                 */
+#define JOB_PAIR_MAX (8u << 20) /* of one pair that a reduce gives */
 
 struct job_msg {
     uint8_t type;
     uint64_t job;
-    uint64_t epoch; /* of the attempt that it is about; FENCE, DROP: the owner's */
-    uint32_t task;  /* of all of the job's: maps first, then reduces */
+    uint64_t epoch;  /* of the attempt that it is about; FENCE, DROP: the owner's */
+    uint32_t task;   /* of all of the job's: maps first, then reduces */
     uint32_t number; /* of the attempt within its epoch */
 
     /* START */
@@ -100,7 +104,8 @@ void tasks_init(struct node *n);
 void tasks_free(struct node *n); /* the node ends: kills workers, waits for nothing else */
 /* START, KILL, FENCE, DROP, KNOWN, FETCH and PIECE, from a node (perhaps this one). `m` borrows. */
 void tasks_on_message(struct node *n, uint16_t from, const struct job_msg *m);
-void tasks_slow(struct node *n); /* about 20 times a second: reports, repeated fetches, forgetting */
+void tasks_slow(
+    struct node *n); /* about 20 times a second: reports, repeated fetches, forgetting */
 uint32_t tasks_slots(const struct node *n); /* attempts that this node runs at once; 0: none */
 /* For INFO and status: attempts that run or wait, bytes of outputs that are kept. */
 struct tasks_load {
@@ -115,10 +120,10 @@ void jobs_init(struct node *n);
 void jobs_free(struct node *n);
 void jobs_on_report(struct node *n, uint16_t from, const struct job_msg *m);
 void jobs_slow(struct node *n); /* about 20 times a second */
+/* Handles what this node said to itself. True: there is more, for another turn. */
+bool jobs_turn(struct node *n);
 /* A command about jobs was evaluated at group 0, led here: there may be something new. */
 void jobs_look(struct node *n);
-/* The leadership of group 0 ended: nothing is owned here any more. */
-void jobs_era_end(struct node *n);
 
 /* job_command.c: becomes a request, or answers the error. */
 void job_command(struct client *c, const struct command *cmd, const struct cmd_args *a,

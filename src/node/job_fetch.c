@@ -118,7 +118,9 @@ void fetch_slow(struct task_attempt *a)
     for (int i = 0; i < TASK_FETCHES && !a->ending && a->state == TASK_RUNS; i++) {
         struct fetch *f = &a->fetch[i];
         if (!f->open || !f->asked || now - f->asked_at < TASK_FETCH_AGAIN) continue;
-        if (now - f->heard_at < TASK_FETCH_MAX)
+        if (!ring_node_heard(a->node, f->input.node))
+            lost(a, f); /* its node is gone: the map runs again elsewhere */
+        else if (now - f->heard_at < TASK_FETCH_MAX)
             ask(a, f);
         else
             attempt_fail(a, JOB_REPORT_FAILED,

@@ -1,14 +1,12 @@
-/* The messages of jobs as bytes (job.h), and their way between nodes.
+/* Messages about jobs between nodes (job.h): how they look, and their way. Integers are LEB128 but
+ * where said otherwise.
  *
- *   type:1 job:8 epoch:8 task:4 number:4, then by type:
- *     START   maps:4 reduces:4 snapshot:8 slot_lo:2 slot_hi:2 spec (blob), inputs (the rest)
- *     REPORT  status:1 records:8 bytes:8 input:4 winner epoch:8 number:4, text (the rest)
- *     FETCH   partition:4 offset:8
- *     PIECE   partition:4 offset:8 status:1, piece (the rest) */
-#include "node/job.h"
-#include "base/assert.h"
-#include "base/list.h"
-#include "base/mem.h"
+ *   type:1  job:8  epoch  task  number
+ *   START    maps  reduces  snapshot  slot_lo  slot_hi  spec (blob)  inputs (the rest)
+ *   REPORT   status:1  records  bytes  input  winner's epoch, number  text (the rest)
+ *   FETCH    partition  offset
+ *   PIECE    status:1  partition  offset  piece (the rest) */
+#include "node/job_internal.h"
 
 void job_input_put(struct buf *out, const struct job_input *in)
 {
@@ -19,7 +17,6 @@ void job_input_put(struct buf *out, const struct job_input *in)
 
 struct job_input job_input_get(struct bytes inputs, uint32_t map)
 {
-    ASSERT(inputs.size / JOB_INPUT > map);
     struct reader r = reader_of(bytes_of(inputs.data + (size_t)map * JOB_INPUT, JOB_INPUT));
     struct job_input in = {.node = reader_u16(&r)};
     in.attempt.epoch = reader_u64(&r);
@@ -27,123 +24,167 @@ struct job_input job_input_get(struct bytes inputs, uint32_t map)
     return in;
 }
 
+/* ---- writing ---- */
+
+static void put_start(struct buf *out, const struct job_msg *m)
+{
+    buf_varint(out, m->maps);
+    buf_varint(out, m->reduces);
+    buf_varint(out, m->snapshot);
+    buf_varint(out, m->slot_lo);
+    buf_varint(out, m->slot_hi);
+    buf_blob(out, m->spec);
+    buf_append_bytes(out, m->inputs);
+}
+
+static void put_report(struct buf *out, const struct job_msg *m)
+{
+    buf_u8(out, m->status);
+    buf_varint(out, m->records);
+    buf_varint(out, m->bytes);
+    buf_varint(out, m->input);
+    buf_varint(out, m->winner.epoch);
+    buf_varint(out, m->winner.number);
+    buf_append_bytes(
+        out, bytes_of(m->text.data, m->text.size < JOB_TEXT_MAX ? m->text.size : JOB_TEXT_MAX));
+}
+
 void job_msg_put(struct buf *out, const struct job_msg *m)
 {
     buf_u8(out, m->type);
     buf_u64(out, m->job);
-    buf_u64(out, m->epoch);
-    buf_u32(out, m->task);
-    buf_u32(out, m->number);
+    buf_varint(out, m->epoch);
+    buf_varint(out, m->task);
+    buf_varint(out, m->number);
     switch (m->type) {
-    case JOB_MSG_START:
-        buf_u32(out, m->maps);
-        buf_u32(out, m->reduces);
-        buf_u64(out, m->snapshot);
-        buf_u16(out, m->slot_lo);
-        buf_u16(out, m->slot_hi);
-        buf_blob(out, m->spec);
-        buf_append_bytes(out, m->inputs);
-        break;
-    case JOB_MSG_REPORT:
-        buf_u8(out, m->status);
-        buf_u64(out, m->records);
-        buf_u64(out, m->bytes);
-        buf_u32(out, m->input);
-        buf_u64(out, m->winner.epoch);
-        buf_u32(out, m->winner.number);
-        buf_append_bytes(out, m->text);
-        break;
+    case JOB_MSG_START: put_start(out, m); break;
+    case JOB_MSG_REPORT: put_report(out, m); break;
+    case JOB_MSG_PIECE: buf_u8(out, m->status); /* fall through */
     case JOB_MSG_FETCH:
-    case JOB_MSG_PIECE:
-        buf_u32(out, m->partition);
-        buf_u64(out, m->offset);
-        if (m->type == JOB_MSG_FETCH) break;
-        buf_u8(out, m->status);
-        buf_append_bytes(out, m->piece);
+        buf_varint(out, m->partition);
+        buf_varint(out, m->offset);
+        if (m->type == JOB_MSG_PIECE) buf_append_bytes(out, m->piece);
         break;
+    default: break;
     }
 }
 
-static struct bytes rest(struct reader *r)
+/* ---- reading ---- */
+
+static uint64_t bounded(struct reader *r, uint64_t max)
 {
-    return reader_take(r, reader_left(r));
+    uint64_t v = reader_varint(r);
+    if (v > max) r->bad = true;
+    return r->bad ? 0 : v;
 }
 
-static bool get_start(struct reader *r, struct job_msg *m)
+static struct bytes rest(struct reader *r, size_t max)
 {
-    m->maps = reader_u32(r);
-    m->reduces = reader_u32(r);
-    m->snapshot = reader_u64(r);
-    m->slot_lo = reader_u16(r);
-    m->slot_hi = reader_u16(r);
+    if (reader_left(r) > max) r->bad = true;
+    return r->bad ? (struct bytes){0} : reader_take(r, reader_left(r));
+}
+
+static void get_start(struct reader *r, struct job_msg *m)
+{
+    m->maps = (uint32_t)bounded(r, JOB_TASKS_MAX);
+    m->reduces = (uint32_t)bounded(r, JOB_TASKS_MAX);
+    m->snapshot = reader_varint(r);
+    m->slot_lo = (uint16_t)bounded(r, SLOT_COUNT);
+    m->slot_hi = (uint16_t)bounded(r, SLOT_COUNT);
     m->spec = reader_blob(r);
-    m->inputs = rest(r);
-    uint64_t tasks = (uint64_t)m->maps + m->reduces;
-    if (!m->maps || !m->reduces || tasks > JOB_TASKS_MAX || m->task >= tasks ||
-        m->reduces > JOB_PARTITIONS_MAX || m->spec.size > JOB_SPEC_MAX)
-        return false;
-    return m->inputs.size == (m->task < m->maps ? 0 : (size_t)m->maps * JOB_INPUT);
+    m->inputs = rest(r, (size_t)JOB_TASKS_MAX * JOB_INPUT);
+    bool reduces = m->task >= m->maps;
+    if (m->task >= m->maps + m->reduces || m->spec.size > JOB_SPEC_MAX ||
+        m->inputs.size != (reduces ? (size_t)m->maps * JOB_INPUT : 0) ||
+        (m->slot_hi && m->slot_lo >= m->slot_hi))
+        r->bad = true;
 }
 
-static bool get_report(struct reader *r, struct job_msg *m)
+static void get_report(struct reader *r, struct job_msg *m)
 {
     m->status = reader_u8(r);
-    m->records = reader_u64(r);
-    m->bytes = reader_u64(r);
-    m->input = reader_u32(r);
-    m->winner.epoch = reader_u64(r);
-    m->winner.number = reader_u32(r);
-    m->text = rest(r);
-    return m->status <= JOB_REPORT_LOST && m->text.size <= JOB_TEXT_MAX && m->input < JOB_TASKS_MAX;
+    m->records = reader_varint(r);
+    m->bytes = reader_varint(r);
+    m->input = (uint32_t)bounded(r, JOB_TASKS_MAX - 1);
+    m->winner.epoch = reader_varint(r);
+    m->winner.number = (uint32_t)bounded(r, UINT32_MAX);
+    m->text = rest(r, JOB_TEXT_MAX);
+    if (m->status > JOB_REPORT_LOST) r->bad = true;
 }
 
-static bool get_piece(struct reader *r, struct job_msg *m)
+static void get_fetch(struct reader *r, struct job_msg *m)
 {
-    m->partition = reader_u32(r);
-    m->offset = reader_u64(r);
-    if (m->type == JOB_MSG_PIECE) {
-        m->status = reader_u8(r);
-        m->piece = rest(r);
-    }
-    return m->partition < JOB_PARTITIONS_MAX && m->status <= JOB_PIECE_LOST &&
-           m->piece.size <= JOB_PIECE_BYTES;
+    if (m->type == JOB_MSG_PIECE) m->status = reader_u8(r);
+    m->partition = (uint32_t)bounded(r, JOB_PARTITIONS_MAX - 1);
+    m->offset = reader_varint(r);
+    if (m->type == JOB_MSG_PIECE) m->piece = rest(r, JOB_PIECE_BYTES);
+    if (m->status > JOB_PIECE_LOST) r->bad = true;
 }
 
 bool job_msg_get(struct bytes payload, struct job_msg *m)
 {
     struct reader r = reader_of(payload);
-    bool good = true;
     *m = (struct job_msg){.type = reader_u8(&r)};
     m->job = reader_u64(&r);
-    m->epoch = reader_u64(&r);
-    m->task = reader_u32(&r);
-    m->number = reader_u32(&r);
-    if (m->type < JOB_MSG_START || m->type > JOB_MSG_PIECE) return false;
-    if (m->type == JOB_MSG_START) good = get_start(&r, m);
-    if (m->type == JOB_MSG_REPORT) good = get_report(&r, m);
-    if (m->type == JOB_MSG_FETCH || m->type == JOB_MSG_PIECE) good = get_piece(&r, m);
-    return good && !r.bad && !reader_left(&r) && m->task < JOB_TASKS_MAX;
-}
-
-/* ---- sending ---- */
-
-void job_on_frame(struct peer *p, struct bytes payload)
-{
-    struct job_msg m;
-    struct node *n = p->node;
-    if (!job_msg_get(payload, &m)) {
-        n->stats.bad_frames++;
-        return;
+    m->epoch = reader_varint(&r);
+    m->task = (uint32_t)bounded(&r, JOB_TASKS_MAX - 1);
+    m->number = (uint32_t)bounded(&r, UINT32_MAX);
+    switch (m->type) {
+    case JOB_MSG_START: get_start(&r, m); break;
+    case JOB_MSG_REPORT: get_report(&r, m); break;
+    case JOB_MSG_FETCH:
+    case JOB_MSG_PIECE: get_fetch(&r, m); break;
+    case JOB_MSG_KILL:
+    case JOB_MSG_FENCE:
+    case JOB_MSG_DROP:
+    case JOB_MSG_KNOWN: break;
+    default: return false;
     }
-    if (m.type != JOB_MSG_REPORT) tasks_on_message(n, p->id, &m);
+    return !r.bad && reader_left(&r) == 0;
 }
+
+/* ---- their way ---- */
 
 bool job_send(struct node *n, uint16_t to, const struct job_msg *m)
 {
+    if (to == n->identity.node) {
+        buf_clear(&n->jobs->scratch);
+        job_msg_put(&n->jobs->scratch, m);
+        buf_blob(&n->jobs->self, buf_bytes(&n->jobs->scratch));
+        return true;
+    }
     struct buf *out = peer_out(n, to);
     if (!out) return false;
     size_t begun = wire_begin(out, WIRE_JOB);
     job_msg_put(out, m);
     wire_end(out, begun);
     return true;
+}
+
+static void receive(struct node *n, uint16_t from, struct bytes payload)
+{
+    struct job_msg m;
+    if (!job_msg_get(payload, &m))
+        n->stats.bad_frames++;
+    else if (m.type == JOB_MSG_REPORT)
+        jobs_on_report(n, from, &m);
+    else
+        tasks_on_message(n, from, &m);
+}
+
+void job_on_frame(struct peer *p, struct bytes payload)
+{
+    receive(p->node, p->id, payload);
+}
+
+/* What is said to oneself meanwhile is for the next turn. */
+bool jobs_turn(struct node *n)
+{
+    struct buf said = n->jobs->self;
+    struct reader r = reader_of(buf_bytes(&said));
+    n->jobs->self = (struct buf){0};
+    while (reader_left(&r) && !n->dead) receive(n, n->identity.node, reader_blob(&r));
+    buf_deinit(&said);
+    if (n->jobs->look) jobs_look_now(n);
+    return n->jobs->self.size > 0;
 }

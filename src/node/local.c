@@ -1,7 +1,7 @@
 /* Commands that a node answers by itself: the connection, the server, its settings. Found by full
  * name in a table of functions; the larger families have files of their own (info.c, cluster.c,
  * status.c). */
-#include "node/internal.h"
+#include "node/job.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "redis/command.h"
@@ -948,6 +948,10 @@ void local_command(struct client *c, const struct command *cmd, const struct cmd
     }
     if (cmd->parent && strcmp(cmd->parent, "snapshot") == 0) {
         snapshot_command(c, cmd, a, out);
+        return;
+    }
+    if (cmd->parent && strcmp(cmd->parent, "job") == 0) {
+        job_command(c, cmd, a, out);
         return;
     }
     if (cmd->parent && strcmp(cmd->parent, "cluster") == 0) {

@@ -1,6 +1,6 @@
 /* The life of a node and its turn: recover, found, serve; then in every turn propose what was
  * evaluated, write the log, release replies. */
-#include "node/internal.h"
+#include "node/job.h"
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/mem.h"
@@ -455,6 +455,7 @@ static struct node *node_alloc(struct io *io, const struct node_config *config)
     list_init(&n->traces);
     list_init(&n->txns);
     list_init(&n->cuts);
+    jobs_init(n);
     list_init(&n->opens);
     list_init(&n->scans);
     n->txn_at = UINT64_MAX;
@@ -514,6 +515,7 @@ void node_free(struct node *n)
     tasks_free(n);
     snapshots_free(n);
     request_free_all(n);
+    jobs_free(n);
     join_free(n);
     join_free_askers(n);
     peers_free(n);
@@ -738,6 +740,7 @@ static void slow_part(struct node *n)
     groups_slow(n);
     request_deadlines(n);
     cuts_slow(n);
+    jobs_slow(n);
     opens_slow(n);
     tasks_slow(n);
     if (n->now >= n->flush_at) {
@@ -801,6 +804,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
         slow_part(n);
     }
     txn_turn(n);
+    bool more = jobs_turn(n);
     groups_turn(n);
     if (n->dead) return UINT64_MAX;
     log_turn(n->log);
@@ -815,7 +819,7 @@ static uint64_t node_turn(void *ctx, uint64_t now)
              log_at = log_deadline(n->log);
     if (log_at < deadline) deadline = log_at;
     if (n->txn_at < deadline) deadline = n->txn_at;
-    return n->advanced || n->awake ? now : deadline;
+    return n->advanced || n->awake || more ? now : deadline;
 }
 
 /* ---- for checkers ---- */

@@ -10,7 +10,9 @@
 #include "node/request.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "node/job.h"
 #include "redis/cut.h"
+#include "redis/job.h"
 #include "redis/multi.h"
 #include "redis/once.h"
 #include "redis/script.h"
@@ -359,6 +361,7 @@ enum ran request_run(struct group *g, const struct command *cmd, const struct cm
     }
     buf_deinit(&run.written);
     if (result == SHARD_DONE && txn_is(cmd)) txn_ran(g, cmd, a);
+    if (result == SHARD_DONE && job_begins(cmd, a)) jobs_look(n);
     if (result != SHARD_DONE) out->size = before; /* nothing happened */
     if (result == SHARD_MISS) {
         n->stats.misses++;
@@ -391,9 +394,9 @@ bool request_run_stale(struct group *g, const struct command *cmd, const struct 
     return false;
 }
 
-bool request_refused_full(const struct node *n, const struct command *cmd)
+bool request_refused_full(const struct node *n, const struct command *cmd, const struct cmd_args *a)
 {
-    return n->log_full && (cmd->flags & CMD_DENYOOM);
+    return n->log_full && (cmd->flags & CMD_DENYOOM || job_takes_room(cmd, a));
 }
 
 static void request_fetched(void *ctx, struct space_fetch *f);
@@ -509,7 +512,7 @@ enum attempt request_evaluate(struct request *r, struct group *g)
     struct node *n = r->node;
     r->barred = false;
     if (!group_begins(g) && !txn_answers_sealed(g, r->command)) return ATTEMPT_WAITS;
-    if (request_refused_full(n, r->command)) {
+    if (request_refused_full(n, r->command, &r->args)) {
         n->stats.refused_full++;
         request_error(r, TEXT_FULL);
         return ATTEMPT_OVER;
@@ -585,10 +588,11 @@ static bool wait_asks_again(const struct request *r, struct bytes reply)
            have < r->wait_replicas - 1;
 }
 
-/* A transaction's parts are in nobody's order: one may wait for locks that another lets go of. */
+/* A transaction's parts are in nobody's order: one may wait for locks that another lets go of. Nor
+ * are jobs: one must not wait for what another publishes. */
 static uint64_t asker_of(const struct request *r)
 {
-    return txn_is(r->command) ? 1ull << 63 | r->id : 0;
+    return txn_is(r->command) || job_is(r->command) ? 1ull << 63 | r->id : 0;
 }
 
 bool request_forward(struct request *r, struct group *g)
@@ -963,7 +967,8 @@ void request_free_all(struct node *n)
 {
     while (!list_empty(&n->requests)) {
         struct request *r = LIST_OF(n->requests.next, struct request, all);
-        if (r->done && txn_is(r->command)) r->done(r->done_ctx, (struct bytes){0});
+        if (r->done && (txn_is(r->command) || job_is(r->command)))
+            r->done(r->done_ctx, (struct bytes){0});
         request_free(r);
     }
     map_deinit(&n->requests_by_id);

@@ -46,7 +46,8 @@ bool request_run_stale(struct group *g, const struct command *cmd, const struct 
                        uint8_t version, struct buf *out);
 /* Why the view refused; effects_max: bytes. */
 void request_reply_refused(struct reply *out, const struct view *v, size_t effects_max);
-bool request_refused_full(const struct node *n, const struct command *cmd);
+bool request_refused_full(const struct node *n, const struct command *cmd,
+                          const struct cmd_args *a);
 /* Puts it at the end of the group's waiting list; group_retry looks at it. */
 void request_wait(struct request *r, struct group *g);
 /* Fetches what the view just missed, then tries again. It stays in the waiting list. */

@@ -236,7 +236,7 @@ bool session_command(struct client *c, const struct command *cmd, const struct c
     }
     int32_t slot = -1;
     if (!dispatch_group_of(c, cmd, a, &slot, out) && slot != SLOT_SEVERAL) return true;
-    if (request_refused_full(c->node, cmd)) {
+    if (request_refused_full(c->node, cmd, a)) {
         c->node->stats.refused_full++;
         reply_error(out, TEXT_FULL);
         return true;

@@ -202,32 +202,50 @@ static const char *address_of(const struct node *n, uint16_t id)
     return p && p->client[0] ? p->client : p ? n->ring_node[id].client : n->listen;
 }
 
-/* Nodes that have a replica with data of the group, as far as is known; the leader, which has most
- * to do, last. turn: whose turn it is to be the first. */
-static void put_nodes(struct node *n, uint32_t group, uint32_t turn, struct reply *out)
+uint32_t snapshot_holders(struct node *n, uint32_t group, uint16_t *node)
 {
     const struct group *g = group_named(n, group);
-    uint16_t node[PAXOS_MEMBERS_MAX], leader = g ? group_leader_node(g) : 0;
-    uint32_t count = 0, leads = 0;
+    uint16_t leader = g ? group_leader_node(g) : 0;
+    uint32_t count = 0;
+    bool leads = false;
     for (int i = 0; g && i < g->config.count; i++) {
         const struct paxos_member *m = &g->config.member[i];
         if (m->role == PAXOS_WITNESS || !address_of(n, m->node)[0]) continue;
         if (m->node == leader)
-            leads = 1;
+            leads = true;
         else
             node[count++] = m->node;
     }
-    reply_array(out, count + leads);
-    for (uint32_t i = 0; i < count; i++)
-        reply_bulk_str(out, address_of(n, node[(turn + i) % count]));
-    if (leads) reply_bulk_str(out, address_of(n, leader));
+    if (leads) node[count++] = leader;
+    return count;
 }
 
-static uint32_t pieces_of(const struct cut_snapshot_part *p, int64_t wanted)
+/* turn: whose turn it is to be the first of the followers. */
+static void put_nodes(struct node *n, uint32_t group, uint32_t turn, struct reply *out)
+{
+    uint16_t node[PAXOS_MEMBERS_MAX];
+    uint32_t count = snapshot_holders(n, group, node), followers = count;
+    const struct group *g = group_named(n, group);
+    if (count && node[count - 1] == group_leader_node(g)) followers--;
+    reply_array(out, count);
+    for (uint32_t i = 0; i < followers; i++)
+        reply_bulk_str(out, address_of(n, node[(turn + i) % followers]));
+    if (followers < count) reply_bulk_str(out, address_of(n, node[followers]));
+}
+
+uint32_t snapshot_pieces(const struct cut_snapshot_part *p, int64_t wanted)
 {
     uint32_t width = (uint32_t)(p->slot_hi - p->slot_lo);
     uint32_t pieces = (uint32_t)(((uint64_t)wanted * width + SLOT_COUNT / 2) / SLOT_COUNT);
     return pieces < 1 ? 1 : pieces > width ? width : pieces;
+}
+
+void snapshot_range(const struct cut_snapshot_part *p, uint32_t pieces, uint32_t k, uint16_t *lo,
+                    uint16_t *hi)
+{
+    uint32_t width = (uint32_t)(p->slot_hi - p->slot_lo);
+    *lo = (uint16_t)(p->slot_lo + k * width / pieces);
+    *hi = (uint16_t)(p->slot_lo + (k + 1) * width / pieces);
 }
 
 static void take_splits(struct inquiry *q, const struct cut_snapshot *s, struct reply *out)
@@ -242,16 +260,17 @@ static void take_splits(struct inquiry *q, const struct cut_snapshot *s, struct 
     (void)bytes_to_i64(q->r->args.v[3], &wanted);
     for (uint32_t i = 0; i < s->parts; i++) {
         struct cut_snapshot_part p = cut_part_get(s, i);
-        count += pieces_of(&p, wanted);
+        count += snapshot_pieces(&p, wanted);
     }
     reply_array(out, count);
     for (uint32_t i = 0; i < s->parts; i++) {
         struct cut_snapshot_part p = cut_part_get(s, i);
-        uint32_t pieces = pieces_of(&p, wanted), width = (uint32_t)(p.slot_hi - p.slot_lo);
+        uint32_t pieces = snapshot_pieces(&p, wanted);
         for (uint32_t k = 0; k < pieces; k++) {
             char text[16];
-            (void)snprintf(text, sizeof text, "%u-%u", p.slot_lo + k * width / pieces,
-                           p.slot_lo + (k + 1) * width / pieces - 1);
+            uint16_t lo, hi;
+            snapshot_range(&p, pieces, k, &lo, &hi);
+            (void)snprintf(text, sizeof text, "%u-%u", lo, hi - 1);
             reply_array(out, 2);
             reply_bulk_str(out, text);
             put_nodes(q->node, p.group, turn++, out);

@@ -6,6 +6,15 @@
 #include "node/node.h"
 #include "redis/cut.h"
 
+/* Into how many ranges a part is divided if the whole snapshot is to be about `wanted`: the same for
+ * all who ask. And the k-th: [*lo, *hi). */
+uint32_t snapshot_pieces(const struct cut_snapshot_part *p, int64_t wanted);
+void snapshot_range(const struct cut_snapshot_part *p, uint32_t pieces, uint32_t k, uint16_t *lo,
+                    uint16_t *hi);
+/* Nodes that have a replica with data of the group, as far as is known; the leader, which has most
+ * to do, last. At most PAXOS_MEMBERS_MAX. */
+uint32_t snapshot_holders(struct node *n, uint32_t group, uint16_t *node);
+
 struct snapshot_stream;
 
 /* Opens the slots [slot_lo, slot_hi), which are of one group's part of the cut. `done` is called

@@ -25,6 +25,9 @@ void status_report(struct node *n, struct wire_report *r)
     r->cut = n->health.cut.ill;
     r->hears = n->health.hears;
     r->workers = tasks_slots(n);
+    struct tasks_load load = tasks_load(n);
+    r->tasks = load.running + load.waiting;
+    r->pins = n->pins;
     r->disk_bytes = n->config.engine ? n->config.engine->ops->disk_bytes(n->config.engine) : 0;
 }
 
@@ -68,18 +71,17 @@ static json_t *node_json(struct node *n, uint16_t id)
     uint64_t age = p ? (p->report_at ? (n->now - p->report_at) / MS : 0) : 0;
     const char *zone = row->zone[0] ? row->zone : p ? p->zone : n->zone;
     const char *client = p && p->client[0] ? p->client : p ? row->client : n->listen;
-    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:b, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-                     "s:I, s:I, s:I, "
-                     "s:s}",
-                     "id", (int)id, "address", client, "peer", row->peer, "zone",
-                     zone[0] ? zone : "default", "state", node_state(n, id), "up",
-                     (int)node_is_up(n, id), "witness", (int)row->witness, "capacity",
-                     (int)row->capacity, "age_ms", (json_int_t)age, "leads", (json_int_t)r->leads,
-                     "follows", (json_int_t)follows, "keys", (json_int_t)r->keys, "disk_bytes",
-                     (json_int_t)r->disk_bytes, "log_bytes", (json_int_t)r->log_bytes, "room_bytes",
-                     (json_int_t)r->room_bytes, "memory_bytes", (json_int_t)r->memory_bytes,
-                     "ops_per_s", (json_int_t)r->ops_per_s, "uptime_s", (json_int_t)r->uptime_s,
-                     "io", r->uring ? "io_uring" : "epoll");
+    return json_pack(
+        "{s:i, s:s, s:s, s:s, s:s, s:b, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, s:I, s:I, s:I, s:I, s:s}",
+        "id", (int)id, "address", client, "peer", row->peer, "zone", zone[0] ? zone : "default",
+        "state", node_state(n, id), "up", (int)node_is_up(n, id), "witness", (int)row->witness,
+        "capacity", (int)row->capacity, "age_ms", (json_int_t)age, "leads", (json_int_t)r->leads,
+        "follows", (json_int_t)follows, "keys", (json_int_t)r->keys, "disk_bytes",
+        (json_int_t)r->disk_bytes, "log_bytes", (json_int_t)r->log_bytes, "room_bytes",
+        (json_int_t)r->room_bytes, "memory_bytes", (json_int_t)r->memory_bytes, "ops_per_s",
+        (json_int_t)r->ops_per_s, "uptime_s", (json_int_t)r->uptime_s, "tasks",
+        (json_int_t)r->tasks, "pins", (json_int_t)r->pins, "io", r->uring ? "io_uring" : "epoll");
 }
 
 static const char *role_name(struct group *g, const struct paxos_member *m)

@@ -539,6 +539,19 @@ void txn_begin(struct client *c, const struct command *cmd, const struct cmd_arg
     begin_with(request_parent(c, cmd, a), traced);
 }
 
+void txn_run(struct node *n, const char *name, const struct cmd_args *a,
+             void (*done)(void *ctx, struct bytes reply), void *ctx)
+{
+    struct request *r = request_new(n);
+    request_take(r, command_named(name), a, 2);
+    r->done = done;
+    r->done_ctx = ctx;
+    r->group = UINT32_MAX;
+    r->state = REQUEST_RUNNING;
+    begin_with(r, false);
+    txn_look_at(n, n->now);
+}
+
 void txn_take_over(struct request *r)
 {
     bool traced = r->traced;

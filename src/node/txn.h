@@ -44,7 +44,7 @@ struct transaction {
     uint32_t parts;
     struct item *item;
     uint32_t items, item_capacity;
-    struct buf token; /* the key of the token's row, if there is one: an item too */
+    struct buf token; /* the key of its row (txn_row), if there is one: an item too */
     struct rows *rows;
     int64_t now_ms;
     uint64_t seed;   /* of all its evaluations */

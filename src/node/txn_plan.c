@@ -42,7 +42,7 @@ static int item_order(const void *a, const void *b)
     return c ? c : (int)y->mode - (int)x->mode;
 }
 
-/* Each key once, in the stronger mode; behind them the token. */
+/* Each key once, in the stronger mode; behind them the row of the engine. */
 static void plan_sort(struct transaction *t)
 {
     uint32_t kept = 0;
@@ -127,7 +127,7 @@ void transaction_plan(struct transaction *t)
     const struct command *c = once_request(r->command, &r->args, &a);
     if (!t->nil) plan_keys(&p, c, &a);
     p.mode = LOCK_RECORD;
-    if (once_row(r->command, &r->args, &t->token)) plan_key(&p, buf_bytes(&t->token));
+    if (txn_row(r->command, &r->args, &t->token)) plan_key(&p, buf_bytes(&t->token));
     plan_sort(t);
     plan_parts(t);
     if (c->fn == multi_exec && !t->nil) multi_watched_each(a.v[2], plan_watch, t);

@@ -142,7 +142,7 @@ void wire_put_report(struct buf *out, const struct wire_report *r)
     const uint64_t v[] = {r->leads,        r->keys,      r->disk_bytes, r->log_bytes, r->room_bytes,
                           r->memory_bytes, r->ops_per_s, r->uptime_s,   r->uring,     r->epoch,
                           r->echo,         r->write_us,  r->slow,       r->full,      r->cut,
-                          r->hears,        r->workers};
+                          r->hears,        r->workers,   r->tasks,      r->pins};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) buf_varint(out, v[i]);
 }
 
@@ -160,6 +160,8 @@ void wire_get_report(struct reader *in, struct wire_report *r)
     r->cut = reader_varint(in) != 0;
     r->hears = reader_varint(in);
     r->workers = reader_varint(in);
+    r->tasks = reader_varint(in);
+    r->pins = reader_varint(in);
 }
 
 void wire_put_state(struct buf *out, const struct wire_state *s)

@@ -58,7 +58,9 @@ struct wire_report {
     uint64_t write_us; /* a write of its log took, lately */
     uint64_t epoch;    /* of its copy of the cluster map */
     uint64_t echo;     /* t_send of the receiver's last heartbeat that the sender had seen */
-    uint64_t workers;  /* attempts of jobs' tasks that it runs at once */
+    uint64_t workers;  /* attempts of jobs' tasks that it runs at once; */
+    uint64_t tasks;    /* those that run, or wait for that */
+    uint64_t pins;     /* states that it keeps for snapshots */
 };
 
 struct wire_state {

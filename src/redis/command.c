@@ -364,7 +364,7 @@ static const struct {
 } sections[] = {
     {"string", "Strings"},        {"hash", "Hashes"},
     {"generic", "Keys"},          {"transactions", "Transactions"},
-    {"scripting", "Scripts"},     {"snapshots", "Snapshots"},
+    {"scripting", "Scripts"},     {"snapshots", "Snapshots"}, {"jobs", "Jobs"},
     {"connection", "Connection"}, {"server", "Server"},
     {"cluster", "Cluster"},
 };

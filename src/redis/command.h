@@ -67,7 +67,7 @@ struct command_rows {
     const struct command *row;
     const size_t *count;
 };
-#define COMMAND_ROWS 9
+#define COMMAND_ROWS 10
 extern const struct command_rows command_table[COMMAND_ROWS];
 
 /* Looks a command up by name (any case), and by its subcommand where it is a container. NULL:

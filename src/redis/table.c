@@ -13,7 +13,7 @@ const struct command_rows command_table[COMMAND_ROWS] = {
     {keys_commands, &keys_command_count},       {local_commands, &local_command_count},
     {ring_commands, &ring_command_count},       {txn_commands, &txn_command_count},
     {script_commands, &script_command_count},   {function_commands, &function_command_count},
-    {cut_commands, &cut_command_count},
+    {cut_commands, &cut_command_count},         {job_commands, &job_command_count},
 };
 
 /* ---- looking up ---- */

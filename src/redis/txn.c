@@ -1,6 +1,7 @@
 #include "redis/txn.h"
 #include "base/assert.h"
 #include "base/mutant.h"
+#include "redis/job.h"
 #include "redis/multi.h"
 #include "redis/object.h"
 #include "redis/once.h"
@@ -463,10 +464,15 @@ static void bar_key(void *ctx, struct bytes key)
     b->barred |= locks_bar(b->locks, key, b->mode);
 }
 
-static bool bars_token(const struct locks *l, const struct command *c, const struct cmd_args *a)
+bool txn_row(const struct command *c, const struct cmd_args *a, struct buf *out)
+{
+    return once_row(c, a, out) || job_row(c, a, out);
+}
+
+static bool bars_row(const struct locks *l, const struct command *c, const struct cmd_args *a)
 {
     struct buf row = {0};
-    bool barred = once_row(c, a, &row) && locks_bar(l, buf_bytes(&row), LOCK_RECORD);
+    bool barred = txn_row(c, a, &row) && locks_bar(l, buf_bytes(&row), LOCK_RECORD);
     buf_deinit(&row);
     return barred;
 }
@@ -476,9 +482,10 @@ bool txn_admits(struct locks *l, const struct command *c, const struct cmd_args 
     struct bars b = {l, txn_mode(c), false};
     struct cmd_args request;
     if (c->fn == txn_lock) return lock_admits(l, a, now);
-    if (!l->owners || txn_is(c) || c->flags & CMD_SYSTEM) return true;
+    if (!l->owners || txn_is(c)) return true;
     if (!l->held && c->first) return true;
-    if (bars_token(l, c, a)) return false;
+    if (bars_row(l, c, a)) return false;
+    if (c->flags & CMD_SYSTEM) return true;
     c = once_request(c, a, &request);
     if (c->fn == multi_exec) {
         multi_keys(&request, bar_key, &b);

@@ -90,6 +90,10 @@ static inline uint16_t txn_slot(enum lock_mode mode, struct bytes key)
 {
     return mode == LOCK_RECORD ? be16_get(key.data) : slot_of(key);
 }
+/* The key of the row of the engine that the command is about, beside its keys: the row of a token
+ * (redis/once.h), or of a job (redis/job.h). A transaction locks it as a LOCK_RECORD, and a command
+ * of one group waits for it. False: none. */
+bool txn_row(const struct command *c, const struct cmd_args *a, struct buf *out);
 /* May the command be evaluated now, or must it wait for locks? A LOCK takes what it asks for. False
  * too where what it asks for is not in slots [slot_lo, slot_hi). */
 bool txn_admits(struct locks *l, const struct command *c, const struct cmd_args *a, uint64_t now);

@@ -31,6 +31,9 @@ extern const size_t ring_command_count;
 extern const struct command cut_commands[]; /* cut.c: cuts of the whole database */
 extern const size_t cut_command_count;
 
+extern const struct command job_commands[]; /* job.c: the rows of jobs, in group 0 */
+extern const size_t job_command_count;
+
 extern const struct command txn_commands[]; /* txn.c: parts of transactions over groups */
 extern const size_t txn_command_count;
 

@@ -4,6 +4,7 @@
  *   slot 0 0x01 suffix              a row of the cluster map: group 0 alone has them
  *   slot:2 0x02 who:8 seq:8         a transaction's record (redis/txn.h), in the group's first slot
  *   slot 0 0x03 suffix              scripts and functions (redis/script.h): group 0 alone
+ *   slot 0 0x04 suffix              jobs (redis/job.h): group 0 alone. A wipe forgets them
  *   slot:2 'm' h48:6 key            meta: type, expiry, and a string's bytes or a collection's head
  *                                   (redis/object.h)
  *   slot:2 'o' token                what was answered to the request with this token (redis/once.h)
@@ -25,6 +26,7 @@
 #define KEYS_SYSTEM      0x01
 #define KEYS_TXN         0x02
 #define KEYS_SCRIPT      0x03
+#define KEYS_JOB         0x04
 #define KEYS_META        'm'
 #define KEYS_ONCE        'o'
 #define KEYS_SUB         's'

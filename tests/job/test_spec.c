@@ -33,7 +33,7 @@ TEST(a_submitted_job_with_every_clause_is_understood)
     struct job_spec s;
     struct job_spec_error e;
     assert_true(parse(
-        "SUBMIT wc map lua m combine SUM REDUCE LUA r MATCH doc:* TYPE hash SNAPSHOT 7 INTO out: "
+        "SUBMIT wc map lua m combine SUM REDUCE LUA r MATCH doc:* TYPE hash SNAPSHOT 0000000000000007 INTO out: "
         "PARTITIONS 8 LIMITS TIME 60000 MEMORY 64m CPU 5000 SPILL 1g OUTPUT 2k",
         &s, &e));
     EXPECT_BYTES(s.name, "wc");
@@ -158,7 +158,7 @@ TEST(a_spec_comes_back_from_its_bytes_and_not_from_fewer)
     struct job_spec_error e;
     struct buf b = {0}, again = {0};
     assert_true(parse(
-        "SUBMIT j MAP SUM FIELD price BY PART 3 MATCH a* TYPE zset SNAPSHOT 5 INTO p PARTITIONS 9 "
+        "SUBMIT j MAP SUM FIELD price BY PART 3 MATCH a* TYPE zset SNAPSHOT fedcba9876543210 INTO p PARTITIONS 9 "
         "LIMITS TIME 2000 CPU 3000 MEMORY 17m SPILL 0 OUTPUT 4k",
         &s, &e));
     job_spec_encode(&s, &b);
@@ -168,7 +168,7 @@ TEST(a_spec_comes_back_from_its_bytes_and_not_from_fewer)
     EXPECT_BYTES(back.query.field, "price");
     EXPECT_BYTES(back.prefix, "p");
     assert_int_equal(back.query.n, 3);
-    assert_int_equal(back.snapshot, 5);
+    assert_int_equal(back.snapshot, 0xfedcba9876543210);
     assert_int_equal(back.type, RECORD_ZSET + 1);
     assert_true(back.into && back.partitions == 9);
     assert_int_equal(back.limits.memory, 17 << 20);

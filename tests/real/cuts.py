@@ -8,7 +8,8 @@ import threading
 import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
-from harness import Closed, Crew, Err, expect, main, scenario, until
+from harness import Closed, Crew, expect, main, scenario, until
+from snapshot_read import ask, read
 
 ACCOUNTS, EACH, TELLERS = 64, 100, 6
 
@@ -32,43 +33,6 @@ class Transfers(Crew):
             except (OSError, Closed):
                 conn, at = None, at + 1
                 time.sleep(0.05)
-
-
-def ask(c, *words):
-    """What some node answers; a snapshot may take some tries while leaders change."""
-    reply = c.ask(*words)
-    expect(not isinstance(reply, Err), f"{' '.join(map(str, words))} is answered", reply)
-    return reply
-
-
-def scan(c, name, split, addresses):
-    """The records of one split, from the first node of those that have it."""
-    said = None
-    for address in addresses:
-        node = next((n for n in c.nodes if f"{n.host}:{n.port}" == address.decode()), None)
-        if not node or not node.alive():
-            continue
-        found, cursor = {}, b"0"
-        while True:
-            said = node.do("SNAPSHOT", "SCAN", name, split, cursor, "COUNT", 7, "WITHVALUES")
-            if isinstance(said, Err):
-                break
-            cursor, items = said
-            for key, kind, value in zip(items[::3], items[1::3], items[2::3]):
-                expect(key not in found, "each key once", key)
-                found[key] = (kind, value)
-            if cursor == b"0":
-                return found
-    raise AssertionError(f"nobody has split {split} of snapshot {name}: {said}")
-
-
-def read(c, name, splits=12):
-    found = {}
-    for split, addresses in ask(c, "SNAPSHOT", "SPLITS", name, splits):
-        part = scan(c, name, split, addresses)
-        expect(not found.keys() & part.keys(), "splits do not overlap")
-        found.update(part)
-    return found
 
 
 def total(found):

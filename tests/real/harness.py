@@ -112,7 +112,8 @@ class Conn:
         del self.buffer[:end + 2]
         return line
 
-    def _take(self, size):
+    def take(self, size):
+        """So many bytes of what comes, whatever they are."""
         while len(self.buffer) < size:
             self._more()
         data = bytes(self.buffer[:size])
@@ -131,7 +132,7 @@ class Conn:
         if kind == b"$":
             if int(text) < 0:
                 return None
-            return self._take(int(text) + 2)[:-2]
+            return self.take(int(text) + 2)[:-2]
         if kind == b"*":
             return None if int(text) < 0 else [self.reply() for _ in range(int(text))]
         raise AssertionError(f"not RESP: {line[:80]!r}")

@@ -417,7 +417,8 @@ void world_check(struct world *w)
     assert_int_equal(world_rows(w, KEYS_SUB), elements);
     size_t once = world_rows(w, KEYS_ONCE);
     assert_int_equal(world_rows(w, KEYS_ONCE_EXPIRY), once);
-    size_t system = world_rows(w, KEYS_SYSTEM) + world_rows(w, KEYS_SCRIPT);
+    size_t system =
+        world_rows(w, KEYS_SYSTEM) + world_rows(w, KEYS_SCRIPT) + world_rows(w, KEYS_JOB);
     assert_int_equal(metas + expiries + elements + 2 * once + system, w->count);
     for (uint32_t s = 0; s < SLOT_COUNT; s++) {
         assert_true(w->keys_of_slot[s] >= 0);
