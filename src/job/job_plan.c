@@ -98,11 +98,32 @@ static struct job_node *pick_but(struct job *j, uint32_t task, uint32_t avoid)
     return best;
 }
 
-/* Not where it failed last, if there is another place: a sick node is a free one. */
+static bool holds(const struct job_task *task, uint32_t node)
+{
+    for (int i = 0; i < task->holder_count; i++)
+        if (task->holder[i] == node) return !(task->unfit >> i & 1);
+    return false;
+}
+
+/* Somebody else can run it, now or when it has room. */
+static bool has_place(const struct job *j, uint32_t task, uint32_t avoid)
+{
+    const struct job_task *t = &j->task[task];
+    bool anywhere = !job_is_map(j, task) || !t->holder_count;
+    for (uint32_t i = 0; i < j->nodes; i++) {
+        const struct job_node *n = &j->node[i];
+        if (n->up && n->slots && n->id != avoid && (anywhere || holds(t, n->id))) return true;
+    }
+    return false;
+}
+
+/* Not where it failed last, if there is another place, even one that has no room yet: a sick node,
+ * on which all fails at once, is a free one. */
 static struct job_node *pick(struct job *j, uint32_t task)
 {
-    struct job_node *n = pick_but(j, task, j->task[task].avoid);
-    return n ? n : pick_but(j, task, 0);
+    uint32_t avoid = j->task[task].avoid;
+    struct job_node *n = pick_but(j, task, avoid);
+    return n || !avoid || has_place(j, task, avoid) ? n : pick_but(j, task, 0);
 }
 
 static bool start(struct job_turn *t, uint32_t index)

@@ -237,8 +237,12 @@ static void job_record(struct view *v, const struct cmd_args *a, struct reply *o
     bool there = job_is_there(v, job);
     (void)job_head(v, job, &now);
     if (v->missed) return;
-    bool same = there && is_same(&next, &now);
-    bool is = there && !same && follows(&next, &now, number_at(a, 6), number_at(a, 7));
+    if (!there) {
+        reply_nil(out);
+        return;
+    }
+    bool same = is_same(&next, &now);
+    bool is = !same && follows(&next, &now, number_at(a, 6), number_at(a, 7));
     if (is && next.phase == JOB_DONE && now.phase != JOB_DONE) {
         reply_error(out, "ERR only JOB-PUBLISH makes a job DONE");
         return;
@@ -274,8 +278,13 @@ static void job_news(struct view *v, const struct cmd_args *a, struct reply *out
     }
     uint64_t last = last_epoch(v, job);
     struct bytes before = {0};
+    bool there = job_is_there(v, job);
     if (log) (void)job_get(v, 'l', job, &before);
     if (v->missed) return;
+    if (!there) {
+        reply_nil(out);
+        return;
+    }
     if (last && last == epoch && log)
         put_log(v, job, before, a->v[6]);
     else if (last && last == epoch)
@@ -294,7 +303,11 @@ static void job_clean(struct view *v, const struct cmd_args *a, struct reply *ou
     (void)job_head(v, job, &head);
     enum view_result found = job_get(v, 'd', job, &row);
     if (v->missed) return;
-    if (found == VIEW_ABSENT || last != number_at(a, 4) || !job_head_ended(&head)) {
+    if (found == VIEW_ABSENT) {
+        reply_nil(out);
+        return;
+    }
+    if (last != number_at(a, 4) || !job_head_ended(&head)) {
         reply_i64(out, 0);
         return;
     }

@@ -26,18 +26,18 @@
  *       a new epoch. Bulk (job_owned): epoch:8 now_ms:8 submitted_ms:8 cancelled:1 name, spec,
  *       record (blobs; no record: empty). Nil: no such job
  *   SYNOD JOB RECORD job epoch revision base_epoch base_revision record
- *       :1 it is the record now (or was already), :0 deposed. DONE, which JOB-PUBLISH alone may
- *       bring, is an error unless it is on record
+ *       :1 it is the record now (or was already), :0 deposed. Nil: no such job. DONE, which
+ *       JOB-PUBLISH alone may bring, is an error unless it is on record
  *   SYNOD JOB NEWS job epoch what text
  *       'p': text is that row; 'l': lines that follow those that are there, of which the first go
- *       beyond JOB_LOG_MAX. :0 if that epoch is not the last one given
+ *       beyond JOB_LOG_MAX. :0 if that epoch is not the last one given. Nil: no such job
  *   SYNOD JOB STAGE job task epoch number piece pairs
  *       :0 unless the record is of that epoch and in its REDUCE
  *   SYNOD JOB UNSTAGE job task epoch number
  *       forgets what that attempt staged
  *   SYNOD JOB CLEAN job epoch
  *       of one that has ended: forgets all that is staged, but for a DONE job without INTO, whose
- *       winners gave its result. :0 if the epoch is not the last one given
+ *       winners gave its result. :0 if the epoch is not the last one given. Nil: no such job
  *   SYNOD JOB CANCEL job
  *       :1; :0 it has ended. Nil: no such job
  *   SYNOD JOB FORGET job

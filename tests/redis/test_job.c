@@ -430,7 +430,7 @@ TEST(an_end_on_record_stays)
     EXPECT_RECORD(&w, job, 1, 2, "1", 2, 4, JOB_FAILED, true);
     EXPECT_RECORD(&w, job, 1, 2, "1", 2, 5, JOB_FAILED, true); /* nobody knew of the one before */
     EXPECT_RECORD(&w, job, 1, 2, "0", 2, 6, JOB_FAILED, false);
-    EXPECT_RECORD(&w, job + 1, 0, 0, "0", 1, 1, JOB_MAP, false); /* no such job */
+    EXPECT_RECORD(&w, job + 1, 0, 0, "nil", 1, 1, JOB_MAP, false); /* no such job */
     assert_int_equal(rows_of(&w, 'r'), 1);
     world_deinit(&w);
 }
@@ -458,6 +458,9 @@ TEST(news_are_of_the_last_owner)
     assert_true(bytes_equal(get(&w, "a").log, BYTES("a line")));
     (void)own(&w, job);
     EXPECT_SAID(&w, s, "0");
+    EXPECT_RECORD(&w, job, 0, 0, "1", 2, 1, JOB_FAILED, false);
+    assert_string_equal(ask(&w, "FORGET", job), "1");
+    EXPECT_SAID(&w, s, "nil");
     s.v[5] = BYTES("j");
     EXPECT_SAID(&w, s, BAD);
     world_deinit(&w);
@@ -528,7 +531,7 @@ TEST(what_is_staged_goes_but_for_a_result)
     assert_int_equal(rows_of(&w, 's'), 1);
     assert_string_equal(ask(&w, "FORGET", rows), "1");
     assert_int_equal(rows_of(&w, 's') + rows_of(&w, 't'), 0);
-    assert_string_equal(clean(&w, rows, 1), "0");
+    assert_string_equal(clean(&w, rows, 1), "nil");
     world_deinit(&w);
 }
 
