@@ -42,6 +42,9 @@ static struct {
     uint32_t stages;
     const char *answer; /* to STAGE; NULL: none */
     bool loses_pieces, doubles_pieces;
+    bool repeats_pieces; /* each comes again just before the one that follows it */
+    struct job_msg last;
+    struct buf last_piece;
     uint32_t fetches;
 } rig;
 
@@ -50,11 +53,23 @@ bool __wrap_job_send(struct node *n, uint16_t to, const struct job_msg *m);
 void __real_txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q);
 void __wrap_txn_ask_for(struct node *n, uint32_t group, const struct txn_question *q);
 
+static void repeat_piece(struct node *n, uint16_t to, const struct job_msg *m)
+{
+    struct job_msg again = rig.last;
+    again.piece = buf_bytes(&rig.last_piece);
+    if (again.task == m->task && again.partition == m->partition && again.offset < m->offset)
+        (void)__real_job_send(n, to, &again);
+    rig.last = *m;
+    buf_clear(&rig.last_piece);
+    buf_append_bytes(&rig.last_piece, m->piece);
+}
+
 bool __wrap_job_send(struct node *n, uint16_t to, const struct job_msg *m)
 {
     if (m->type != JOB_MSG_REPORT) {
         rig.fetches += m->type == JOB_MSG_FETCH;
         if (m->type == JOB_MSG_PIECE && rig.loses_pieces) return true;
+        if (m->type == JOB_MSG_PIECE && rig.repeats_pieces) repeat_piece(n, to, m);
         if (m->type == JOB_MSG_PIECE && rig.doubles_pieces) (void)__real_job_send(n, to, m);
         return __real_job_send(n, to, m);
     }
@@ -129,6 +144,7 @@ static void begin(struct owner *o, const char *const *word, size_t count)
     struct job_spec s;
     struct job_spec_error e = {{0}};
     for (uint32_t i = 0; i < rig.stages; i++) buf_deinit(&rig.stage[i].pairs);
+    buf_deinit(&rig.last_piece);
     memset(&rig, 0, sizeof rig);
     rig.answer = ":1\r\n";
     for (size_t i = 0; i < count; i++) arg[i] = bytes_str(word[i]);
@@ -171,6 +187,7 @@ static void owner_deinit(struct owner *o)
     cluster_deinit(&o->c);
     buf_deinit(&o->spec);
     for (uint32_t i = 0; i < rig.stages; i++) buf_deinit(&rig.stage[i].pairs);
+    buf_deinit(&rig.last_piece);
     rig.stages = 0;
 }
 
@@ -522,6 +539,7 @@ TEST(large_outputs_go_through_files_and_many_pieces)
           "REDUCE", "LUA",
           "function reduce(k, vs, emit) for v in vs do "
           "emit(k .. (' '):rep(8192), tonumber((v:match('%d+')))) end end");
+    rig.repeats_pieces = true;
     run_maps(&o);
     reduces_give(&o, 8.0 * KEYS * (KEYS - 1) / 2, 8 * KEYS);
     assert_true(rig.stages > 2 * REDUCES && rig.fetches > 4 * REDUCES);
