@@ -32,6 +32,7 @@ $(BUILD)/build.ninja: | deps
 	meson setup $(BUILD) $(SETUP_$(VARIANT)) --prefix $(PREFIX)
 
 run: all
+	@tools/deps --demo || true   # the demo leaves out what is not there
 	$(SYNOD) demo $(RUN)
 
 test: all

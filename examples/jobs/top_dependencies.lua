@@ -1,9 +1,10 @@
--- Which packages are needed by most others. Keys pkg:NAME are hashes with a field `depends`: "libc6 (>= 2.36), libfoo | libbar".
---   JOB SUBMIT needed MAP LUA "$(cat top_dependencies.lua)" MATCH pkg:* PARTITIONS 1 RETURN
--- One partition, so that one reduce sees all names; it emits the ten most needed at the last of them.
+-- Which packages are named most often in what others depend on. Keys pkg:NAME are hashes with a field `Depends`, as `synod demo` loads
+-- them: "libc6 (>= 2.36), libfoo | libbar". A package counts a name once, and each of its alternatives.
+--   synod job run examples/jobs/top_dependencies.lua --match 'pkg:*' --partitions 1
+-- One partition, so that one reduce sees all names. Rows come in the order of their keys, which begin with the rank for that.
 function map(key, package, emit)
   local seen = {}
-  for name in (package.depends or ""):gmatch("([%w.+-]+)[^,|]*") do
+  for name in (package.Depends or ""):gmatch("([%w.+-]+)[^,|]*") do
     if not seen[name] then
       seen[name] = true
       emit("all", name)
@@ -21,5 +22,5 @@ function reduce(key, names, emit)
     if count[a] ~= count[b] then return count[a] > count[b] end
     return a < b
   end)
-  for i = 1, math.min(10, #order) do emit(order[i], count[order[i]]) end
+  for i = 1, math.min(10, #order) do emit(("%2d %s"):format(i, order[i]), count[order[i]]) end
 end

@@ -10,6 +10,7 @@ int cmd_node(int argc, char **argv);
 int cmd_group(int argc, char **argv);
 int cmd_rebalance(int argc, char **argv);
 int cmd_set(int argc, char **argv);
+int cmd_job(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 

@@ -21,7 +21,10 @@ static const char usage[] =
     "  Starts a cluster of three nodes, loads the package index of this machine into it, kills "
     "the\n"
     "  node that leads most groups in the middle of that, and shows that nothing acknowledged is\n"
-    "  missing. Then, while clients go on writing: a node joins; money moves between accounts in\n"
+    "  missing. Then it computes: a script over many groups, queries, a map and reduce in the "
+    "midst of\n"
+    "  which a node dies, beside awk. Then, while clients go on writing: a node joins; money moves "
+    "between accounts in\n"
     "  all groups while a node dies, comes back, and a group moves; another joins, one leaves, "
     "one\n"
     "  dies for good and is replaced, a group is split and merged again; and again nothing may be\n"
@@ -53,6 +56,17 @@ void demo_addresses(struct demo *d)
         if (cluster_pid(&d->cluster, n))
             cluster_address(&d->cluster, n, d->loader.address[d->loader.addresses++]);
     if (d->writer) writer_addresses(d->writer, d->loader.address, d->loader.addresses);
+}
+
+unsigned demo_number(const struct demo *d, const struct overview *o, int64_t id)
+{
+    const struct overview_node *row = overview_node(o, id);
+    char address[OPTION_ADDRESS_MAX];
+    for (unsigned n = 1; row && n <= d->cluster.nodes; n++) {
+        cluster_address(&d->cluster, n, address);
+        if (strcmp(address, row->address) == 0) return n;
+    }
+    return 0;
 }
 
 /* ---- loading ---- */
@@ -204,8 +218,8 @@ static int demo_body(struct demo *d, bool fresh)
     uint64_t began = clock_ns();
     if (!load_all(d, fresh) || !verify_all(d)) return EXIT_FAILED;
     if (!d->own) return EXIT_DONE;
-    if (!demo_digests(d) || !demo_ring(d) || !verify_all(d) || !demo_digests(d) ||
-        !demo_redis_check(d))
+    if (!demo_digests(d) || !demo_script(d) || !demo_jobs(d) || !demo_dask(d) || !demo_ring(d) ||
+        !verify_all(d) || !demo_digests(d) || !demo_redis_check(d))
         return EXIT_FAILED;
     demo_say(d, "all of this took %.0f s", (double)(clock_ns() - began) / 1e9);
     return EXIT_DONE;

@@ -1,12 +1,14 @@
 /* What the files of `synod demo` share: demo.c founds and loads, demo_kill.c kills a leader in the
  * middle of it, demo_ring.c changes the cluster under a steady load, demo_bank.c moves money
- * between groups meanwhile, demo_check.c counts and compares. */
+ * between groups meanwhile, demo_jobs.c, demo_script.c and demo_dask.c compute, demo_check.c counts
+ * and compares. */
 #ifndef SYNOD_CLI_DEMO_H
 #define SYNOD_CLI_DEMO_H
 
 #include "cli/bar.h"
 #include "cli/cluster.h"
 #include "cli/loader.h"
+#include "cli/overview.h"
 #include "cli/writer.h"
 
 #define DEMO_CALL_MS 5000
@@ -56,6 +58,17 @@ bool demo_ring(struct demo *d);
 /* demo_bank.c: transactions over groups while a node dies and comes back and a group moves, for
  * which there must be a node more than a group has replicas. False after a line on stderr. */
 bool demo_bank(struct demo *d);
+
+/* demo_jobs.c: queries, and a job of map and reduce while its owner dies, beside awk. False after a
+ * line on stderr. */
+bool demo_jobs(struct demo *d);
+/* demo_script.c: one line of Lua over keys of many groups. False after a line on stderr. */
+bool demo_script(struct demo *d);
+/* demo_dask.c: Dask's workers over a snapshot, if Dask is installed. False after a line. */
+bool demo_dask(struct demo *d);
+
+/* The number that the demo calls a node by, from the cluster's; 0: none of ours. */
+unsigned demo_number(const struct demo *d, const struct overview *o, int64_t id);
 
 /* demo_check.c: the replicas of every group are equal at some position of each; redis-cli, if it
  * is installed, finds nothing to complain of. False after a line on stderr. */

@@ -204,18 +204,6 @@ static bool show_one(struct bank *b)
 
 /* ---- all of them ---- */
 
-/* The number that the demo calls a node by. */
-static unsigned number_here(const struct bank *b, const struct overview *o, int64_t id)
-{
-    const struct overview_node *row = overview_node(o, id);
-    char address[OPTION_ADDRESS_MAX];
-    for (unsigned n = 1; row && n <= b->d->cluster.nodes; n++) {
-        cluster_address(&b->d->cluster, n, address);
-        if (strcmp(address, row->address) == 0) return n;
-    }
-    return 0;
-}
-
 static const struct overview_group *group_of_slot(const struct overview *o, int64_t slot)
 {
     for (size_t i = 0; i < o->group_count; i++)
@@ -253,7 +241,7 @@ static bool move_ask(struct bank *b, const struct overview *o, const struct over
         return true;
     }
     demo_say(b->d, "group %lld, where account:0 is, moves from node %u, which leads it, to node %u",
-             (long long)m->group, number_here(b, o, m->from), number_here(b, o, m->to));
+             (long long)m->group, demo_number(b->d, o, m->from), demo_number(b->d, o, m->to));
     b->stage = TRADE_MOVES;
     return true;
 }
@@ -286,12 +274,12 @@ static bool move_look(struct bank *b, const struct overview *o)
     if (!g || !move_is_done(m, g)) return true;
     for (size_t i = 0, size = 0; i < g->replica_count && size < sizeof nodes; i++)
         size += (size_t)snprintf(nodes + size, sizeof nodes - size, "%s%u", i ? ", " : "",
-                                 number_here(b, o, g->replica[i].node));
+                                 demo_number(b->d, o, g->replica[i].node));
     demo_say(
         b->d,
         "  done after %.1f s: in the map group %lld is on nodes %s, and node %u leads it; %llu "
         "transfers were done meanwhile",
-        seconds_since(m->began_ns), (long long)m->group, nodes, number_here(b, o, g->leader),
+        seconds_since(m->began_ns), (long long)m->group, nodes, demo_number(b->d, o, g->leader),
         (unsigned long long)(b->done - m->done_before));
     b->stage = TRADE_OVER;
     return true;

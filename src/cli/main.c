@@ -24,6 +24,7 @@ static const struct command commands[] = {
     {"group", cmd_group, "list, move, split, merge groups; hand their leadership over"},
     {"rebalance", cmd_rebalance, "what moves, or would move, to be in balance"},
     {"set", cmd_set, "change a setting of the cluster"},
+    {"job", cmd_job, "map, reduce and query many keys where they are"},
     {"demo", cmd_demo, "see it work: load real data, kill a leader, count"},
     {"bench", cmd_bench, "generate load and measure"},
 #ifdef WITH_EXPLAIN

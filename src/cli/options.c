@@ -109,6 +109,16 @@ static int number_set(const char *command, const struct option *o, const char *v
     return EXIT_DONE;
 }
 
+static int list_add(const char *command, const struct option *o, const char *value)
+{
+    struct option_list *list = o->target;
+    if (!*value) return cli_usage(command, "--%s needs a value that is not empty", o->name);
+    if (list->count == OPTION_LIST_MAX)
+        return cli_usage(command, "--%s is given more than %d times", o->name, OPTION_LIST_MAX);
+    list->value[list->count++] = value;
+    return EXIT_DONE;
+}
+
 /* Sets one option from its text; value NULL means none was given. */
 static int option_set(const char *command, const struct option *o, const char *value)
 {
@@ -127,6 +137,7 @@ static int option_set(const char *command, const struct option *o, const char *v
         if (!*value) return cli_usage(command, "--%s needs a value that is not empty", o->name);
         *(const char **)o->target = value;
         return EXIT_DONE;
+    case OPTION_LIST: return list_add(command, o, value);
     case OPTION_NUMBER: return number_set(command, o, value);
     case OPTION_CHOICE: return choice_set(command, o, value);
     case OPTION_ADDRESS:

@@ -29,8 +29,16 @@ enum option_kind {
                        options_text) */
     OPTION_NUMBER,  /* uint64_t *: decimal, min..max */
     OPTION_CHOICE,  /* int *: index into `words` */
+    OPTION_LIST,    /* struct option_list *: as OPTION_TEXT, and may be given several times */
     OPTION_ADDRESS, /* char[OPTION_ADDRESS_MAX]: HOST:PORT, checked */
     OPTION_CONFIG,  /* the name under which a config file is given; target unused */
+};
+
+#define OPTION_LIST_MAX 16
+
+struct option_list {
+    const char *value[OPTION_LIST_MAX];
+    size_t count;
 };
 
 struct option {

@@ -4,15 +4,14 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "cli/example.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define TEXT_BYTES_MAX (1u << 30)
-#define SAMPLE         "examples/data/packages.sample"
+#define SAMPLE         "data/packages.sample"
 
 /* The line at *at, with its newline; false at the end of the text. */
 static bool line_next(struct bytes text, size_t *at, struct bytes *line)
@@ -162,19 +161,10 @@ static bool apt_read(struct packages *p)
     return good && p->count > 0;
 }
 
-/* The sample lies in the source tree, seen from where we are or from the program in build/src/cli,
- * or where it was installed. */
 static bool sample_read(struct packages *p)
 {
-    char path[PATH_MAX + 64];
-    if (file_read(p, SAMPLE) || file_read(p, SYNOD_DATADIR "/packages.sample")) return true;
-    ssize_t size = readlink("/proc/self/exe", path, PATH_MAX);
-    if (size <= 0) return false;
-    path[size] = 0;
-    char *slash = strrchr(path, '/');
-    if (!slash) return false;
-    strcpy(slash, "/../../../" SAMPLE);
-    return file_read(p, path);
+    char path[EXAMPLE_PATH_MAX];
+    return example_find(SAMPLE, path) && file_read(p, path);
 }
 
 bool packages_read(struct packages *p, const char *file, const char **source, char *error,
@@ -192,7 +182,8 @@ bool packages_read(struct packages *p, const char *file, const char **source, ch
         packages_deinit(p);
         *source = "the sample that comes with synod, for apt-cache knows nothing here";
         if (sample_read(p)) return true;
-        snprintf(error, error_size, "neither apt-cache nor %s has any package records", SAMPLE);
+        snprintf(error, error_size, "neither apt-cache nor examples/%s has any package records",
+                 SAMPLE);
     }
     packages_deinit(p);
     return false;

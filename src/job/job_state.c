@@ -273,6 +273,10 @@ static void task_done(struct job_turn *t, const struct job_event *ev, int r)
     j->dirty = true;
 }
 
+#define TEXT_NO_SNAPSHOT                                                                           \
+    "no node has the job's snapshot any more (nodes restarted, or it took too long); submit the "  \
+    "job again"
+
 static void task_unfit(struct job_turn *t, uint32_t i, int r)
 {
     struct job_task *task = &t->j->task[i];
@@ -288,9 +292,7 @@ static void task_unfit(struct job_turn *t, uint32_t i, int r)
     job_run_end(t->j, task, r);
     wait_again(task);
     t->j->dirty = true;
-    if ((task->unfit & all) == all)
-        fail(t, BYTES("no node has the job's snapshot any more (nodes restarted, or it took too "
-                      "long); submit the job again"));
+    if ((task->unfit & all) == all) fail(t, BYTES(TEXT_NO_SNAPSHOT));
 }
 
 /* A map task's output is gone. */
@@ -342,9 +344,35 @@ static void node_lost(struct job *j, uint32_t id)
     if (n) n->up = false;
 }
 
+/* Does it wait for nodes that are not there? */
+static bool is_stranded(struct job *j, uint32_t i)
+{
+    const struct job_task *task = &j->task[i];
+    bool waits = job_is_map(j, i) && task->holder_count && task->state == JOB_TASK_WAITING;
+    for (int h = 0; waits && h < task->holder_count; h++) {
+        const struct job_node *n = job_node_find(j, task->holder[h]);
+        waits = (task->unfit >> h & 1) || !n || !n->up;
+    }
+    return waits;
+}
+
+/* A node that comes back has lost its snapshots, unless it was only cut off. */
+static void look_for_stranded(struct job_turn *t)
+{
+    struct job *j = t->j;
+    bool before = j->stranded;
+    j->stranded = false;
+    if (j->phase != JOB_MAP && j->phase != JOB_REDUCE) return;
+    for (uint32_t i = 0; i < j->maps && !j->stranded; i++) j->stranded = is_stranded(j, i);
+    if (!before) j->stranded_ms = j->now_ms;
+    if (j->stranded && j->now_ms - j->stranded_ms > JOB_STRANDED_MS)
+        fail(t, BYTES(TEXT_NO_SNAPSHOT));
+}
+
 static void tick(struct job_turn *t)
 {
     struct job *j = t->j;
+    look_for_stranded(t);
     for (uint32_t i = 0; i < tasks(j); i++)
         for (int r = 0; r < JOB_RUNS_MAX && !job_ended(j); r++) {
             struct job_run *run = &j->task[i].run[r];

@@ -34,6 +34,7 @@
 #define JOB_RUNS_MAX       2     /* attempts of one task at once */
 #define JOB_RETRIES        4     /* an attempt that fails is followed by so many others */
 #define JOB_SILENT_MS      30000 /* an attempt that says nothing for so long has failed */
+#define JOB_STRANDED_MS    30000 /* no node is up that has what a map reads: it never will */
 #define JOB_PUBLISH_TRIES  8     /* refusals for a passing reason */
 #define JOB_PAUSE_MS       500   /* before a cut, write, publication or drop is tried again */
 #define JOB_ERROR_MAX      200
@@ -126,6 +127,8 @@ struct job {
     bool dropping;    /* staging is being dropped */
     bool republish;   /* nobody knows what became of the publication under way */
     int64_t pause_ms; /* something failed: nothing of the kind is tried before */
+    bool stranded;    /* a map waits for holders of its range, none of which is up: since */
+    int64_t stranded_ms;
     uint8_t cut_failures, publish_failures;
     uint8_t asked_phase;              /* of the record last asked to be written */
     uint8_t written_phase;            /* of the last record known to be written */

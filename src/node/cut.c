@@ -26,7 +26,7 @@ struct cutting {
     struct list link; /* node->cuts */
     struct node *node;
     struct request *r; /* NULL: it was answered */
-    uint64_t cut, ttl_ms, deadline, try_at, late_at;
+    uint64_t cut, ttl_ms, job, deadline, try_at, late_at;
     struct cut machine;
     struct cut_part *state;
     struct piece *piece;
@@ -197,8 +197,11 @@ static void put_in(const struct cutting *c, struct buf *in)
 static void put_row(const struct cutting *c, struct buf *out)
 {
     struct buf part = {0}, in = {0};
-    struct cut_snapshot s = {
-        .cut = c->cut, .expires_ms = c->ttl_ms, .node = c->node->identity.node, .parts = c->count};
+    struct cut_snapshot s = {.cut = c->cut,
+                             .expires_ms = c->ttl_ms,
+                             .node = c->node->identity.node,
+                             .job = c->job,
+                             .parts = c->count};
     for (uint32_t i = 0; i < c->count; i++) {
         const struct piece *p = &c->piece[i];
         if (s.hold_ns < p->held_ns) s.hold_ns = p->held_ns;
@@ -366,10 +369,11 @@ void cuts_slow(struct node *n)
     }
 }
 
-void cut_begin(struct node *n, struct request *r, uint64_t ttl_ms)
+void cut_begin(struct node *n, struct request *r, uint64_t ttl_ms, uint64_t job)
 {
     struct cutting *c = mem_zalloc(sizeof *c);
-    *c = (struct cutting){.node = n, .r = r, .ttl_ms = ttl_ms, .deadline = n->now + TRY_FOR};
+    *c = (struct cutting){
+        .node = n, .r = r, .ttl_ms = ttl_ms, .job = job, .deadline = n->now + TRY_FOR};
     list_push(&n->cuts, &c->link);
     attempt(c);
 }

@@ -18,7 +18,7 @@
  *   wire.c     frames                              identity.c who we are
  *   ring.c     the cluster map as known here       replica.c  birth and death of replicas
  *   join.c     becoming a node of a cluster        transfer.c snapshots on their way
- *   job.h      jobs: job_*.c
+ *   job.h      jobs: job_*.c       task.h     attempts of their tasks on this node
  *   driver.c   who shall hold what (group 0)       reconcile.c making it so (each group's leader)
  *   merge.c    a group takes its neighbour over
  */
@@ -505,10 +505,10 @@ struct node {
 
     struct scripts scripts;
     struct forgets *forgets; /* that are over everywhere (txn_forget.c) */
-    struct list txns;  /* transactions over groups that clients of this node wait for (txn.c) */
-    struct list cuts;  /* that are being made here (cut.c) */
-    struct list opens; /* of snapshots: streams that wait until they may be read (pin.c) */
-    struct list scans; /* SNAPSHOT SCAN under way (snapshot.c) */
+    struct list txns;    /* transactions over groups that clients of this node wait for (txn.c) */
+    struct list cuts;    /* that are being made here (cut.c) */
+    struct list opens;   /* of snapshots: streams that wait until they may be read (pin.c) */
+    struct list scans;   /* SNAPSHOT SCAN under way (snapshot.c) */
     struct tasks *tasks; /* attempts of jobs' tasks here (job_task.c) */
     uint32_t pins;
     struct jobs *jobs; /* that are owned here, and what is asked about jobs (job_internal.h) */
@@ -902,8 +902,8 @@ bool txn_answers_sealed(const struct group *g, const struct command *cmd);
 bool txn_quiet(struct group *g);
 
 /* cut.c: a cut of the whole database, at its coordinator. Answers r, whose end is its own, with the
- * snapshot's name. */
-void cut_begin(struct node *n, struct request *r, uint64_t ttl_ms);
+ * snapshot's name. job: that has it made for itself; 0: a user. */
+void cut_begin(struct node *n, struct request *r, uint64_t ttl_ms, uint64_t job);
 void cuts_slow(struct node *n);
 void cuts_free_all(struct node *n);
 /* Every group lets go of what it keeps for the snapshot, as far as it can be reached: else that

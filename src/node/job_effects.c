@@ -49,6 +49,8 @@ void owned_start(struct owned *o, uint32_t task, uint32_t number, uint32_t node)
         put_inputs(o, &inputs);
     else if (task < o->ranges)
         m.slot_lo = o->range[task].slot_lo, m.slot_hi = o->range[task].slot_hi;
+    else if (o->spec.kind != JOB_KIND_TASKS)
+        m.slot_hi = SLOT_COUNT; /* the snapshot is gone: whoever is asked says so */
     m.inputs = buf_bytes(&inputs);
     (void)job_send(o->node, (uint16_t)node, &m);
     buf_deinit(&inputs);
@@ -82,7 +84,7 @@ void owned_fence(struct owned *o)
 
 /* ---- the cut ---- */
 
-static void drop_cut(struct node *n, uint64_t cut)
+void jobs_drop_cut(struct node *n, uint64_t cut)
 {
     jobs_ask_numbers(n, "synod|snapshot", "DROP", &cut, 1, (struct bytes){0}, jobs_nobody, NULL);
     cut_drop(n, cut);
@@ -104,7 +106,7 @@ static void cut_ranged(struct owned *o, int32_t count)
         owned_step(o, (struct job_event){.type = JOB_EV_CUT_MADE, .snapshot = cut});
         return;
     }
-    if (own) drop_cut(o->node, cut);
+    if (own) jobs_drop_cut(o->node, cut);
     if (count > 0)
         cut_failed(o, BYTES("the snapshot has more parts than a job may have tasks"));
     else
@@ -131,7 +133,7 @@ static void make_cut(struct owned *o)
         ranges_ask(o, o->cut, cut_ranged);
     else
         cut_begin(o->node, jobs_request(o->node, "snapshot|create", cut_made, o),
-                  ttl_ms < CUT_TTL_MAX_MS ? ttl_ms : CUT_TTL_MAX_MS);
+                  ttl_ms < CUT_TTL_MAX_MS ? ttl_ms : CUT_TTL_MAX_MS, o->id);
 }
 
 bool owned_forgotten(struct owned *o, struct bytes reply)
@@ -141,7 +143,7 @@ bool owned_forgotten(struct owned *o, struct bytes reply)
     (void)jobs_bulk(reply, &bulk, &nil);
     if (!nil) return false;
     tell_all(o, JOB_MSG_DROP);
-    if (o->machine.snapshot && !o->spec.snapshot) drop_cut(o->node, o->machine.snapshot);
+    if (o->machine.snapshot && !o->spec.snapshot) jobs_drop_cut(o->node, o->machine.snapshot);
     step_of(o, JOB_EV_DEPOSED);
     return true;
 }
@@ -289,7 +291,7 @@ static void cleaned(void *ctx, struct bytes reply)
     } else if (!jobs_said(reply, 1)) {
         step_of(o, JOB_EV_DROP_FAILED);
     } else {
-        if (o->machine.snapshot && !o->spec.snapshot) drop_cut(o->node, o->machine.snapshot);
+        if (o->machine.snapshot && !o->spec.snapshot) jobs_drop_cut(o->node, o->machine.snapshot);
         step_of(o, JOB_EV_DROPPED);
     }
 }

@@ -20,7 +20,7 @@ struct jobs {                 /* node->jobs */
     bool look, looking;       /* which jobs there are is to be asked, is being asked, */
     bool listed;              /* is known, in this era */
     uint32_t era;             /* of group 0, in which those below are owned */
-    uint64_t look_at, fence_at;
+    uint64_t look_at, fence_at, orphans_at;
     struct job_seen seen[NODE_NODES_MAX + 1]; /* [id] */
 };
 
@@ -110,6 +110,7 @@ void jobs_look_now(struct node *n);
 void owned_carry(struct owned *o, const struct job_effect *fx);
 void owned_start(struct owned *o, uint32_t task, uint32_t number, uint32_t node);
 void owned_fence(struct owned *o);
+void jobs_drop_cut(struct node *n, uint64_t cut);
 /* Does the reply (nil) say that there is no such job any more? Somebody forgot it, or all: then
  * what it made goes, and it is over. */
 bool owned_forgotten(struct owned *o, struct bytes reply);

@@ -349,6 +349,23 @@ static void live_came(void *ctx, struct bytes reply)
     }
 }
 
+/* Snapshots that owners made who did not live to write it down, or whose job was forgotten. */
+static void orphans_came(void *ctx, struct bytes reply)
+{
+    struct node *n = ctx;
+    struct bytes cuts;
+    bool nil;
+    if (!jobs_bulk(reply, &cuts, &nil)) return;
+    for (struct reader r = reader_of(cuts); reader_left(&r) >= 8;) jobs_drop_cut(n, reader_u64(&r));
+}
+
+static void look_for_orphans(struct node *n)
+{
+    if (n->now < n->jobs->orphans_at) return;
+    n->jobs->orphans_at = n->now + LOOK_EVERY;
+    jobs_ask(n, "synod|snapshot-read", &BYTES("ORPHANS"), 1, orphans_came, n);
+}
+
 void jobs_look(struct node *n)
 {
     n->jobs->look = true;
@@ -452,6 +469,7 @@ void jobs_slow(struct node *n)
         if (!owns(n)) return;
     }
     jobs_look_now(n);
+    look_for_orphans(n);
     for (uint16_t id = 1; id <= NODE_NODES_MAX; id++) look_at_node(n, id, &j->seen[id]);
     bool fence = n->now >= j->fence_at;
     if (fence) j->fence_at = n->now + FENCE_EVERY;

@@ -48,12 +48,22 @@ void ranges_ask(struct owned *o, uint64_t snapshot, void (*done)(struct owned *o
                      row_came, o);
 }
 
+/* Of a group whose members are not known here: anybody might be one. */
+static uint32_t all_nodes(const struct node *n, uint16_t *node)
+{
+    uint32_t count = 0;
+    for (uint16_t id = 1; id <= n->node_max && count < JOB_HOLDERS_MAX; id++)
+        if (ring_shows(n, id)) node[count++] = id;
+    return count;
+}
+
 void ranges_hold(struct owned *o)
 {
     for (uint32_t i = 0; i < o->ranges && i < o->machine.maps; i++) {
         uint16_t node[PAXOS_MEMBERS_MAX];
         uint32_t holder[PAXOS_MEMBERS_MAX];
         uint32_t count = snapshot_holders(o->node, o->range[i].group, node);
+        if (!count) count = all_nodes(o->node, node);
         for (uint32_t k = 0; k < count; k++) holder[k] = node[k];
         job_hold(&o->machine, i, holder, count);
     }

@@ -98,6 +98,7 @@ static void let_go_of_inputs(struct task_attempt *a)
     buf_deinit(&a->records_read);
     buf_deinit(&a->key);
     buf_deinit(&a->pairs);
+    a->node->tasks->held_bytes -= a->inputs.size + a->spec_bytes.size;
     buf_deinit(&a->inputs);
     buf_deinit(&a->spec_bytes);
 }
@@ -382,7 +383,8 @@ static bool is_sound(const struct job_msg *m, const struct job_spec *s)
 {
     bool map = m->task < m->maps;
     bool reads = map && m->slot_hi;
-    if (m->reduces < 1 || m->reduces > JOB_PARTITIONS_MAX) return false;
+    if (m->reduces < 1 || m->reduces > JOB_PARTITIONS_MAX || !m->maps) return false;
+    if (m->inputs.size != (map ? 0 : (size_t)m->maps * JOB_INPUT)) return false;
     if (map && (s->kind == JOB_KIND_TASKS) == reads) return false;
     return !reads || (m->slot_lo < m->slot_hi && m->slot_hi <= SLOT_COUNT);
 }
@@ -407,6 +409,7 @@ static struct task_attempt *attempt_new(struct node *n, struct task_job *j, cons
     list_init(&a->queue);
     list_push(&j->attempts, &a->link);
     count_known(a, 1);
+    n->tasks->held_bytes += a->inputs.size + a->spec_bytes.size;
     return a;
 }
 
@@ -422,7 +425,9 @@ static void start(struct node *n, uint16_t from, const struct job_msg *m)
         if (a->state != TASK_OVER) report(a);
     } else if (!tasks_slots(n)) {
         refuse(n, from, m, "this node runs no tasks of jobs");
-    } else if (!j || t->known >= TASK_ATTEMPTS_MAX) {
+    } else if (n->log_full) {
+        refuse(n, from, m, "the disk of this node is nearly full");
+    } else if (!j || t->known >= TASK_ATTEMPTS_MAX || t->held_bytes > TASK_HELD_MAX) {
         refuse(n, from, m, "this node has as many attempts of tasks as it can keep");
     } else if (!job_spec_decode(m->spec, &spec) || !is_sound(m, &spec)) {
         refuse(n, from, m, "the task came damaged, or from another version");
@@ -531,7 +536,7 @@ static void attempt_slow(struct task_attempt *a)
     if (a->state == TASK_OPENS && !a->opening && n->now >= a->retry_at) open_now(a);
     if (a->state == TASK_RUNS && attempt_reduces(a)) {
         fetch_slow(a);
-        a->more = true; /* a process may have said something */
+        if (!a->working && n->config.job_program) a->more = true; /* it may have said something */
     }
     if (a->state == TASK_RUNS || (a->state == TASK_STAGES && n->now >= a->retry_at))
         attempt_next(a);

@@ -114,6 +114,13 @@ struct node_group_view {
 };
 bool node_group(struct node *n, uint32_t group, struct node_group_view *out);
 uint32_t node_group_count(const struct node *n);
+/* What this node has of jobs, for checks: rows in its replica of group 0, as applied and without
+ * what waits to be swept (blocking); attempts of tasks that run or wait; bytes of their outputs. */
+struct node_jobs {
+    uint32_t rows, attempts;
+    uint64_t bytes;
+};
+void node_jobs(struct node *n, struct node_jobs *out);
 /* Digest of the group's live data here at `*position` (blocking; see space_digest). */
 bool node_digest(struct node *n, uint32_t group, uint64_t *position, uint64_t *digest,
                  uint64_t *keys);

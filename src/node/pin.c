@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "node/read_ahead.h"
 #include "node/request.h"
 #include "redis/object.h"
 
@@ -41,6 +42,8 @@ struct snapshot_stream {
     /* whoever reads */
     struct view view;
     bool begun, failed;
+    bool keys_only; /* then elements would be read for nothing */
+    struct read_ahead ahead;
 };
 
 /* ---- pins ---- */
@@ -173,6 +176,7 @@ static void stream_free(struct snapshot_stream *s)
     list_remove(&s->link);
     if (p && --p->readers == 0 && p->dropped) pin_end(p);
     if (s->begun) view_deinit(&s->view);
+    read_ahead_free(&s->ahead);
     mem_free(s);
 }
 
@@ -317,7 +321,9 @@ static enum view_result source_range(void *ctx, struct bytes lo, struct bytes hi
 {
     struct snapshot_stream *s = ctx;
     ASSERT(!reverse);
-    switch (space_pin_range(s->pin->state, lo, hi, each, each_ctx)) {
+    enum engine_result r = s->keys_only ? space_pin_range(s->pin->state, lo, hi, each, each_ctx)
+                                        : read_ahead_range(&s->ahead, lo, hi, each, each_ctx);
+    switch (r) {
     case ENGINE_FOUND: return VIEW_FOUND;
     case ENGINE_ABSENT: return VIEW_ABSENT;
     default: return VIEW_MISS;
@@ -330,6 +336,7 @@ static bool stream_begin(struct snapshot_stream *s)
     const struct pin *p = s->pin;
     if (s->begun) return !s->failed;
     s->begun = true;
+    s->ahead.state = p->state;
     view_init(&s->view);
     view_begin(&s->view, &(struct view_source){source_get, source_range, s}, p->now_ms, 0, OBJIDS,
                p->slot_lo, p->slot_hi);
@@ -347,6 +354,7 @@ enum snapshot_result snapshot_piece(struct snapshot_stream *s, uint64_t *place,
         return SNAPSHOT_END;
     }
     if (!stream_begin(s)) return SNAPSHOT_E_IO;
+    s->keys_only = what->no_values;
     switch (cut_read(&s->view, place, s->slot_hi, what, records)) {
     case CUT_READ: return *place == CUT_PLACE_END ? SNAPSHOT_END : SNAPSHOT_PIECE;
     case CUT_READ_TOO_LARGE: return SNAPSHOT_E_TOO_LARGE;

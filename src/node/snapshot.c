@@ -439,7 +439,7 @@ void snapshot_command(struct client *c, const struct command *cmd, const struct 
     if (!n->group_count || !n->taking_part) {
         reply_error(out, TEXT_NOT_JOINED);
     } else if (strcmp(cmd->name, "create") == 0) {
-        if (get_ttl(a, &ttl_ms, out)) cut_begin(n, parent(c, cmd, a), ttl_ms);
+        if (get_ttl(a, &ttl_ms, out)) cut_begin(n, parent(c, cmd, a), ttl_ms, 0);
     } else if (strcmp(cmd->name, "list") == 0) {
         list(c, cmd, a);
     } else if (strcmp(cmd->name, "info") == 0) {

@@ -21,7 +21,8 @@
 
 #define TASK_ATTEMPTS_MAX  4096 /* known here and not over; of those that are over as many names */
 #define TASK_JOBS_MAX      1024
-#define TASK_FORGET        (600000 * MS) /* a job that nobody speaks of */
+#define TASK_HELD_MAX      (256u << 20)  /* of specs and lists of inputs */
+#define TASK_FORGET        (60000 * MS) /* a job that nobody speaks of: its owner does every 5 s */
 #define TASK_REPORT_EVERY  (1000 * MS)
 #define TASK_FETCH_AGAIN   (2000 * MS)
 #define TASK_FETCH_GONE    (4000 * MS)  /* ... from a node that nobody hears */
@@ -119,6 +120,7 @@ struct task_attempt {
 
 struct tasks {
     struct list jobs, waiting, over, gone, sends;
+    size_t held_bytes; /* of specs and lists of inputs */
     uint32_t job_count, known, over_count, running, send_count;
 };
 

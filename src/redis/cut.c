@@ -1,12 +1,13 @@
 #include "redis/cut.h"
 #include "base/assert.h"
 #include "base/mutant.h"
+#include "redis/job_rows.h"
 #include "redis/ring_rows.h"
 #include "redis/txn.h"
 #include "redis/types.h"
 #include "shard/keys.h"
 
-#define ROW_VERSION 1
+#define ROW_VERSION 2
 #define ROW_HEAD    35 /* bytes before the count of parts */
 #define ERR_BAD     "ERR not what nodes send each other of a cut"
 
@@ -72,6 +73,7 @@ void cut_snapshot_put(struct buf *out, const struct cut_snapshot *s)
     buf_u64(out, s->expires_ms);
     buf_u64(out, s->hold_ns);
     buf_u16(out, s->node);
+    buf_u64(out, s->job);
     buf_varint(out, s->parts);
     buf_append_bytes(out, s->part);
     buf_append_bytes(out, s->in);
@@ -86,6 +88,7 @@ bool cut_snapshot_get(struct bytes in, struct cut_snapshot *s)
     s->expires_ms = reader_u64(&r);
     s->hold_ns = reader_u64(&r);
     s->node = reader_u16(&r);
+    s->job = reader_u64(&r);
     uint64_t parts = reader_varint(&r);
     if (r.bad || version != ROW_VERSION || !parts || parts > SLOT_COUNT) return false;
     s->parts = (uint32_t)parts;
@@ -280,6 +283,21 @@ static void snapshot_list(struct view *v, struct reply *out)
     buf_deinit(&l.rows), buf_deinit(&l.gone);
 }
 
+static void snapshot_orphans(struct view *v, struct reply *out)
+{
+    struct listing l;
+    struct buf cuts = {0};
+    if (list_rows(v, &l)) {
+        struct reader r = reader_of(buf_bytes(&l.rows));
+        struct cut_snapshot s;
+        while (reader_left(&r))
+            if (cut_snapshot_get(reader_blob(&r), &s) && s.job && !job_uses(v, s.job, s.cut))
+                buf_u64(&cuts, s.cut);
+        if (!v->missed) reply_bulk(out, buf_bytes(&cuts));
+    }
+    buf_deinit(&l.rows), buf_deinit(&l.gone), buf_deinit(&cuts);
+}
+
 /* The row, or nil. DROP deletes it. */
 static void snapshot_one(struct view *v, const struct cmd_args *a, bool drop, struct reply *out)
 {
@@ -305,6 +323,8 @@ static void cut_snapshot(struct view *v, const struct cmd_args *a, struct reply 
         snapshot_put(v, a, out);
     else if (arg_is(a, 2, "list"))
         snapshot_list(v, out);
+    else if (arg_is(a, 2, "orphans"))
+        snapshot_orphans(v, out);
     else if (arg_is(a, 2, "get") || arg_is(a, 2, "drop"))
         snapshot_one(v, a, arg_is(a, 2, "drop"), out);
     else
@@ -323,6 +343,7 @@ const struct command cut_commands[] = {
     CUT("resume", 4, CMD_READONLY, cut_resume, "Let go of what is held, and say that it was"),
     CUT("snap", 5, CMD_WRITE, cut_snap, "Keep the state of now"),
     CUT("snapshot", -3, CMD_WRITE, cut_snapshot, "The rows of snapshots: PUT, DROP"),
-    CUT("snapshot-read", -3, CMD_READONLY, cut_snapshot, "The rows of snapshots: GET, LIST"),
+    CUT("snapshot-read", -3, CMD_READONLY, cut_snapshot,
+        "The rows of snapshots: GET, LIST, ORPHANS"),
 };
 const size_t cut_command_count = sizeof cut_commands / sizeof *cut_commands;

@@ -14,15 +14,17 @@
  *   LETGO cut kept: lets go, and holds nothing for this cut any more; kept (1): what replicas keep
  *   for it goes, too
  *
- * At group 0: SNAPSHOT PUT row, DROP cut; SNAPSHOT-READ GET cut, LIST. Of PUT's row expires_ms says
- * for how long, and made_ms nothing: both are set by group 0's time.
+ * At group 0: SNAPSHOT PUT row, DROP cut; SNAPSHOT-READ GET cut, LIST, and ORPHANS: bulk, cut:8 of
+ * each that was made for a job which has no use for it (any more; and never will). Of PUT's row
+ * expires_ms says for how long, and made_ms nothing: both are set by group 0's time.
  *
  * Numbers of 8 bytes, little-endian. Rows: of each transaction that is prepared or decided in the
  * group's part of the cut who:8 seq:8 decided:1 writers (LEB128) group:4 of each.
  *
- * The row of a snapshot: version:1 (1), cut:8, made_ms:8, expires_ms:8, hold_ns:8 (the longest that
- * a group was held), node:2 (who made it), count (LEB128) of parts: group:4 slot_lo:2 slot_hi:2
- * position:8; then who:8 seq:8 of each transaction whose records in the cut count as done. */
+ * The row of a snapshot: version:1 (2), cut:8, made_ms:8, expires_ms:8, hold_ns:8 (the longest that
+ * a group was held), node:2 (who made it), job:8 (whose own it is; 0: a user's), count (LEB128) of
+ * parts: group:4 slot_lo:2 slot_hi:2 position:8; then who:8 seq:8 of each transaction whose records
+ * in the cut count as done. */
 #ifndef SYNOD_REDIS_CUT_H
 #define SYNOD_REDIS_CUT_H
 
@@ -49,6 +51,7 @@ bool cut_rows_next(struct reader *r, struct cut_row *row);
 struct cut_snapshot {
     uint64_t cut, made_ms, expires_ms, hold_ns;
     uint16_t node;
+    uint64_t job; /* that made it for itself; 0: none */
     uint32_t parts;
     struct bytes part; /* CUT_PART bytes each */
     struct bytes in;   /* CUT_IN bytes each */

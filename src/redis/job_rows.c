@@ -275,6 +275,17 @@ enum view_result job_head(struct view *v, uint64_t job, struct job_head *h)
     return found;
 }
 
+bool job_uses(struct view *v, uint64_t job, uint64_t snapshot)
+{
+    struct job_record_head r;
+    struct job_head h;
+    struct bytes row;
+    if (job_get(v, 'j', job, &row) == VIEW_ABSENT) return false;
+    if (job_head(v, job, &h) == VIEW_FOUND && h.dropped) return false;
+    bool has = job_get(v, 'r', job, &row) == VIEW_FOUND && job_record_peek(row, &r) && r.snapshot;
+    return v->missed || !has || r.snapshot == snapshot;
+}
+
 static bool note_key(void *ctx, struct bytes key, struct bytes value)
 {
     (void)value;

@@ -40,6 +40,10 @@ void job_del(struct view *v, uint8_t kind, uint64_t job);
 /* The head of its record; ABSENT: no record yet, and *h is that of a job that was submitted. */
 enum view_result job_head(struct view *v, uint64_t job, struct job_head *h);
 
+/* May the job want this snapshot, which was made for it? Once it does not, it never will. True too
+ * if it missed. */
+bool job_uses(struct view *v, uint64_t job, uint64_t snapshot);
+
 /* All jobs, from rows that are small. */
 struct job_entry {
     uint64_t job, submitted_ms;

@@ -74,10 +74,11 @@ static bool begins(struct bytes text, const char *word)
 /* Errors that say: nothing was done. */
 static bool is_refusal(struct bytes text)
 {
-    static const char *const words[] = {"TRYAGAIN", "CLUSTERDOWN", "OOM",        "LOADING",
-                                        "BUSY",     "MASTERDOWN",  "READONLY",   "INUSE",
-                                        "TXNABORT", "EXECABORT",   "NOSNAPSHOT", "ERR there are 32",
-                                        "IOERR"};
+    static const char *const words[] = {"TRYAGAIN",         "CLUSTERDOWN", "OOM",
+                                        "LOADING",          "BUSY",        "MASTERDOWN",
+                                        "READONLY",         "INUSE",       "TXNABORT",
+                                        "EXECABORT",        "NOSNAPSHOT",  "ERR there are 32",
+                                        "ERR there are 16", "IOERR"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (begins(text, words[i])) return true;
     return false;
@@ -178,6 +179,8 @@ static void caller_answered(struct caller *c, struct bytes whole)
         caller_ended(c, CALLER_DONE, whole);
     else if (is_refusal(v.text) || begins(v.text, "UNKNOWN"))
         caller_failed(c, v.text);
+    else if (c->all->owner->takes && c->all->owner->takes(c->all->ctx, c, v.text))
+        caller_ended(c, CALLER_DONE, whole);
     else
         caller_strange(c, whole);
 }

@@ -48,6 +48,8 @@ struct caller_owner {
     /* It ended so. DONE: `whole` is the last command's reply, and no error; or an array of the
      * replies between BEGIN and COMMIT. */
     void (*ended)(void *ctx, struct caller *c, enum caller_outcome how, struct bytes whole);
+    /* Is this error, which is no refusal, an answer as good as another (DONE)? NULL: none is. */
+    bool (*takes)(void *ctx, const struct caller *c, struct bytes text);
 };
 
 struct callers {

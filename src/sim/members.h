@@ -104,6 +104,7 @@ struct agreement {
 struct append_work;
 struct askers;
 struct bank;
+struct clerks;
 struct cuts;
 struct nemesis;
 struct workload;
@@ -136,6 +137,7 @@ struct sim {
     struct workload *workload;
     struct bank *bank;          /* NULL: this seed has none */
     struct cuts *cuts;          /* NULL: this seed has none */
+    struct clerks *clerks;      /* the same */
     struct append_work *append; /* NULL: this seed has none */
     struct askers *askers;      /* the same */
     struct operator* operator;

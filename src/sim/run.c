@@ -5,6 +5,7 @@
 #include "sim/append.h"
 #include "sim/bank.h"
 #include "sim/cuts.h"
+#include "sim/jobs.h"
 #include "sim/once.h"
 
 #include <stdarg.h>
@@ -12,6 +13,9 @@
 #define LIVENESS_BOUND (10 * SECOND)
 /* Transactions whose clients are gone, and whose node does not know, try for up to 10 s. */
 #define CALLERS_BOUND (2 * LIVENESS_BOUND)
+#define JOBS_BOUND    (6 * LIVENESS_BOUND) /* a job waits for who is silent, for up to 30 s */
+#define SWEEP_BOUND   (9 * LIVENESS_BOUND) /* a node that missed an end keeps outputs for a minute \
+                                            */
 #define LOOK_EVERY    (5 * MILLISECOND)
 #define SETTLE_BOUND  (60 * SECOND)
 #define TICKS_DEFAULT 20000
@@ -212,6 +216,16 @@ static bool callers_answered(struct sim *s, char *missing, size_t size)
            askers_satisfied(s->askers, missing, size) && cuts_satisfied(s->cuts, missing, size);
 }
 
+static bool jobs_answered(struct sim *s, char *missing, size_t size)
+{
+    return clerks_satisfied(s->clerks, missing, size);
+}
+
+static bool nothing_left(struct sim *s, char *missing, size_t size)
+{
+    return clerks_swept(s->clerks, missing, size);
+}
+
 static void await(struct sim *s, uint64_t began, uint64_t bound,
                   bool (*answered)(struct sim *s, char *missing, size_t size))
 {
@@ -247,9 +261,11 @@ static void phase_liveness(struct sim *s)
     append_demand(s->append);
     askers_demand(s->askers);
     cuts_demand(s->cuts);
+    clerks_demand(s->clerks);
     uint64_t began = world_now(s->w);
     await(s, began, LIVENESS_BOUND, writes_answered);
     await(s, began, CALLERS_BOUND, callers_answered);
+    await(s, began, JOBS_BOUND, jobs_answered);
     run_for(s, SECOND);
     workload_quiet(s->workload);
     bank_quiet(s->bank);
@@ -266,6 +282,8 @@ static void phase_liveness(struct sim *s)
     settle(s);
     append_demand_reads(s->append);
     await(s, world_now(s->w), CALLERS_BOUND, callers_answered);
+    clerks_sweep(s->clerks);
+    await(s, world_now(s->w), SWEEP_BOUND, nothing_left);
     settle(s);
 }
 
@@ -316,6 +334,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     s->append = append_new(s);
     s->askers = askers_new(s);
     s->cuts = cuts_new(s);
+    s->clerks = clerks_new(s);
     for (uint32_t i = 0; i < s->founders; i++)
         world_after(s->w, draw(s, 0, 100 * MILLISECOND), start_one, &s->member[i]);
     if (s->witness) world_after(s->w, draw(s, 0, 2 * SECOND), join_first, &s->member[s->founders]);
@@ -338,6 +357,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
     members_deinit(s);
     workload_free(s->workload);
     cuts_free(s->cuts);
+    clerks_free(s->clerks);
     bank_free(s->bank);
     append_free(s->append);
     askers_free(s->askers);

@@ -84,7 +84,9 @@ struct sim_options {
     X(bank) X(transfers) X(audits) X(pairs) X(bank_refused) X(bank_unknown)                        \
     X(scribes) X(lists) X(lists_opened) X(lists_done) X(lists_refused) X(lists_unknown)                            \
     X(once_asked) X(once_done) X(once_again)                                                       \
-    X(cutters) X(cuts) X(cuts_read) X(cuts_refused) X(cuts_unread) X(chains)
+    X(cutters) X(cuts) X(cuts_read) X(cuts_refused) X(cuts_unread) X(chains)                       \
+    X(clerks) X(jobs) X(jobs_ended) X(jobs_judged) X(jobs_into) X(jobs_failed) X(jobs_cancelled)   \
+    X(jobs_twins) X(jobs_unread)
 /* clang-format on */
 struct sim_cover {
 #define SIM_COVER_FIELD(name) uint64_t name;

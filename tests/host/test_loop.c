@@ -118,6 +118,55 @@ BOTH(work_runs_on_a_pool_thread_and_is_done_on_the_reactor_once)
     world_end(&w);
 }
 
+struct batch {
+    struct io_work work[5], quick;
+    atomic_bool quick_ran, wrong;
+    int done, nice;
+};
+
+/* Until other work has run: were that to wait for these, nothing would ever end. */
+static void batch_run(void *ctx)
+{
+    struct batch *b = ctx;
+    if (getpriority(PRIO_PROCESS, (id_t)gettid()) != b->nice) atomic_store(&b->wrong, true);
+    while (!atomic_load(&b->quick_ran)) usleep(1000);
+}
+
+static void quick_run(void *ctx)
+{
+    atomic_store(&((struct batch *)ctx)->quick_ran, true);
+}
+
+static void batch_done(void *ctx)
+{
+    struct batch *b = ctx;
+    b->done += atomic_load(&b->quick_ran);
+}
+
+static bool batch_is_done(void *ctx)
+{
+    return ((struct batch *)ctx)->done == 6;
+}
+
+BOTH(batch_work_keeps_no_other_work_waiting_and_has_a_low_priority)
+{
+    struct world w = {0};
+    int nice = getpriority(PRIO_PROCESS, 0);
+    struct batch b = {.nice = nice + 10 > 19 ? 19 : nice + 10};
+    world_start(&w, backend, NULL);
+    for (int i = 0; i < 5; i++) {
+        b.work[i] = (struct io_work){batch_run, batch_done, &b, .batch = true};
+        io_work(w.io, &b.work[i]);
+    }
+    usleep(50000); /* they have all threads that they can get */
+    b.quick = (struct io_work){quick_run, batch_done, &b};
+    io_work(w.io, &b.quick);
+    world_run(&w, batch_is_done, &b);
+    assert_false(b.wrong);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), nice);
+    world_end(&w);
+}
+
 static void task_sleeps(void *ctx)
 {
     (void)ctx;

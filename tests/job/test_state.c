@@ -199,19 +199,26 @@ TEST(a_job_that_takes_too_long_fails_and_says_so)
     assert_non_null(find(&r, JOB_FX_DROP));
 }
 
-TEST(when_the_last_holder_has_lost_the_snapshot_the_job_fails_and_says_so)
+/* A job of one map task, held by nodes 1 and 2 of three with a slot each. */
+static void held_by_two(struct rig *r)
 {
-    struct rig r = {.now_ms = 5};
     uint32_t holder[2] = {1, 2};
     struct job_options o = {.epoch = 1, .reduces = 1};
-    job_init(&r.job, &o, r.task, ROOM, r.node, 8);
-    for (uint32_t n = 1; n <= 3; n++) TELL(&r, .type = JOB_EV_NODE_UP, .node = n, .slots = 1);
-    TELL(&r, .type = JOB_EV_BEGIN);
-    write_through(&r);
-    assert_true(job_set_maps(&r.job, 1));
-    job_hold(&r.job, 0, holder, 2);
-    TELL(&r, .type = JOB_EV_CUT_MADE, .snapshot = 9);
-    write_through(&r);
+    *r = (struct rig){.now_ms = 5};
+    job_init(&r->job, &o, r->task, ROOM, r->node, 8);
+    for (uint32_t n = 1; n <= 3; n++) TELL(r, .type = JOB_EV_NODE_UP, .node = n, .slots = 1);
+    TELL(r, .type = JOB_EV_BEGIN);
+    write_through(r);
+    assert_true(job_set_maps(&r->job, 1));
+    job_hold(&r->job, 0, holder, 2);
+    TELL(r, .type = JOB_EV_CUT_MADE, .snapshot = 9);
+    write_through(r);
+}
+
+TEST(when_the_last_holder_has_lost_the_snapshot_the_job_fails_and_says_so)
+{
+    struct rig r;
+    held_by_two(&r);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(r.job.phase, JOB_MAP);
         struct job_effect s = *find(&r, JOB_FX_START);
@@ -219,6 +226,44 @@ TEST(when_the_last_holder_has_lost_the_snapshot_the_job_fails_and_says_so)
     }
     assert_int_equal(r.job.phase, JOB_FAILED);
     assert_non_null(strstr(r.job.error, "snapshot"));
+}
+
+/* Found by the simulator (seed 122): a job whose only holder left was a node that never came back
+ * waited for it until its time was over, an hour later. */
+TEST(who_waits_for_holders_that_are_gone_fails_after_half_a_minute)
+{
+    struct rig r;
+    held_by_two(&r);
+    struct job_effect s = *find(&r, JOB_FX_START);
+    tell(&r, of(JOB_EV_TASK_UNFIT, &s));
+    TELL(&r, .type = JOB_EV_NODE_LOST, .node = s.node == 1 ? 2 : 1);
+    TELL(&r, .type = JOB_EV_TICK);
+    r.now_ms += JOB_STRANDED_MS;
+    TELL(&r, .type = JOB_EV_TICK);
+    assert_int_equal(r.job.phase, JOB_MAP);
+    r.now_ms += 1;
+    TELL(&r, .type = JOB_EV_TICK);
+    assert_int_equal(r.job.phase, JOB_FAILED);
+    assert_non_null(strstr(r.job.error, "snapshot"));
+}
+
+TEST(a_holder_that_comes_back_in_time_is_waited_for)
+{
+    struct rig r;
+    held_by_two(&r);
+    TELL(&r, .type = JOB_EV_NODE_LOST, .node = 1);
+    TELL(&r, .type = JOB_EV_NODE_LOST, .node = 2);
+    TELL(&r, .type = JOB_EV_TICK);
+    r.now_ms += JOB_STRANDED_MS;
+    TELL(&r, .type = JOB_EV_NODE_UP, .node = 1, .slots = 1);
+    assert_non_null(find(&r, JOB_FX_START));
+    r.now_ms += 1;
+    TELL(&r, .type = JOB_EV_TICK);
+    TELL(&r, .type = JOB_EV_NODE_LOST, .node = 1); /* the time begins anew */
+    TELL(&r, .type = JOB_EV_TICK);
+    r.now_ms += JOB_STRANDED_MS;
+    TELL(&r, .type = JOB_EV_TICK);
+    assert_int_equal(r.job.phase, JOB_MAP);
 }
 
 TEST(cancel_while_publishing_waits_to_hear_what_became_of_it)

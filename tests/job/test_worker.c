@@ -159,11 +159,11 @@ TEST(the_other_examples_give_what_they_promise)
     source = rig_file("examples/jobs/top_dependencies.lua");
     s = RIG_SPEC("d", "MAP", "LUA", source);
     for (int i = 0; i < 2; i++) buf_clear(&in[i]);
-    put_hash(&in[0], "pkg:a", "depends", "libc6 (>= 2.3), libz1 | libz2", "name", "a");
-    put_hash(&in[0], "pkg:b", "depends", "libc6, libc6 (<< 9)", "name", "b");
+    put_hash(&in[0], "pkg:a", "Depends", "libc6 (>= 2.3), libz1 | libz2", "name", "a");
+    put_hash(&in[0], "pkg:b", "Depends", "libc6, libc6 (<< 9)", "name", "b");
     put_hash(&in[1], "pkg:c", "name", "c", "size", "1");
     for (int i = 0; i < 2; i++) input[i] = buf_bytes(&in[i]);
-    same_lines(rig_job(&s, input, 2, 1), "libc6=2\nlibz1=1\nlibz2=1\n");
+    same_lines(rig_job(&s, input, 2, 1), " 1 libc6=2\n 2 libz1=1\n 3 libz2=1\n");
     mem_free(source);
     for (int i = 0; i < 2; i++) buf_deinit(&in[i]);
 

@@ -38,6 +38,22 @@ TEST(a_hello_arrives_as_it_was_said)
     buf_deinit(&b);
 }
 
+TEST(a_report_arrives_as_it_was_said)
+{
+    struct buf b = {0};
+    struct wire_report r = {.leads = 1, .uptime_s = 2, .hears = 3, .workers = 4}, got;
+    wire_put_report(&b, &r);
+    struct reader in = reader_of(buf_bytes(&b));
+    wire_get_report(&in, &got);
+    assert_false(in.bad);
+    assert_int_equal(reader_left(&in), 0);
+    assert_int_equal(got.leads, 1);
+    assert_int_equal(got.uptime_s, 2);
+    assert_int_equal(got.hears, 3);
+    assert_int_equal(got.workers, 4);
+    buf_deinit(&b);
+}
+
 TEST(commands_and_their_replies_arrive_as_they_were_sent_many_in_a_frame)
 {
     struct buf b = {0}, storage = {0};

@@ -1,0 +1,654 @@
+#include "sim/jobs_internal.h"
+
+#include <inttypes.h>
+
+#define LATENCY_MAX (10 * MILLISECOND) /* sim/cuts.c: above it holds may take too long */
+#define READS_MAX   40
+
+static const char *const ask_names[] = {
+    [ASK_CREATE] = "a snapshot for jobs",
+    [ASK_SPLITS] = "its splits",
+    [ASK_SCAN] = "a part of it",
+    [ASK_SUBMIT] = "a job",
+    [ASK_WAIT] = "a job to end",
+    [ASK_CANCEL] = "a job to be cancelled",
+    [ASK_RESULT] = "a job's result",
+    [ASK_AGAIN] = "a job's result again",
+    [ASK_KEYS] = "what a job published",
+    [ASK_FORGET] = "a job to be forgotten",
+    [ASK_DROP] = "the snapshot to go",
+    [ASK_TWIN] = "the other's job",
+    [ASK_LIST] = "which jobs there are",
+    [ASK_END_CANCEL] = "a job to be cancelled in the end",
+    [ASK_HISTORY] = "which jobs have ended",
+    [ASK_END_FORGET] = "a job to be forgotten in the end",
+    [ASK_TIME] = "the time",
+    [ASK_SNAPSHOTS] = "which snapshots there are",
+    [ASK_PUBLISHED] = "which keys jobs have made",
+};
+
+void clerks_wrong(struct clerks *k, const char *name, const char *what)
+{
+    sim_fail(k->callers.s, SIM_ATOMICITY, "job %s: %s", name, what);
+}
+
+static bool text_is(struct bytes t, const char *word)
+{
+    return bytes_equal(t, bytes_str(word));
+}
+
+static void text_take(char *to, size_t room, struct bytes text)
+{
+    snprintf(to, room, "%.*s", (int)text.size, (const char *)text.data);
+}
+
+/* ---- the books ---- */
+
+void clerks_enter(struct clerks *k, struct errand *e)
+{
+    struct book *b = NULL;
+    if (!e->into) return;
+    for (uint32_t i = 0; i < k->books && !b; i++)
+        if (strcmp(k->book[i].prefix, e->prefix) == 0) b = &k->book[i];
+    if (!b) {
+        if (k->books == k->books_capacity) {
+            k->books_capacity = 2 * k->books_capacity + 8;
+            k->book = mem_realloc(k->book, k->books_capacity * sizeof *k->book);
+        }
+        b = &k->book[k->books++];
+        *b = (struct book){0};
+        memcpy(b->prefix, e->prefix, sizeof b->prefix);
+    }
+    b->must = e->end == ERRAND_DONE;
+    b->may = b->must || e->end == ERRAND_RUNS || e->ghost;
+    if (!e->known || b->known) return;
+    b->known = true;
+    for (uint32_t i = 0; i < e->expected.count; i++)
+        (void)jobs_rows_add(&b->rows, bytes_str(e->expected.row[i].key),
+                            bytes_str(e->expected.row[i].value));
+}
+
+/* ---- rounds ---- */
+
+static void errand_reset(struct errand *e)
+{
+    struct bank_cut *bank = e->bank;
+    jobs_rows_deinit(&e->expected);
+    buf_deinit(&e->result);
+    *e = (struct errand){.bank = bank};
+}
+
+static void draw_plan(struct clerks *k, struct errand *e)
+{
+    static const enum jobs_kind own[] = {JOBS_BANK, JOBS_BANK, JOBS_SUM, JOBS_TASKS, JOBS_WORDS};
+    struct jobs_plan *p = &e->plan;
+    p->kind = e->given ? (enum jobs_kind)clerks_draw(k, 0, JOBS_KINDS - 2)
+                       : own[clerks_draw(k, 0, sizeof own / sizeof *own - 1)];
+    p->tasks = (uint32_t)clerks_draw(k, 1, 7);
+    p->chokes = "acrhlx"[clerks_draw(k, 0, 5)];
+    bool lua = e->given ? p->kind >= JOBS_WORDS : p->kind == JOBS_TASKS;
+    e->into = lua && clerks_draw(k, 0, 2) == 0;
+    e->cancel_after = clerks_draw(k, 0, 4) ? 0 : (uint32_t)clerks_draw(k, 1, 8);
+}
+
+/* In the end: what must be done, for nothing is in its way. */
+static void draw_last(struct clerks *k, struct errand *e)
+{
+    const struct sim *s = k->callers.s;
+    e->calm = true;
+    e->plan.kind = s->latency_ns > LATENCY_MAX ? JOBS_TASKS : JOBS_BANK;
+    e->plan.tasks = 5;
+}
+
+static void round_begin(struct clerks *k, struct clerk *w)
+{
+    bool given = !k->quiet && clerks_draw(k, 0, 1);
+    w->jobs = k->quiet ? 1 : (uint32_t)clerks_draw(k, 1, ROUND_JOBS_MAX);
+    w->at = w->splits = w->split_at = w->tries = 0;
+    w->drops_early = given && clerks_draw(k, 0, 7) == 0;
+    w->dropped = w->read = false;
+    buf_clear(&w->records.blobs);
+    for (uint32_t i = 0; i < w->jobs; i++) {
+        struct errand *e = &w->job[i];
+        errand_reset(e);
+        e->given = given;
+        if (k->quiet)
+            draw_last(k, e);
+        else
+            draw_plan(k, e);
+        snprintf(e->name, sizeof e->name, "job%u", ++k->serial);
+        snprintf(e->prefix, sizeof e->prefix, "into:%u:", k->serial);
+    }
+    w->next = given ? ASK_CREATE : ASK_SUBMIT;
+}
+
+/* ---- requests ---- */
+
+static void put_submit(struct clerks *k, struct caller *c, const struct clerk *of, struct errand *e)
+{
+    const char *word[JOBS_WORDS_MAX];
+    uint32_t count = jobs_plan_words(&e->plan, word);
+    bool given = e->given && e->plan.kind != JOBS_TASKS;
+    if (!e->sent) bank_cut_sent(k->callers.s->bank, e->bank);
+    e->sent = true;
+    caller_put_head(c, 3 + count + 2 * e->into + 2 * given);
+    caller_put_word(c, "JOB"), caller_put_word(c, "SUBMIT"), caller_put_word(c, e->name);
+    for (uint32_t i = 0; i < count; i++) caller_put_word(c, word[i]);
+    if (e->into) caller_put_word(c, "INTO"), caller_put_word(c, e->prefix);
+    if (given) caller_put_word(c, "SNAPSHOT"), caller_put_word(c, of->id);
+    caller_put_end(c);
+}
+
+static void put_snapshot(struct clerk *w, struct caller *c)
+{
+    static const char *const word[] = {
+        [ASK_CREATE] = "CREATE", [ASK_SPLITS] = "SPLITS", [ASK_SCAN] = "SCAN", [ASK_DROP] = "DROP"};
+    caller_put_head(c, w->next == ASK_SCAN ? 8 : w->next == ASK_DROP ? 3 : 4);
+    caller_put_word(c, "SNAPSHOT"), caller_put_word(c, word[w->next]);
+    caller_put_word(c, w->next == ASK_CREATE ? "TTL" : w->id);
+    if (w->next == ASK_CREATE) caller_put_word(c, "90");
+    if (w->next == ASK_SPLITS) caller_put_word(c, "9");
+    if (w->next == ASK_SCAN) {
+        caller_put_word(c, w->split[w->split_at]), caller_put_word(c, w->cursor);
+        caller_put_word(c, "COUNT"), caller_put_word(c, "50"), caller_put_word(c, "WITHVALUES");
+    }
+    caller_put_end(c);
+}
+
+static void put_keys(struct caller *c, const struct errand *e)
+{
+    char key[sizeof e->prefix + JOBS_TEXT_MAX];
+    caller_put_head(c, 1 + e->expected.count);
+    caller_put_word(c, "MGET");
+    for (uint32_t i = 0; i < e->expected.count; i++) {
+        snprintf(key, sizeof key, "%s%s", e->prefix, e->expected.row[i].key);
+        caller_put_word(c, key);
+    }
+    caller_put_end(c);
+}
+
+static void put_job(struct clerks *k, struct caller *c, enum clerk_ask what, const char *name)
+{
+    static const char *const word[] = {[ASK_WAIT] = "WAIT",
+                                       [ASK_CANCEL] = "CANCEL",
+                                       [ASK_RESULT] = "RESULT",
+                                       [ASK_AGAIN] = "RESULT",
+                                       [ASK_FORGET] = "FORGET"};
+    char ms[12];
+    snprintf(ms, sizeof ms, "%u", (unsigned)clerks_draw(k, 20, 150));
+    caller_put_head(c, what == ASK_WAIT ? 4 : 3);
+    caller_put_word(c, "JOB"), caller_put_word(c, word[what]), caller_put_word(c, name);
+    if (what == ASK_WAIT) caller_put_word(c, ms);
+    caller_put_end(c);
+}
+
+static void round_ask(struct clerks *k, struct clerk *w, struct caller *c)
+{
+    struct errand *e = &w->job[w->at];
+    caller_begin(c, ask_names[w->next]);
+    switch (w->next) {
+    case ASK_CREATE:
+    case ASK_SPLITS:
+    case ASK_SCAN:
+    case ASK_DROP: put_snapshot(w, c); break;
+    case ASK_SUBMIT: put_submit(k, c, w, e); break;
+    case ASK_TWIN: put_submit(k, c, &k->clerk[!c->id], w->twin); break;
+    case ASK_KEYS: put_keys(c, e); break;
+    default:
+        if (w->next == ASK_CANCEL) e->cancelled = true;
+        put_job(k, c, w->next, e->name);
+    }
+}
+
+/* A job of the other one that is submitted, or being so, and not forgotten before this is
+ * answered. */
+static struct errand *find_twin(struct clerks *k, const struct clerk *other)
+{
+    bool has = other->next == ASK_SUBMIT || other->next == ASK_WAIT || other->next == ASK_CANCEL;
+    struct errand *e = has ? (struct errand *)&other->job[other->at] : NULL;
+    return e && e->sent && e->end == ERRAND_RUNS && clerks_draw(k, 0, 3) == 0 ? e : NULL;
+}
+
+static bool clerk_ask(void *ctx, struct caller *c)
+{
+    struct clerks *k = ctx;
+    struct clerk *w = &k->clerk[c->id];
+    if (k->sweeps) {
+        if (c->id == 0 && !k->swept) sweep_ask(k, c);
+        return c->asks != NULL;
+    }
+    if (w->next == ASK_NOTHING) {
+        w->twin = k->quiet ? NULL : find_twin(k, &k->clerk[!c->id]);
+        if (w->twin) {
+            w->next = ASK_TWIN;
+            w->twin->twins++;
+        } else if (!k->quiet || w->wants) {
+            round_begin(k, w);
+        } else {
+            return false;
+        }
+    }
+    if (w->next == ASK_FORGET && w->job[w->at].twins) return false;
+    round_ask(k, w, c);
+    return true;
+}
+
+/* ---- what comes after what ---- */
+
+/* The next job that was not seen to the end; then all are forgotten. */
+static void after_job(struct clerk *w)
+{
+    w->at++;
+    w->next = ASK_WAIT;
+    if (w->at < w->jobs) return;
+    w->at = 0;
+    w->next = ASK_FORGET;
+}
+
+static void after_round(struct clerk *w)
+{
+    w->at = 0;
+    w->next = w->job[0].given && !w->dropped ? ASK_DROP : ASK_NOTHING;
+}
+
+static void after_submits(struct clerk *w)
+{
+    w->at = 0;
+    w->next = w->drops_early ? ASK_DROP : ASK_WAIT;
+    w->dropped = w->drops_early;
+}
+
+/* Nothing is known of what the snapshot has: the jobs come to an end all the same. */
+static void after_reading(struct clerk *w, bool read)
+{
+    w->read = read;
+    w->at = 0;
+    w->next = ASK_SUBMIT;
+}
+
+/* ---- the snapshot is read ---- */
+
+static bool take_created(struct clerk *w, struct bytes whole)
+{
+    struct reply_view v = reply_read(whole);
+    if (v.kind != REPLY_TEXT || v.text.size != 16) return false;
+    text_take(w->id, sizeof w->id, v.text);
+    snprintf(w->cursor, sizeof w->cursor, "0");
+    w->next = ASK_SPLITS;
+    return true;
+}
+
+/* [[split, [address, ...]], ...] */
+static bool take_splits(struct clerk *w, struct bytes whole)
+{
+    struct bytes item[SPLITS_MAX], part[2];
+    struct reply_view v = reply_read(whole);
+    if (v.kind != REPLY_MANY || v.number < 1 || v.number > SPLITS_MAX ||
+        !reply_items(whole, item, (uint32_t)v.number))
+        return false;
+    w->splits = (uint32_t)v.number;
+    for (uint32_t i = 0; i < w->splits; i++) {
+        if (!reply_items(item[i], part, 2)) return false;
+        text_take(w->split[i], sizeof w->split[i], reply_read(part[0]).text);
+    }
+    w->next = ASK_SCAN;
+    return true;
+}
+
+/* [cursor, [key, type, value, ...]] */
+static bool take_scan(struct clerks *k, struct clerk *w, struct bytes whole)
+{
+    struct bytes part[2];
+    if (!reply_items(whole, part, 2)) return false;
+    struct reply_view cursor = reply_read(part[0]), many = reply_read(part[1]);
+    if (cursor.kind != REPLY_TEXT || many.kind != REPLY_MANY || many.number % 3) return false;
+    struct bytes *item = mem_alloc((size_t)(many.number + 1) * sizeof *item);
+    (void)reply_items(part[1], item, (uint32_t)many.number);
+    for (int64_t i = 0; i < many.number; i += 3) {
+        struct reply_view value = reply_read(item[i + 2]);
+        struct bytes text = value.kind == REPLY_TEXT ? value.text : (struct bytes){0};
+        if (!jobs_records_add(&w->records, reply_read(item[i]).text, reply_read(item[i + 1]).text,
+                              text))
+            clerks_wrong(k, "none", "a key is in its snapshot twice");
+    }
+    mem_free(item);
+    text_take(w->cursor, sizeof w->cursor, cursor.text);
+    if (text_is(cursor.text, "0")) w->split_at++, w->tries = 0;
+    if (w->split_at == w->splits) after_reading(w, true);
+    return true;
+}
+
+/* ---- jobs ---- */
+
+static void take_id(struct clerks *k, struct errand *e, struct bytes id)
+{
+    if (e->id[0] && !text_is(id, e->id)) clerks_wrong(k, e->name, "two jobs have one name");
+    text_take(e->id, sizeof e->id, id);
+}
+
+static bool take_submitted(struct clerks *k, struct clerk *w, struct bytes whole)
+{
+    struct errand *e = &w->job[w->at];
+    struct reply_view v = reply_read(whole);
+    if (v.kind != REPLY_TEXT || v.text.size != 16) return false;
+    SIM_COUNT(k->callers.s, jobs);
+    take_id(k, e, v.text);
+    e->known = e->plan.kind == JOBS_TASKS || (e->given && w->read);
+    e->fails = e->known && !jobs_expected(&e->plan, &w->records, &e->expected);
+    clerks_enter(k, e);
+    if (++w->at == w->jobs) after_submits(w);
+    return true;
+}
+
+static bool take_waited(struct clerks *k, struct clerk *w, struct bytes whole)
+{
+    static const char *const ends[] = {
+        [ERRAND_DONE] = "done", [ERRAND_FAILED] = "failed", [ERRAND_CANCELLED] = "cancelled"};
+    struct errand *e = &w->job[w->at];
+    struct reply_view v = reply_read(whole);
+    if (v.kind == REPLY_NIL) {
+        if (++e->waits == e->cancel_after) w->next = ASK_CANCEL;
+        return true;
+    }
+    for (uint8_t end = ERRAND_DONE; end <= ERRAND_CANCELLED && v.kind == REPLY_TEXT; end++)
+        if (text_is(v.text, ends[end])) e->end = end;
+    if (e->end == ERRAND_RUNS) return false;
+    if (e->end == ERRAND_CANCELLED && !e->cancelled)
+        clerks_wrong(k, e->name, "it is cancelled, and nobody asked for that");
+    if (e->end == ERRAND_DONE && e->fails)
+        clerks_wrong(k, e->name, "it is done, and must choke on a key");
+    bool keys = e->into && e->known && e->expected.count;
+    w->next = !(e->end == ERRAND_DONE && e->into) ? ASK_RESULT : ASK_KEYS;
+    if (w->next == ASK_KEYS && !keys) after_job(w);
+    clerks_enter(k, e);
+    SIM_COUNT(k->callers.s, jobs_ended);
+    return true;
+}
+
+/* Its rows, or false: that is no result. */
+static bool read_rows(struct bytes whole, struct jobs_rows *rows)
+{
+    struct bytes part[4], cell[2];
+    if (!reply_items(whole, part, 4)) return false;
+    struct reply_view many = reply_read(part[1]);
+    if (many.kind != REPLY_MANY) return false;
+    struct bytes *item = mem_alloc((size_t)(many.number + 1) * sizeof *item);
+    bool good = reply_items(part[1], item, (uint32_t)many.number);
+    for (int64_t i = 0; good && i < many.number; i++)
+        good = reply_items(item[i], cell, 2) &&
+               jobs_rows_add(rows, reply_read(cell[0]).text, reply_read(cell[1]).text);
+    mem_free(item);
+    return good;
+}
+
+/* What it must give, whatever snapshot it made. */
+static bool judge_bank(struct clerks *k, struct errand *e, const struct jobs_rows *rows, char *why,
+                       size_t size)
+{
+    struct bank *bank = k->callers.s->bank;
+    if (e->plan.kind == JOBS_SUM) {
+        bool zero = rows->count == 1 && strcmp(rows->row[0].value, "0") == 0;
+        if (!zero) snprintf(why, size, "the bank's accounts do not sum up to 0");
+        return zero;
+    }
+    if (e->plan.kind != JOBS_BANK) return true;
+    bank_cut_answered(bank, e->bank);
+    for (uint32_t i = 0; i < rows->count; i++) {
+        if (bank_cut_take(bank, e->bank, bytes_str(rows->row[i].key),
+                          bytes_str(rows->row[i].value)))
+            continue;
+        snprintf(why, size, "it gives %s twice", rows->row[i].key);
+        return false;
+    }
+    return bank_cut_judge(bank, e->bank, why, size);
+}
+
+static bool take_rows(struct clerks *k, struct clerk *w, struct errand *e, struct bytes whole)
+{
+    struct jobs_rows rows = {0};
+    char why[400];
+    bool good = read_rows(whole, &rows);
+    if (good && e->known && !jobs_rows_equal(&rows, &e->expected, why, sizeof why))
+        clerks_wrong(k, e->name, why);
+    if (good && !e->given && !judge_bank(k, e, &rows, why, sizeof why))
+        clerks_wrong(k, e->name, why);
+    jobs_rows_deinit(&rows);
+    buf_clear(&e->result);
+    buf_append_bytes(&e->result, whole);
+    if (e->known || !e->given) SIM_COUNT(k->callers.s, jobs_judged);
+    if (e->calm) w->wants = false;
+    return good;
+}
+
+static void judge_failure(struct clerks *k, const struct clerk *w, struct errand *e,
+                          struct bytes reason)
+{
+    const struct sim *s = k->callers.s;
+    char why[300];
+    uint32_t world = 0;
+    if (s->options.mode != SIM_CALM || s->latency_ns > LATENCY_MAX) world |= JOBS_FAULTS;
+    if (e->given && w->dropped) world |= JOBS_DROPPED;
+    if (e->plan.kind == JOBS_CHOKES && (!e->known || e->fails)) world |= JOBS_CHOKED;
+    SIM_COUNT(k->callers.s, jobs_failed);
+    world_say(s->w, s->clients_host, "%s failed: %.*s", e->name, (int)reason.size,
+              (const char *)reason.data);
+    if (jobs_may_fail(world, reason)) return;
+    snprintf(why, sizeof why, "nothing explains why it failed: %.*s", (int)reason.size,
+             (const char *)reason.data);
+    clerks_wrong(k, e->name, why);
+}
+
+static bool take_result(struct clerks *k, struct clerk *w, struct caller *c, struct bytes whole)
+{
+    struct errand *e = &w->job[w->at];
+    struct reply_view v = reply_read(whole);
+    bool keys = e->into && e->known && !e->fails && !e->ghost && e->expected.count;
+    w->next = ASK_AGAIN;
+    c->leaves = true;
+    if (e->end == ERRAND_DONE && v.kind != REPLY_ERROR) return take_rows(k, w, e, whole);
+    if (e->end == ERRAND_DONE || v.kind != REPLY_ERROR) return false;
+    if (e->end == ERRAND_FAILED) judge_failure(k, w, e, v.text);
+    if (e->end == ERRAND_CANCELLED) SIM_COUNT(k->callers.s, jobs_cancelled);
+    if (keys)
+        w->next = ASK_KEYS;
+    else
+        after_job(w);
+    return true;
+}
+
+static bool take_again(struct clerks *k, struct clerk *w, struct bytes whole)
+{
+    struct errand *e = &w->job[w->at];
+    if (!bytes_equal(whole, buf_bytes(&e->result)))
+        clerks_wrong(k, e->name, "its result is another one where it is asked for again");
+    after_job(w);
+    return true;
+}
+
+static bool take_keys(struct clerks *k, struct clerk *w, struct bytes whole)
+{
+    struct errand *e = &w->job[w->at];
+    struct bytes *item = mem_alloc((e->expected.count + 1) * sizeof *item);
+    bool good = reply_items(whole, item, e->expected.count), done = e->end == ERRAND_DONE;
+    char why[200];
+    for (uint32_t i = 0; good && i < e->expected.count; i++) {
+        const struct jobs_row *row = &e->expected.row[i];
+        struct reply_view v = reply_read(item[i]);
+        bool right = v.kind == REPLY_TEXT && text_is(v.text, row->value);
+        if (done ? right : v.kind == REPLY_NIL) continue;
+        snprintf(why, sizeof why, "%s%s is '%.*s', and it is %s, and gives '%s'", e->prefix,
+                 row->key, (int)v.text.size, (const char *)v.text.data, done ? "done" : "not done",
+                 row->value);
+        clerks_wrong(k, e->name, why);
+    }
+    mem_free(item);
+    SIM_COUNT(k->callers.s, jobs_into);
+    after_job(w);
+    return good;
+}
+
+/* ---- answers ---- */
+
+static void forgotten(struct clerk *w)
+{
+    if (++w->at == w->jobs) after_round(w);
+}
+
+static void dropped(struct clerk *w)
+{
+    bool early = w->drops_early && w->job[0].end == ERRAND_RUNS;
+    w->dropped = true;
+    w->next = early ? ASK_WAIT : ASK_NOTHING;
+}
+
+static void twin_ended(struct clerk *w, enum caller_outcome how)
+{
+    w->twin->ghost |= how == CALLER_UNKNOWN;
+    w->twin->twins--;
+    w->twin = NULL;
+    w->next = ASK_NOTHING;
+}
+
+static bool take_twin(struct clerks *k, struct clerk *w, struct bytes whole)
+{
+    struct reply_view v = reply_read(whole);
+    bool good = v.kind == REPLY_TEXT && v.text.size == 16;
+    if (good) take_id(k, w->twin, v.text);
+    SIM_COUNT(k->callers.s, jobs_twins);
+    twin_ended(w, CALLER_DONE);
+    return good;
+}
+
+static void clerk_done(struct clerks *k, struct clerk *w, struct caller *c, struct bytes whole)
+{
+    bool good = true;
+    switch (w->next) {
+    case ASK_CREATE: good = take_created(w, whole); break;
+    case ASK_SPLITS: good = take_splits(w, whole); break;
+    case ASK_SCAN: good = take_scan(k, w, whole); break;
+    case ASK_SUBMIT: good = take_submitted(k, w, whole); break;
+    case ASK_WAIT: good = take_waited(k, w, whole); break;
+    case ASK_CANCEL: w->next = ASK_WAIT; break;
+    case ASK_RESULT: good = take_result(k, w, c, whole); break;
+    case ASK_AGAIN: good = take_again(k, w, whole); break;
+    case ASK_KEYS: good = take_keys(k, w, whole); break;
+    case ASK_FORGET: forgotten(w); break;
+    case ASK_TWIN: good = take_twin(k, w, whole); break;
+    default: dropped(w);
+    }
+    if (!good) caller_strange(c, whole);
+}
+
+/* Refused, or nobody knows: the same again, mostly of another node. What cannot be read is left. */
+static void clerk_refused(struct clerks *k, struct clerk *w, struct caller *c,
+                          enum caller_outcome how)
+{
+    struct errand *e = &w->job[w->at];
+    c->leaves = true;
+    switch (w->next) {
+    case ASK_CREATE: w->next = k->quiet ? ASK_NOTHING : ASK_CREATE; break;
+    case ASK_SPLITS:
+    case ASK_SCAN:
+        if (++w->tries < READS_MAX) break;
+        SIM_COUNT(k->callers.s, jobs_unread);
+        after_reading(w, false);
+        break;
+    case ASK_SUBMIT: e->ghost |= how == CALLER_UNKNOWN; break;
+    case ASK_TWIN: twin_ended(w, how); break;
+    case ASK_DROP: dropped(w); break;
+    default: break;
+    }
+}
+
+static void clerk_ended(void *ctx, struct caller *c, enum caller_outcome how, struct bytes whole)
+{
+    struct clerks *k = ctx;
+    if (k->sweeps && how == CALLER_DONE)
+        sweep_done(k, c, whole);
+    else if (k->sweeps)
+        c->leaves = true;
+    else if (how == CALLER_DONE)
+        clerk_done(k, &k->clerk[c->id], c, whole);
+    else
+        clerk_refused(k, &k->clerk[c->id], c, how);
+}
+
+/* Errors that are answers. */
+static bool clerk_takes(void *ctx, const struct caller *c, struct bytes text)
+{
+    struct clerks *k = ctx;
+    enum clerk_ask what = k->clerk[c->id].next;
+    struct {
+        enum clerk_ask of;
+        const char *text;
+    } may[] = {
+        {ASK_CANCEL, "ERR the job has ended"},
+        {ASK_RESULT, "JOBFAILED"},
+        {ASK_FORGET, "NOJOB"},
+        {ASK_END_CANCEL, "ERR the job has ended"},
+        {ASK_END_CANCEL, "NOJOB"},
+        {ASK_END_FORGET, "NOJOB"},
+        {ASK_END_FORGET, "JOBRUNS"},
+    };
+    for (size_t i = 0; i < sizeof may / sizeof *may; i++)
+        if (may[i].of == what && text.size >= strlen(may[i].text) &&
+            memcmp(text.data, may[i].text, strlen(may[i].text)) == 0)
+            return true;
+    return false;
+}
+
+/* ---- life ---- */
+
+static const struct caller_owner clerk_owner = {"clerk", 'J', clerk_ask, clerk_ended, clerk_takes};
+
+struct clerks *clerks_new(struct sim *s)
+{
+    struct prng random;
+    prng_init(&random, hash_mix(s->options.seed ^ 0x6a6f6273));
+    if (prng_below(&random, 3)) return NULL;
+    struct clerks *k = mem_zalloc(sizeof *k);
+    k->callers = (struct callers){.owner = &clerk_owner, .ctx = k, .random = random};
+    k->callers.count = CLERKS;
+    for (uint32_t i = 0; i < CLERKS; i++)
+        for (uint32_t j = 0; j < ROUND_JOBS_MAX; j++) k->clerk[i].job[j].bank = bank_cut_new();
+    callers_start(&k->callers, s);
+    SIM_COUNT(s, clerks);
+    return k;
+}
+
+void clerks_free(struct clerks *k)
+{
+    if (!k) return;
+    callers_deinit(&k->callers);
+    for (uint32_t i = 0; i < CLERKS; i++) {
+        for (uint32_t j = 0; j < ROUND_JOBS_MAX; j++) {
+            errand_reset(&k->clerk[i].job[j]);
+            bank_cut_free(k->clerk[i].job[j].bank);
+        }
+        buf_deinit(&k->clerk[i].records.blobs);
+    }
+    for (uint32_t i = 0; i < k->books; i++) jobs_rows_deinit(&k->book[i].rows);
+    mem_free(k->book);
+    mem_free(k);
+}
+
+void clerks_demand(struct clerks *k)
+{
+    if (!k) return;
+    k->quiet = true;
+    for (uint32_t i = 0; i < CLERKS; i++) k->clerk[i].wants = true;
+    callers_wait_long(&k->callers);
+}
+
+bool clerks_satisfied(const struct clerks *k, char *missing, size_t size)
+{
+    for (uint32_t i = 0; k && i < CLERKS; i++) {
+        const struct clerk *w = &k->clerk[i];
+        if (w->next == ASK_NOTHING && !w->wants) continue;
+        snprintf(missing, size, "clerk %u is at %s, of %s: %s", i,
+                 ask_names[w->next] ? ask_names[w->next] : "nothing", w->job[w->at].name,
+                 k->callers.caller[i].said);
+        return false;
+    }
+    return true;
+}
