@@ -158,7 +158,7 @@ def a_node_whose_disk_is_full_fails_its_attempts_and_others_make_them(env):
 
 # ---- all of it ----
 
-@scenario(limit=90)
+@scenario(limit=90, backends=("uring",))
 def jobs_end_well_whoever_dies_and_when(env):
     """Jobs of all kinds while two of three nodes die at random and come back, and workers are killed: all are done, for the third one keeps
     their snapshots."""
