@@ -108,6 +108,26 @@ enum mutant {
     /* exactly-once requests (src/redis/once.c) */
     MUTANT_ONCE_UNKEPT = 104, /* an answer is not kept with what was done */
     MUTANT_ONCE_UNREAD = 105, /* a coordinator does not look whether it was done */
+    /* jobs (src/job, src/redis/job.c, src/node/job_*.c) */
+    MUTANT_JOB_ANY_ATTEMPT = 120,    /* J1: what an attempt of an older owner reports counts */
+    MUTANT_JOB_REDUCE_EARLY = 121,   /* J3: reduces start before all maps' winners are on record */
+    MUTANT_JOB_DROP_EARLY = 122,     /* J5: staging is dropped before the end is on record */
+    MUTANT_JOB_LOSER_LIVES = 123,    /* J2: a second attempt's report replaces the winner */
+    MUTANT_JOB_PUBLISH_BLIND = 124,  /* J4: a publication does not look at the record */
+    MUTANT_JOB_BASE_IGNORED = 125,   /* a record is taken whatever it builds on */
+    MUTANT_JOB_END_UNDONE = 126,     /* J6: a record follows one that says how the job ended */
+    MUTANT_JOB_EPOCH_AGAIN = 127,    /* a new owner is given the epoch that the last one has */
+    MUTANT_JOB_STAGE_ANY = 128,      /* attempts of older owners may stage */
+    MUTANT_JOB_WINNERS_GO = 129,     /* what is cleaned is the result as well */
+    MUTANT_JOB_STAGING_STAYS = 130,  /* what losers staged is not cleaned */
+    MUTANT_JOB_NAME_TWICE = 131,     /* submitted twice, it is two jobs */
+    MUTANT_JOB_FORGET_PART = 132,    /* what is forgotten leaves what it had staged */
+    MUTANT_JOB_LOST_IS_END = 133,    /* a map's output that is gone is an empty one to a reduce */
+    MUTANT_JOB_RANGES_OVERLAP = 134, /* a new owner divides the snapshot in another way */
+    MUTANT_JOB_NEW_CUT = 135,     /* a new owner makes a snapshot of its own, and keeps winners */
+    MUTANT_JOB_ORPHANS = 136,     /* snapshots of jobs that are no more stay */
+    MUTANT_JOB_STRANDED = 137,    /* who waits for nodes that are gone waits for ever */
+    MUTANT_JOB_PIECE_TWICE = 138, /* a piece that comes again is taken again */
 };
 
 #ifdef SYNOD_MUTANTS

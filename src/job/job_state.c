@@ -1,5 +1,6 @@
 #include "job/job_internal.h"
 #include "base/assert.h"
+#include "base/mutant.h"
 
 void job_emit(struct job_turn *t, struct job_effect fx)
 {
@@ -160,7 +161,9 @@ static void advance(struct job_turn *t)
 static void follow(struct job_turn *t)
 {
     struct job *j = t->j;
-    if (j->writing || j->dirty || j->written != j->revision || j->cutting) return;
+    bool early = MUTANT(MUTANT_JOB_DROP_EARLY) && job_ended(j);
+    bool behind = j->writing || j->dirty || j->written != j->revision;
+    if ((behind && !early) || j->cutting) return;
     if (j->phase == JOB_CUT) {
         j->cutting = true;
         job_emit(t, (struct job_effect){.type = JOB_FX_CUT});
@@ -195,6 +198,7 @@ static void begin(struct job_turn *t)
         over(t);
         return;
     }
+    if (MUTANT(MUTANT_JOB_NEW_CUT) && j->phase == JOB_MAP && j->snapshot) j->phase = JOB_CUT;
     if (j->phase == JOB_SUBMITTED) j->phase = j->needs_cut ? JOB_CUT : JOB_MAP;
     j->dirty = true;
     job_emit(t, (struct job_effect){.type = JOB_FX_FENCE});
@@ -234,7 +238,8 @@ static void written(struct job *j, uint64_t revision, uint8_t phase)
 /* The live run of the attempt that an event is of; -1: nobody's (J1). */
 static int run_of(const struct job *j, const struct job_event *ev)
 {
-    if (ev->task >= tasks(j) || ev->attempt.epoch != j->epoch) return -1;
+    bool other = ev->attempt.epoch != j->epoch && !MUTANT(MUTANT_JOB_ANY_ATTEMPT);
+    if (ev->task >= tasks(j) || other) return -1;
     for (int r = 0; r < JOB_RUNS_MAX; r++)
         if (j->task[ev->task].run[r].live && j->task[ev->task].run[r].number == ev->attempt.number)
             return r;
@@ -269,7 +274,7 @@ static void task_done(struct job_turn *t, const struct job_event *ev, int r)
     task->in_revision = j->revision + 1;
     job_took(j, j->now_ms - task->run[r].started_ms);
     job_run_end(j, task, r);
-    kill_runs(t, ev->task);
+    if (!MUTANT(MUTANT_JOB_LOSER_LIVES)) kill_runs(t, ev->task);
     j->dirty = true;
 }
 
@@ -365,6 +370,7 @@ static void look_for_stranded(struct job_turn *t)
     if (j->phase != JOB_MAP && j->phase != JOB_REDUCE) return;
     for (uint32_t i = 0; i < j->maps && !j->stranded; i++) j->stranded = is_stranded(j, i);
     if (!before) j->stranded_ms = j->now_ms;
+    if (MUTANT(MUTANT_JOB_STRANDED)) return;
     if (j->stranded && j->now_ms - j->stranded_ms > JOB_STRANDED_MS)
         fail(t, BYTES(TEXT_NO_SNAPSHOT));
 }

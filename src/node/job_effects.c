@@ -50,7 +50,7 @@ void owned_start(struct owned *o, uint32_t task, uint32_t number, uint32_t node)
     else if (task < o->ranges)
         m.slot_lo = o->range[task].slot_lo, m.slot_hi = o->range[task].slot_hi;
     else if (o->spec.kind != JOB_KIND_TASKS)
-        m.slot_hi = SLOT_COUNT; /* the snapshot is gone: whoever is asked says so */
+        m.snapshot = 0, m.slot_hi = SLOT_COUNT; /* it is gone: whoever is asked says so */
     m.inputs = buf_bytes(&inputs);
     (void)job_send(o->node, (uint16_t)node, &m);
     buf_deinit(&inputs);

@@ -3,6 +3,7 @@
  * while. */
 #include "node/task.h"
 #include "base/assert.h"
+#include "base/mutant.h"
 
 static uint32_t partition_of(const struct task_attempt *a)
 {
@@ -96,16 +97,18 @@ void fetch_on_piece(struct task_attempt *a, uint16_t from, const struct job_msg 
         const struct job_attempt *winner = &f->input.attempt;
         bool same = f->open && f->asked && f->input.node == from && f->map == m->task &&
                     winner->epoch == m->epoch && winner->number == m->number &&
-                    partition_of(a) == m->partition && f->offset == m->offset;
+                    partition_of(a) == m->partition &&
+                    (f->offset == m->offset || MUTANT(MUTANT_JOB_PIECE_TWICE));
         if (!same) continue;
-        if (m->status == JOB_PIECE_LOST) {
+        bool gone = m->status == JOB_PIECE_LOST;
+        if (gone && !MUTANT(MUTANT_JOB_LOST_IS_END)) {
             lost(a, f);
             return;
         }
         f->asked = false;
         f->heard_at = a->node->now;
         f->came = true;
-        f->last = m->status == JOB_PIECE_END;
+        f->last = m->status == JOB_PIECE_END || gone;
         buf_append_bytes(&f->arrived, m->piece);
         attempt_next(a);
         return;

@@ -1,6 +1,7 @@
 /* A job's map tasks as ranges of its snapshot. They follow from the snapshot's row alone, so that
  * whoever takes the job over divides it as the owner before it did. */
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "node/job_internal.h"
 #include "node/snapshot.h"
 
@@ -22,6 +23,8 @@ static void divide(struct owned *o, const struct cut_snapshot *s)
         for (uint32_t k = 0; k < pieces; k++) {
             uint16_t lo, hi;
             snapshot_range(&p, pieces, k, &lo, &hi);
+            if (MUTANT(MUTANT_JOB_RANGES_OVERLAP) && o->machine.maps && k)
+                lo = (uint16_t)(lo - (hi - lo) / 2);
             range_add(o, p.group, lo, hi);
         }
     }

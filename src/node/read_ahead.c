@@ -116,7 +116,10 @@ static enum engine_result walk(struct read_ahead *a, struct bytes lo, struct byt
                                void *ctx)
 {
     for (;;) {
-        if (!is_here(a, lo) && read_from(a, lo, hi) == ENGINE_E_IO) return ENGINE_E_IO;
+        if (!is_here(a, lo)) {
+            if (read_from(a, lo, hi) == ENGINE_E_IO) return ENGINE_E_IO;
+            lo = buf_bytes(&a->lo); /* it may have been a->hi */
+        }
         if (!visit(a, lo, hi, each, ctx)) return ENGINE_FOUND;
         if (bytes_compare(buf_bytes(&a->hi), hi) >= 0) return ENGINE_ABSENT;
         lo = buf_bytes(&a->hi);

@@ -1,6 +1,7 @@
 /* The commands about jobs' rows. Every check and every read comes before the first write. */
 #include "redis/job_rows.h"
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "redis/object.h"
 #include "redis/ring_rows.h"
 #include "redis/types.h"
@@ -134,10 +135,10 @@ static void job_new(struct view *v, const struct cmd_args *a, struct reply *out)
     job_key_named(&key, a->v[3]);
     enum view_result found = view_get(v, buf_bytes(&key), &row);
     buf_deinit(&key);
-    if (found == VIEW_FOUND) {
+    if (found == VIEW_FOUND && !MUTANT(MUTANT_JOB_NAME_TWICE)) {
         struct reader r = reader_of(row);
         new_again(v, reader_u64(&r), a, out);
-    } else if (found == VIEW_ABSENT) {
+    } else if (found != VIEW_MISS) {
         new_job(v, a, out);
     }
 }
@@ -183,7 +184,8 @@ static void reply_rows(struct view *v, bool there, struct buf *rows, struct repl
 
 static void job_own(struct view *v, const struct cmd_args *a, struct reply *out)
 {
-    uint64_t job = number_at(a, 3), epoch = last_epoch(v, job) + 1;
+    uint64_t job = number_at(a, 3), last = last_epoch(v, job),
+             epoch = last + !(MUTANT(MUTANT_JOB_EPOCH_AGAIN) && last);
     struct buf rows = {0}, row = {0};
     buf_u64(&rows, epoch);
     buf_u64(&rows, (uint64_t)v->now_ms);
@@ -206,9 +208,11 @@ static bool is_later(const struct job_head *a, const struct job_head *b)
 static bool follows(const struct job_head *next, const struct job_head *now, uint64_t base_epoch,
                     uint64_t base_revision)
 {
-    bool base = now->epoch == base_epoch && now->revision == base_revision;
+    bool base = MUTANT(MUTANT_JOB_BASE_IGNORED) ||
+                (now->epoch == base_epoch && now->revision == base_revision);
     if (!is_later(next, now) || !(base || now->epoch == next->epoch)) return false;
-    return !job_head_ended(now) || (next->phase == now->phase && next->dropped >= now->dropped);
+    return MUTANT(MUTANT_JOB_END_UNDONE) || !job_head_ended(now) ||
+           (next->phase == now->phase && next->dropped >= now->dropped);
 }
 
 static bool is_same(const struct job_head *a, const struct job_head *b)
@@ -313,7 +317,8 @@ static void job_clean(struct view *v, const struct cmd_args *a, struct reply *ou
     }
     bool sound = job_spec_decode(row, &spec);
     ASSERT(sound);
-    bool keeps = head.phase == JOB_DONE && !spec.into;
+    bool keeps = (head.phase == JOB_DONE && !spec.into && !MUTANT(MUTANT_JOB_WINNERS_GO)) ||
+                 MUTANT(MUTANT_JOB_STAGING_STAYS);
     if (keeps || job_unstage_all(v, job)) reply_i64(out, 1);
 }
 
@@ -371,7 +376,8 @@ static void job_stage(struct view *v, const struct cmd_args *a, struct reply *ou
     enum view_result found = job_head(v, s.job, &head);
     uint32_t pieces = pieces_of(v, &s);
     if (v->missed) return;
-    bool wanted = found == VIEW_FOUND && head.phase == JOB_REDUCE && head.epoch == s.epoch;
+    bool wanted = found == VIEW_FOUND && head.phase == JOB_REDUCE &&
+                  (head.epoch == s.epoch || MUTANT(MUTANT_JOB_STAGE_ANY));
     if (wanted) put_piece(v, &s, (uint32_t)number_at(a, 7), pieces, a->v[8]);
     reply_i64(out, wanted);
 }
@@ -571,8 +577,9 @@ void job_publish(struct view *v, const struct cmd_args *a, struct reply *out)
     }
     uint64_t job = number_at(a, 2);
     if (!publish_fits(a, out) || job_head(v, job, &now) == VIEW_MISS) return;
-    bool due =
-        now.epoch == next.epoch && now.revision + 1 == next.revision && now.phase == JOB_COMMITTING;
+    bool due = MUTANT(MUTANT_JOB_PUBLISH_BLIND) ||
+               (now.epoch == next.epoch && now.revision + 1 == next.revision &&
+                now.phase == JOB_COMMITTING);
     for (uint32_t i = PUBLISH_FIRST; due && i < a->count; i += 2)
         if (!publish_key(v, a->v[i], a->v[i + 1])) return;
     if (due) put_record(v, job, &next, a->v[5]);

@@ -1,6 +1,7 @@
 #include "redis/job_rows.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "shard/keys.h"
 
 #include <stdlib.h>
@@ -332,7 +333,7 @@ bool job_forget(struct view *v, uint64_t job)
         (void)reader_u64(&r);
         job_key_named(&key, reader_take(&r, reader_left(&r)));
     }
-    if (!v->missed && job_unstage_all(v, job)) {
+    if (!v->missed && (MUTANT(MUTANT_JOB_FORGET_PART) || job_unstage_all(v, job))) {
         if (key.size) view_del(v, buf_bytes(&key));
         for (const char *kind = kinds; *kind; kind++) job_del(v, (uint8_t)*kind, job);
     }

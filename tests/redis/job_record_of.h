@@ -8,6 +8,7 @@ struct at {
     uint64_t epoch, revision;
     uint8_t phase;
     bool dropped;
+    uint64_t snapshot;
 };
 
 static inline struct buf record_of(struct at at)
@@ -21,6 +22,7 @@ static inline struct buf record_of(struct at at)
     j.revision = at.revision;
     j.phase = at.phase;
     j.dropped = at.dropped;
+    j.snapshot = at.snapshot;
     j.spent_ms = 77;
     if (at.phase == JOB_FAILED) memcpy(j.error, "why", j.error_size = 3);
     for (int i = 0; i < 2 && at.phase >= JOB_COMMITTING; i++)

@@ -1,6 +1,7 @@
 /* The rows of jobs where they are evaluated: what each command changes, and what it refuses. */
 #include "redis/world.h"
 #include "base/prng.h"
+#include "redis/cut.h"
 #include "redis/job.h"
 #include "redis/job_record_of.h"
 #include "redis/txn.h"
@@ -570,6 +571,60 @@ static struct reader array(struct bytes reply, char count)
     assert_int_equal(reader_u8(&r), count);
     (void)reader_take(&r, 2);
     return r;
+}
+
+/* ---- their snapshots ---- */
+
+static void put_snapshot(struct world *w, uint64_t cut, uint64_t job)
+{
+    struct buf part = {0}, row = {0};
+    cut_part_put(&part, &(struct cut_snapshot_part){0, 0, 16384, 1});
+    cut_snapshot_put(&row, &(struct cut_snapshot){.cut = cut,
+                                                  .expires_ms = 60000,
+                                                  .node = 1,
+                                                  .job = job,
+                                                  .parts = 1,
+                                                  .part = buf_bytes(&part)});
+    struct said s = said("SNAPSHOT", "PUT");
+    word(&s, buf_bytes(&row));
+    EXPECT_SAID(w, s, "OK");
+    buf_deinit(&part), buf_deinit(&row);
+}
+
+static void expect_orphans(struct world *w, const uint64_t *cut, uint32_t count)
+{
+    struct said s = said("SNAPSHOT-READ", "ORPHANS");
+    struct bytes cuts = bulk(run_raw(w, &s));
+    struct reader r = reader_of(cuts);
+    assert_int_equal(cuts.size, 8 * count);
+    for (uint32_t i = 0; i < count; i++) assert_int_equal(reader_u64(&r), cut[i]);
+}
+#define EXPECT_ORPHANS(w, ...)                                                                     \
+    expect_orphans(w, (const uint64_t[]){__VA_ARGS__},                                             \
+                   sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+/* Found by the simulator (seeds 10 and 53). */
+TEST(a_snapshot_that_its_job_has_no_use_for_is_an_orphan)
+{
+    WORLD(w);
+    uint64_t job = new_job(&w, "one", true), other = new_job(&w, "other", true);
+    assert_string_not_equal(ask(&w, "OWN", job), "(nil)");
+    put_snapshot(&w, 11, 0); /* a user's */
+    put_snapshot(&w, 12, job);
+    put_snapshot(&w, 13, job); /* of an owner that died before it wrote it down? */
+    put_snapshot(&w, 14, other);
+    expect_orphans(&w, NULL, 0); /* nobody knows yet */
+    EXPECT_RECORD(&w, job, 0, 0, "1", 1, 1, JOB_MAP, false, 12);
+    EXPECT_ORPHANS(&w, 13);
+    EXPECT_RECORD(&w, job, 1, 1, "1", 1, 2, JOB_FAILED, false, 12);
+    EXPECT_ORPHANS(&w, 13); /* its owner is about to drop it */
+    EXPECT_RECORD(&w, job, 1, 2, "1", 1, 3, JOB_FAILED, true, 12);
+    EXPECT_ORPHANS(&w, 12, 13);
+    EXPECT_RECORD(&w, other, 0, 0, "1", 1, 1, JOB_FAILED, false, 14);
+    EXPECT_ORPHANS(&w, 12, 13);
+    assert_string_equal(ask(&w, "FORGET", other), "1");
+    EXPECT_ORPHANS(&w, 12, 13, 14);
+    world_deinit(&w);
 }
 
 TEST(lists_say_how_far_jobs_are)
