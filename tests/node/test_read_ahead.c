@@ -111,13 +111,13 @@ static bool see(void *ctx, struct bytes key, struct bytes value)
     return w->left-- > 0;
 }
 
-static void both_see_the_same(uint64_t seed, size_t value_max)
+static void both_see_the_same(uint64_t seed, int slots, size_t value_max)
 {
     static struct space_pin state;
     struct buf one = {0}, two = {0};
     struct prng random;
     prng_init(&random, seed);
-    fill(&state, &random, 40, value_max);
+    fill(&state, &random, slots, value_max);
     struct read_ahead ahead = {.state = &state};
     struct walk a = {.ahead = &ahead, .state = &state, .random = random, .seen = &one}, b = a;
     b.ahead = NULL;
@@ -135,9 +135,10 @@ static void both_see_the_same(uint64_t seed, size_t value_max)
 
 TEST(what_is_read_ahead_is_what_is_there)
 {
-    for (uint64_t seed = 0; seed < 20; seed++) both_see_the_same(seed, 30);
-    for (uint64_t seed = 20; seed < 24; seed++) both_see_the_same(seed, 2000); /* many readings */
-    both_see_the_same(24, 20000); /* slots too large to be read at once */
+    for (uint64_t seed = 0; seed < 20; seed++) both_see_the_same(seed, 40, 30);
+    both_see_the_same(20, 40, 5000); /* many readings */
+    both_see_the_same(21, 40, 5000);
+    both_see_the_same(22, 2, 10000); /* slots too large to be read at once */
 }
 
 /* ---- what it costs, and what breaks ---- */
@@ -186,7 +187,7 @@ TEST(a_read_that_fails_is_told_and_what_follows_is_read_again)
     static struct space_pin state;
     struct prng random;
     prng_init(&random, 8);
-    fill(&state, &random, 40, 2000);
+    fill(&state, &random, 40, 8000);
     struct read_ahead ahead = {.state = &state};
     struct visit v = {&ahead, 0};
     state.breaks = 3;
