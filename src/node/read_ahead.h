@@ -22,7 +22,8 @@ struct read_ahead {
     struct buf rows;
     struct read_ahead_row *row;
     uint32_t count, capacity;
-    bool walks; /* a walk is under way: its rows stay */
+    uint32_t next; /* the row behind those of the last visit */
+    bool walks;    /* a walk is under way: its rows stay */
 };
 
 void read_ahead_free(struct read_ahead *a);

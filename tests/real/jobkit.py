@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 
 from harness import Err, expect, until
@@ -122,6 +123,24 @@ class Jobs:
         def known():
             return next(g["leader"] for g in self.c.any().status()["groups"] if g["id"] == 0)
         return self.c.by_id(until(15, "a leader of group 0 is known", known))
+
+
+# ---- at once ----
+
+def at_once(calls):
+    """All of them from threads of their own; their answers."""
+    answers = [None] * len(calls)
+    gate = threading.Barrier(len(calls))
+
+    def one(i):
+        gate.wait()
+        answers[i] = calls[i]()
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(calls))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return answers
 
 
 # ---- what is left ----

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
 from harness import Err, expect, main, scenario
-from jobkit import (Jobs, as_commands, as_rows, documents, example, forgotten, load, nothing_left, packages, pairs, read_prefix, word_counts)
+from jobkit import (Jobs, as_commands, as_rows, at_once, documents, example, forgotten, load, nothing_left, packages, pairs, read_prefix, word_counts)
 
 
 # ---- the examples ----
@@ -280,22 +280,6 @@ def wrong_commands_are_told_what_is_wrong(env):
     jobs.forget("slow", "into")
     expect(jobs.do("STATUS", "slow").startswith("NOJOB"))
     nothing_left(c)
-
-
-def at_once(calls):
-    """All of them from threads of their own; their answers."""
-    answers = [None] * len(calls)
-    gate = threading.Barrier(len(calls))
-
-    def one(i):
-        gate.wait()
-        answers[i] = calls[i]()
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(calls))]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    return answers
 
 
 @scenario(limit=60, backends=("epoll",))

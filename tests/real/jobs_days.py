@@ -8,7 +8,7 @@ import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
 from harness import Err, Skip, expect, main, run, scenario, until
-from jobkit import (DOCS, ENDED, SPIN, Jobs, as_commands, exact, forgotten, kill_worker, load, met, nothing_left, read_prefix, slow,
+from jobkit import (DOCS, ENDED, SPIN, Jobs, as_commands, at_once, exact, forgotten, kill_worker, load, met, nothing_left, read_prefix, slow,
                     still_mine, workers)
 
 MIB = 1 << 20
@@ -98,6 +98,30 @@ def cancel_ends_a_job_in_any_state(env):
     jobs.submit("early", "MAP", "COUNT")
     expect(jobs.do("CANCEL", "early") == b"OK" or jobs.state("early") == "done")
     jobs.ended("early")
+    nothing_left(c)
+
+
+@scenario(limit=60, backends=("epoll",))
+def what_a_job_made_goes_when_the_job_is_forgotten_meanwhile(env):
+    """A snapshot that is made after the job's end and after its rows went, and workers of a job whose rows all went at once."""
+    c = env.cluster(groups=8).up()
+    jobs = Jobs(c)
+    load(c, as_commands(DOCS))
+    other = c.others(jobs.owner())[0]
+    name, _ = met(c, jobs, "cut", paused=other)
+    expect(jobs.do("CANCEL", name, node=jobs.owner()) == b"OK")
+    expect(jobs.ended(name) == "cancelled")
+    jobs.forget(name)
+    other.resume()
+    time.sleep(2)
+    nothing_left(c)
+    jobs.submit("endless", "MAP", "LUA", "function map() while true do end end", "REDUCE", "SUM", "MATCH", "doc:*")
+    until(20, "workers run", lambda: [p for n in c.nodes for p in workers(n)])
+    expect(c.nodes[1].do("FLUSHALL") == b"OK")
+    nothing_left(c)
+    load(c, as_commands(DOCS))
+    answers = at_once([lambda n=n: [jobs.run("COUNT", node=n).rows for _ in range(4)] for n in c.nodes + c.nodes])
+    expect(answers == [[[(b"count", b"300")]] * 4] * 6, "many at once", answers)
     nothing_left(c)
 
 
