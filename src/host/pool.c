@@ -39,7 +39,8 @@ static void *pool_thread(void *arg)
 {
     struct pool *p = arg;
     /* Of this thread alone: Linux has it so. Without it things go on all the same. */
-    if (p->nice) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), p->nice);
+    id_t self = (id_t)gettid();
+    if (p->nice) (void)setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + p->nice);
     pthread_mutex_lock(&p->mutex);
     for (;;) {
         while (!p->ending && list_empty(&p->waiting)) pthread_cond_wait(&p->arrived, &p->mutex);

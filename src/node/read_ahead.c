@@ -65,7 +65,7 @@ static enum engine_result read_from(struct read_ahead *a, struct bytes from, str
 {
     struct buf lo = buf_copy(from); /* it may be our own */
     buf_clear(&a->rows);
-    a->count = 0;
+    a->count = a->next = 0;
     buf_clear(&a->hi);
     keys_slot(&a->hi, (uint16_t)(be16_get(lo.data) + 1));
     if (bytes_compare(buf_bytes(&a->hi), hi) < 0) {
@@ -76,7 +76,7 @@ static enum engine_result read_from(struct read_ahead *a, struct bytes from, str
     enum engine_result r = space_pin_range(a->state, buf_bytes(&lo), buf_bytes(&to), take_row, a);
     buf_deinit(&a->lo), buf_deinit(&to);
     a->lo = lo;
-    if (r == ENGINE_E_IO) buf_clear(&a->hi), a->count = 0;
+    if (r == ENGINE_E_IO) buf_clear(&a->hi), a->count = a->next = 0;
     return r;
 }
 
@@ -88,15 +88,26 @@ static bool is_here(const struct read_ahead *a, struct bytes lo)
 
 /* ---- walking ---- */
 
+/* The same. Who reads the rows below one key after the other begins where the last visit ended. */
+static uint32_t row_near(const struct read_ahead *a, struct bytes key)
+{
+    uint32_t i = a->next;
+    bool right = i <= a->count && (i == 0 || bytes_compare(row_key(a, i - 1), key) < 0) &&
+                 (i == a->count || bytes_compare(row_key(a, i), key) >= 0);
+    return right ? i : row_find(a, key);
+}
+
 /* What is here of [lo, hi). False: each() wants no more. */
-static bool visit(const struct read_ahead *a, struct bytes lo, struct bytes hi,
+static bool visit(struct read_ahead *a, struct bytes lo, struct bytes hi,
                   bool (*each)(void *ctx, struct bytes key, struct bytes value), void *ctx)
 {
-    for (uint32_t i = row_find(a, lo); i < a->count; i++) {
+    uint32_t i = row_near(a, lo);
+    for (; i < a->count; i++) {
         struct bytes key = row_key(a, i);
         if (bytes_compare(key, hi) >= 0) break;
         if (!each(ctx, key, row_value(a, i))) return false;
     }
+    a->next = i;
     return true;
 }
 
@@ -104,19 +115,15 @@ static enum engine_result walk(struct read_ahead *a, struct bytes lo, struct byt
                                bool (*each)(void *ctx, struct bytes key, struct bytes value),
                                void *ctx)
 {
-    struct buf at = buf_copy(lo); /* a->hi moves when more is read */
-    enum engine_result r = ENGINE_FOUND;
-    while (r == ENGINE_FOUND) {
-        if (!is_here(a, buf_bytes(&at))) r = read_from(a, buf_bytes(&at), hi);
-        if (r == ENGINE_E_IO) break;
-        r = ENGINE_FOUND;
-        if (!visit(a, buf_bytes(&at), hi, each, ctx)) break;
-        if (bytes_compare(buf_bytes(&a->hi), hi) >= 0) r = ENGINE_ABSENT;
-        buf_clear(&at);
-        buf_append_bytes(&at, buf_bytes(&a->hi));
+    for (;;) {
+        if (!is_here(a, lo)) {
+            if (read_from(a, lo, hi) == ENGINE_E_IO) return ENGINE_E_IO;
+            lo = buf_bytes(&a->lo); /* it may have been a->hi */
+        }
+        if (!visit(a, lo, hi, each, ctx)) return ENGINE_FOUND;
+        if (bytes_compare(buf_bytes(&a->hi), hi) >= 0) return ENGINE_ABSENT;
+        lo = buf_bytes(&a->hi);
     }
-    buf_deinit(&at);
-    return r;
 }
 
 enum engine_result read_ahead_range(struct read_ahead *a, struct bytes lo, struct bytes hi,

@@ -8,7 +8,8 @@
 #include "base/buf.h"
 #include "store/space.h"
 
-#define READ_AHEAD_BYTES     (512u << 10) /* then to the end of the slot, but for: */
+/* Each reading begins with a seek, which passes over all that was written since the snapshot. */
+#define READ_AHEAD_BYTES     (4u << 20) /* then to the end of the slot, but for: */
 #define READ_AHEAD_BYTES_MAX (8u << 20)
 
 struct read_ahead_row {
@@ -21,7 +22,8 @@ struct read_ahead {
     struct buf rows;
     struct read_ahead_row *row;
     uint32_t count, capacity;
-    bool walks; /* a walk is under way: its rows stay */
+    uint32_t next; /* the row behind those of the last visit */
+    bool walks;    /* a walk is under way: its rows stay */
 };
 
 void read_ahead_free(struct read_ahead *a);

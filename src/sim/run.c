@@ -13,11 +13,10 @@
 #define LIVENESS_BOUND (10 * SECOND)
 /* Transactions whose clients are gone, and whose node does not know, try for up to 10 s. */
 #define CALLERS_BOUND (2 * LIVENESS_BOUND)
-#define JOBS_BOUND                                                                                 \
-    (12 * LIVENESS_BOUND) /* five cuts of 10 s each may fail; who is silent has 30 s */
-#define SWEEP_BOUND                                                                                \
-    (9 * LIVENESS_BOUND) /* a node that missed an end keeps outputs for a minute                   \
-                          */
+/* Five cuts of 10 s each may fail; who is silent has 30 s. */
+#define JOBS_BOUND (12 * LIVENESS_BOUND)
+/* A node that missed an end keeps outputs for a minute. */
+#define SWEEP_BOUND   (9 * LIVENESS_BOUND)
 #define LOOK_EVERY    (5 * MILLISECOND)
 #define SETTLE_BOUND  (60 * SECOND)
 #define TICKS_DEFAULT 20000

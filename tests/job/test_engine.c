@@ -147,7 +147,7 @@ static struct buf examples_input(bool strings)
     struct prng r;
     prng_init(&r, 6);
     for (int i = 0; i < 1500; i++) {
-        static const char *const field[] = {"user", "sum", "id", "name", "depends"};
+        static const char *const field[] = {"user", "sum", "id", "name", "Depends"};
         char key[40], text[40];
         (void)snprintf(key, sizeof key, "%s:%d", i % 3 ? "order" : "user", i);
         (void)snprintf(text, sizeof text, "w%c, w%c%c", 'a' + (int)prng_below(&r, 26),

@@ -210,7 +210,7 @@ TEST(a_record_waits_for_a_publication_and_other_jobs_do_not)
     struct txn_id id = asks_txn_id(c.member[node].node, 1u << 30);
     ask_lock(&c, node, job, id);
     ask_record(&c, node, job, (struct at){1, 1, JOB_MAP, false}, &a);
-    expect_record(&c, node, job + 1, (struct at){1, 1, JOB_MAP, false}, ":0\r\n");
+    expect_record(&c, node, job + 1, (struct at){1, 1, JOB_MAP, false}, "$-1\r\n");
     struct client *k = client_open(&c, node);
     client_says(k, "SCRIPT EXISTS x", "*1\r\n:0\r\n");
     cluster_run(&c, 1000);
@@ -344,7 +344,7 @@ TEST(a_publication_sets_ten_thousand_keys)
     client_says(k, "STRLEN key9999", ":100\r\n");
     client_says(k, "FLUSHALL", "+OK\r\n");
     client_says(k, "DBSIZE", ":0\r\n");
-    expect_record(&c, 0, job, (struct at){1, 3, JOB_DONE, true}, ":0\r\n");
+    expect_record(&c, 0, job, (struct at){1, 3, JOB_DONE, true}, "$-1\r\n");
     buf_deinit(&record);
     cluster_deinit(&c);
 }

@@ -156,10 +156,21 @@ static void begin(struct owner *o, const char *const *word, size_t count)
     begin(o, (const char *const[]){"j", __VA_ARGS__},                                              \
           sizeof((const char *const[]){"j", __VA_ARGS__}) / sizeof(char *))
 
+static void snapshot(struct owner *o, struct cluster_client *k)
+{
+    struct buf reply = {0};
+    client_say(k, "SNAPSHOT CREATE");
+    struct bytes r = client_reply(k, &reply);
+    const char *id = strstr((const char *)r.data, "$16\r\n");
+    assert_non_null(id);
+    assert_true(cut_name_get(bytes_of(id + 5, 16), &o->snapshot));
+    buf_deinit(&reply);
+    cluster_run(&o->c, 500);
+}
+
 /* Keys n:0 .. with the numbers 0 .. as values, and a snapshot of them. */
 static void owner_init(struct owner *o, int keys)
 {
-    struct buf reply = {0};
     *o = (struct owner){.epoch = 3, .node_of = {1, 2}};
     cluster_init(&o->c, 2, 2, 2);
     struct cluster_client *k = client_open(&o->c, 0);
@@ -168,13 +179,7 @@ static void owner_init(struct owner *o, int keys)
         (void)snprintf(line, sizeof line, "SET n:%d %d", i, i);
         client_says(k, line, "+OK\r\n");
     }
-    client_say(k, "SNAPSHOT CREATE");
-    struct bytes r = client_reply(k, &reply);
-    const char *id = strstr((const char *)r.data, "$16\r\n");
-    assert_non_null(id);
-    assert_true(cut_name_get(bytes_of(id + 5, 16), &o->snapshot));
-    buf_deinit(&reply);
-    cluster_run(&o->c, 500);
+    snapshot(o, k);
 }
 
 static void owner_deinit(struct owner *o)
@@ -687,6 +692,37 @@ TEST(frames_that_are_lost_doubled_and_out_of_order_change_nothing)
     rig.doubles_pieces = true;
     reduces_give(&o, 8.0 * KEYS * (KEYS - 1) / 2, 8 * KEYS);
     assert_true(rig.fetches > 5 * REDUCES);
+    owner_deinit(&o);
+}
+
+/* 40 MB in two groups: several pieces of a snapshot, each read ahead. */
+TEST(maps_miss_no_record_of_a_snapshot_of_many_pieces)
+{
+    struct owner o;
+    struct buf set = {0}, pad = {0};
+    owner_init(&o, 10);
+    struct cluster_client *k = client_open(&o.c, 0);
+    for (int i = 0; i < 100000; i++) buf_u8(&pad, ' ');
+    for (int i = 0; i < 400; i++) {
+        char key[20];
+        (void)snprintf(key, sizeof key, "n:%d", i);
+        buf_printf(&set, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%zu\r\n", strlen(key), key, pad.size);
+        buf_append_bytes(&set, buf_bytes(&pad));
+        buf_printf(&set, "\r\n");
+        client_send(k, buf_bytes(&set));
+        client_expect(k, "+OK\r\n");
+        buf_clear(&set);
+    }
+    buf_deinit(&set), buf_deinit(&pad);
+    snapshot(&o, k);
+    BEGIN(&o, "MAP", "LUA", "function map(k, v, emit) emit(k, #v) end", "REDUCE", "SUM");
+    run_maps(&o);
+    assert_int_equal(heard(0, 1)->records + heard(1, 1)->records, 400);
+    reduces_give(&o, 400.0 * 100000, 400);
+    BEGIN(&o, "MAP", "DISTINCT");
+    for (uint32_t m = 0; m < 2; m++) start_map(&o, m, 2);
+    for (uint32_t m = 0; m < 2; m++) await(&o, m, 2, JOB_REPORT_DONE);
+    assert_int_equal(heard(0, 2)->records + heard(1, 2)->records, 400);
     owner_deinit(&o);
 }
 

@@ -17,7 +17,7 @@ import termios
 import threading
 import time
 
-SYNOD = sys.argv[1]
+SYNOD = os.path.abspath(sys.argv[1])
 failed = False
 
 
@@ -238,6 +238,9 @@ def check_ends(lua):
     play = Play([Err("NOJOB there is no job of that name")], forget=Err("NOJOB there is no job of that name"))
     done = synod("status", "x", "--at", play.at)
     case("there is no such job", done.returncode == 1 and "there is no job 'x'" in done.stderr, done)
+    play.end()
+    play = Play([scene("done")], result=RESULT, forget=Err("NOJOB there is no job of that name"))
+    case("a job that somebody else has forgotten is forgotten", synod("run", lua, "--at", play.at).returncode == 0 and play.words("FORGET"))
     play.end()
     play = Play([{"state": "dreaming"}])
     done = synod("wait", "x", "--at", play.at)

@@ -4,16 +4,14 @@ JOB commands answer.  jobs.py SYNOD [--long]"""
 import math
 import random
 import re
-import struct
 import sys
 import threading
 from collections import Counter, defaultdict
 from fractions import Fraction
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
-from harness import Err, expect, main, scenario, until
-from jobkit import (Jobs, as_commands, as_rows, documents, example, forgotten, load, nothing_left, packages, pairs, read_prefix, word_counts,
-                    workers)
+from harness import Err, expect, main, scenario
+from jobkit import (Jobs, as_commands, as_rows, at_once, documents, example, forgotten, load, nothing_left, packages, pairs, read_prefix, word_counts)
 
 
 # ---- the examples ----
@@ -254,7 +252,7 @@ WRONG = (
     (("FORGET", "none"), "NOJOB"), (("DANCE",), "unknown subcommand"), ((), "wrong number of arguments"))
 
 
-@scenario(limit=60)
+@scenario(limit=60, backends=("uring",))
 def wrong_commands_are_told_what_is_wrong(env):
     c = env.cluster(groups=4).up()
     jobs = Jobs(c)
@@ -284,23 +282,7 @@ def wrong_commands_are_told_what_is_wrong(env):
     nothing_left(c)
 
 
-def at_once(calls):
-    """All of them from threads of their own; their answers."""
-    answers = [None] * len(calls)
-    gate = threading.Barrier(len(calls))
-
-    def one(i):
-        gate.wait()
-        answers[i] = calls[i]()
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(calls))]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    return answers
-
-
-@scenario(limit=60)
+@scenario(limit=60, backends=("epoll",))
 def a_name_is_one_job_however_often_it_is_submitted(env):
     c = env.cluster(groups=4).up()
     jobs = Jobs(c)
