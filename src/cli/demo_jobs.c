@@ -148,7 +148,7 @@ static bool murder_turn(void *ctx, const struct job_view *v)
 {
     struct murder *m = ctx;
     char line[120];
-    bool amidst = strcmp(v->state, "map") == 0 && v->maps_done * 4 >= v->maps && v->owner;
+    bool amidst = strcmp(v->state, "map") == 0 && v->maps_done * 8 >= v->maps && v->owner;
     if (m->done || !amidst) return true;
     m->done = true;
     unsigned n = owner_number(m->d, v->owner);

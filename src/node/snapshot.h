@@ -6,8 +6,8 @@
 #include "node/node.h"
 #include "redis/cut.h"
 
-/* Into how many ranges a part is divided if the whole snapshot is to be about `wanted`: the same for
- * all who ask. And the k-th: [*lo, *hi). */
+/* Into how many ranges a part is divided if the whole snapshot is to be about `wanted`: the same
+ * for all who ask. And the k-th: [*lo, *hi). */
 uint32_t snapshot_pieces(const struct cut_snapshot_part *p, int64_t wanted);
 void snapshot_range(const struct cut_snapshot_part *p, uint32_t pieces, uint32_t k, uint16_t *lo,
                     uint16_t *hi);

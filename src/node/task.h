@@ -21,7 +21,7 @@
 
 #define TASK_ATTEMPTS_MAX  4096 /* known here and not over; of those that are over as many names */
 #define TASK_JOBS_MAX      1024
-#define TASK_HELD_MAX      (256u << 20)  /* of specs and lists of inputs */
+#define TASK_HELD_MAX      (256u << 20) /* of specs and lists of inputs */
 #define TASK_FORGET        (60000 * MS) /* a job that nobody speaks of: its owner does every 5 s */
 #define TASK_REPORT_EVERY  (1000 * MS)
 #define TASK_FETCH_AGAIN   (2000 * MS)

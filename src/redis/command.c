@@ -362,11 +362,11 @@ void command_help(const char *container, struct reply *out)
 static const struct {
     const char *group, *title;
 } sections[] = {
-    {"string", "Strings"},        {"hash", "Hashes"},
-    {"generic", "Keys"},          {"transactions", "Transactions"},
-    {"scripting", "Scripts"},     {"snapshots", "Snapshots"}, {"jobs", "Jobs"},
-    {"connection", "Connection"}, {"server", "Server"},
-    {"cluster", "Cluster"},
+    {"string", "Strings"},    {"hash", "Hashes"},
+    {"generic", "Keys"},      {"transactions", "Transactions"},
+    {"scripting", "Scripts"}, {"snapshots", "Snapshots"},
+    {"jobs", "Jobs"},         {"connection", "Connection"},
+    {"server", "Server"},     {"cluster", "Cluster"},
 };
 
 /* Bars would end the cell. */

@@ -14,8 +14,9 @@
 /* Transactions whose clients are gone, and whose node does not know, try for up to 10 s. */
 #define CALLERS_BOUND (2 * LIVENESS_BOUND)
 #define JOBS_BOUND    (6 * LIVENESS_BOUND) /* a job waits for who is silent, for up to 30 s */
-#define SWEEP_BOUND   (9 * LIVENESS_BOUND) /* a node that missed an end keeps outputs for a minute \
-                                            */
+#define SWEEP_BOUND                                                                                \
+    (9 * LIVENESS_BOUND) /* a node that missed an end keeps outputs for a minute                   \
+                          */
 #define LOOK_EVERY    (5 * MILLISECOND)
 #define SETTLE_BOUND  (60 * SECOND)
 #define TICKS_DEFAULT 20000

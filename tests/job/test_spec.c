@@ -32,10 +32,10 @@ TEST(a_submitted_job_with_every_clause_is_understood)
 {
     struct job_spec s;
     struct job_spec_error e;
-    assert_true(parse(
-        "SUBMIT wc map lua m combine SUM REDUCE LUA r MATCH doc:* TYPE hash SNAPSHOT 0000000000000007 INTO out: "
-        "PARTITIONS 8 LIMITS TIME 60000 MEMORY 64m CPU 5000 SPILL 1g OUTPUT 2k",
-        &s, &e));
+    assert_true(parse("SUBMIT wc map lua m combine SUM REDUCE LUA r MATCH doc:* TYPE hash SNAPSHOT "
+                      "0000000000000007 INTO out: "
+                      "PARTITIONS 8 LIMITS TIME 60000 MEMORY 64m CPU 5000 SPILL 1g OUTPUT 2k",
+                      &s, &e));
     EXPECT_BYTES(s.name, "wc");
     EXPECT_BYTES(s.map, "m");
     EXPECT_BYTES(s.reduce, "r");
@@ -157,10 +157,10 @@ TEST(a_spec_comes_back_from_its_bytes_and_not_from_fewer)
     struct job_spec s, back;
     struct job_spec_error e;
     struct buf b = {0}, again = {0};
-    assert_true(parse(
-        "SUBMIT j MAP SUM FIELD price BY PART 3 MATCH a* TYPE zset SNAPSHOT fedcba9876543210 INTO p PARTITIONS 9 "
-        "LIMITS TIME 2000 CPU 3000 MEMORY 17m SPILL 0 OUTPUT 4k",
-        &s, &e));
+    assert_true(parse("SUBMIT j MAP SUM FIELD price BY PART 3 MATCH a* TYPE zset SNAPSHOT "
+                      "fedcba9876543210 INTO p PARTITIONS 9 "
+                      "LIMITS TIME 2000 CPU 3000 MEMORY 17m SPILL 0 OUTPUT 4k",
+                      &s, &e));
     job_spec_encode(&s, &b);
     assert_true(job_spec_decode(buf_bytes(&b), &back));
     job_spec_encode(&back, &again);
