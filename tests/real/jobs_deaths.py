@@ -19,12 +19,13 @@ def dies(c, jobs, state, victim, paused):
     orphans = workers(victim)
     victim.kill()
     if paused is not victim and state == "cut":
-        paused.resume()
+        jobs.resume()
+    jobs.away = None
     exact(c, jobs, name, twin)
     expect(not [p for p in orphans if os.path.exists(f"/proc/{p}")], "workers outlive their node")
     victim.start()
     c.wait_ready()
-    nothing_left(c, orphans=state == "cut")
+    nothing_left(c)
     still_mine(c, name, twin)
     forgotten(c)
 
