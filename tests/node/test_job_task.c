@@ -376,6 +376,20 @@ TEST(pieces_that_are_lost_are_fetched_again_until_a_node_is_given_up)
     owner_deinit(&o);
 }
 
+TEST(the_output_of_a_node_that_nobody_hears_is_lost_after_a_few_seconds)
+{
+    struct owner o;
+    owner_init(&o, KEYS);
+    BEGIN(&o, "MAP", "LUA", BY_THREE, "REDUCE", "SUM");
+    run_maps(&o);
+    cluster_kill(&o.c, 1); /* node 2 */
+    start_reduce(&o, 1, 0, 1);
+    cluster_run(&o.c, 8000);
+    assert_int_equal(heard(2, 1)->status, JOB_REPORT_LOST);
+    assert_int_equal(heard(2, 1)->input, 1);
+    owner_deinit(&o);
+}
+
 TEST(an_output_that_is_gone_is_reported_lost_with_its_map_and_winner)
 {
     for (uint16_t of = 1; of <= 2; of++) { /* here, and on the other node */

@@ -47,11 +47,22 @@ class Jobs:
     """The JOB commands of a cluster: through any node that runs, again while the answer is to try again."""
 
     def __init__(self, c):
-        self.c = c
+        self.c, self.away = c, None  # away: a node that is paused, and not asked
+
+    def any(self):
+        return next(n for n in self.c.nodes if n.alive() and n is not self.away)
+
+    def pause(self, n):
+        n.pause()
+        self.away = n
+
+    def resume(self):
+        self.away.resume()
+        self.away = None
 
     def do(self, *words, node=None, seconds=30):
         def attempt():
-            reply = (node or self.c.any()).do("JOB", *words, timeout=max(15.0, seconds))
+            reply = (node or self.any()).do("JOB", *words, timeout=max(15.0, seconds))
             return None if isinstance(reply, Err) and reply.startswith(PASSING) else [reply]
         return until(seconds, "JOB " + " ".join(str(w)[:40] for w in words), attempt, pause=0.02)[0]
 
@@ -121,7 +132,7 @@ class Jobs:
     def owner(self):
         """The node that leads group 0."""
         def known():
-            return next(g["leader"] for g in self.c.any().status()["groups"] if g["id"] == 0)
+            return next(g["leader"] for g in self.any().status()["groups"] if g["id"] == 0)
         return self.c.by_id(until(15, "a leader of group 0 is known", known))
 
 
@@ -182,20 +193,23 @@ def unnamed_files(node):
     return found
 
 
-def nothing_left(c, seconds=30, orphans=False):
-    """No job, no worker, no file of one, no snapshot, anywhere. Jobs that have ended may still be in the history. orphans: an owner died, perhaps
-    just after it had made a snapshot that was on no record yet. Nobody knows that one, and it goes in its time (docs/JOBS.md)."""
+def tasks(node):
+    """Of its attempts: how many run, how many wait, bytes of outputs."""
+    info = dict(line.split(":") for line in text(node.do("INFO", "jobs")).split() if ":" in line)
+    return [int(info[name]) for name in ("job_tasks_running", "job_tasks_waiting", "job_output_bytes")]
+
+
+def nothing_left(c, seconds=30):
+    """No job, no worker, no file of one, no snapshot, anywhere. Jobs that have ended may still be in the history."""
     jobs = Jobs(c)
 
     def clean():
-        if orphans and not jobs.do("LIST"):
-            for row in c.any().do("SNAPSHOT", "LIST"):
-                c.any().do("SNAPSHOT", "DROP", pairs(row)[b"id"])
         for n in [n for n in c.nodes if n.alive()]:
             expect(jobs.do("LIST", node=n) == [], f"JOB LIST through node {n.number} shows", jobs.do("LIST", node=n))
             expect(n.do("SNAPSHOT", "LIST") == [], f"SNAPSHOT LIST through node {n.number} shows", n.do("SNAPSHOT", "LIST"))
             expect(children(n.process.pid) == [], f"node {n.number} has children", children(n.process.pid))
             expect(unnamed_files(n) == [], f"node {n.number} has open", unnamed_files(n))
+            expect(not any(tasks(n)), f"node {n.number} has tasks running, waiting, bytes of outputs:", tasks(n))
         return True
     until(seconds, "nothing of the jobs is left", clean, pause=0.1)
 
@@ -324,12 +338,12 @@ def met(c, jobs, state, paused=None):
     for turn in range(20):
         name = f"{state}{turn}"
         if state == "cut":
-            paused.pause()
+            jobs.pause(paused)
         twin = slow(jobs, name, state)
         if jobs.caught(name, state):
             return name, twin
         if state == "cut":
-            paused.resume()
+            jobs.resume()
         jobs.done(name)
         jobs.forget(name)
     raise AssertionError(f"no job was ever seen in {state}")

@@ -82,7 +82,7 @@ def cancel_ends_a_job_in_any_state(env):
         began = time.monotonic()
         expect(jobs.do("CANCEL", name, node=jobs.owner()) == b"OK")
         if state == "cut":
-            other.resume()
+            jobs.resume()
         how = jobs.ended(name, 20)
         expect(how == "cancelled" or (how == "done" and state == "committing"), f"cancelled in {state}: {how}")
         got = read_prefix(c.nodes[1], f"{name}:")
@@ -112,7 +112,7 @@ def what_a_job_made_goes_when_the_job_is_forgotten_meanwhile(env):
     expect(jobs.do("CANCEL", name, node=jobs.owner()) == b"OK")
     expect(jobs.ended(name) == "cancelled")
     jobs.forget(name)
-    other.resume()
+    jobs.resume()
     time.sleep(2)
     nothing_left(c)
     jobs.submit("endless", "MAP", "LUA", "function map() while true do end end", "REDUCE", "SUM", "MATCH", "doc:*")
@@ -210,7 +210,7 @@ def jobs_end_well_whoever_dies_and_when(env):
                 time.sleep(3)
         for name, twin in twins.items():
             exact(c, jobs, name, twin)
-        nothing_left(c, orphans=True)
+        nothing_left(c)
         for name, twin in twins.items():
             still_mine(c, name, twin)
         forgotten(c)

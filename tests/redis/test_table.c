@@ -53,7 +53,7 @@ TEST(every_row_is_found_by_its_name_in_any_case)
 static void expect_sound(const struct command *c)
 {
     static const char *groups[] = {"string",  "hash",         "generic",   "connection", "server",
-                                   "cluster", "transactions", "scripting", "snapshots"};
+                                   "cluster", "transactions", "scripting", "snapshots",  "jobs"};
     bool known = false, container = c->flags & CMD_CONTAINER;
     char name[COMMAND_NAME_MAX];
 
