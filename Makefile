@@ -56,6 +56,7 @@ bench: all
 	tools/deps --test
 	bench/run --synod $(SYNOD)
 	bench/ring --synod $(SYNOD)
+	bench/jobs --synod $(SYNOD)
 
 check: all
 	tools/deps --test
