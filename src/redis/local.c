@@ -179,14 +179,14 @@ const struct command local_commands[] = {
     SUB("run", "job", -3, CMD_NOSCRIPT, "jobs", "synod 0.1",
         "O(N) where N is the number of keys, divided among the nodes",
         "Asks one question of all keys of one moment, and waits for the answer",
-        "query [MATCH pattern] [TYPE type] [SNAPSHOT id] [LIMITS limit value ...]"),
+        "query [MATCH pattern] [TYPE type] [SNAPSHOT id] [LIMITS limit value [limit value ...]]"),
     SUB("status", "job", 3, CMD_NOSCRIPT, "jobs", "synod 0.1", "O(1)", "How far a job is", "name"),
     SUB("submit", "job", -5, CMD_NOSCRIPT, "jobs", "synod 0.1",
         "O(N) where N is the number of keys, divided among the nodes",
         "Begins a job, and returns its id; the same again is the same job",
-        "name MAP LUA source|MAP query|TASKS n LUA source [COMBINE how] [REDUCE how] [MATCH "
-        "pattern] [TYPE type] [SNAPSHOT id] [INTO key-prefix|RETURN] [PARTITIONS n] [LIMITS limit "
-        "value ...]"),
+        "name <MAP LUA source | MAP query | TASKS n LUA source> [COMBINE how] [REDUCE how] [MATCH "
+        "pattern] [TYPE type] [SNAPSHOT id] [INTO prefix | RETURN] [PARTITIONS n] [LIMITS limit "
+        "value [limit value ...]]"),
     SUB("wait", "job", -3, CMD_NOSCRIPT, "jobs", "synod 0.1", "O(1)",
         "Waits for a job's end, and says how it ended; nil after the timeout",
         "name [milliseconds]"),
