@@ -247,7 +247,7 @@ def documents(count, seed=7, words=20, prefix="doc:"):
 
 
 def packages():
-    """The sample that comes with synod: {key: {field: value}}, with fields in small letters."""
+    """The sample that comes with synod: {key: {field: value}}."""
     found = {}
     with open(os.path.join(ROOT, "examples", "data", "packages.sample"), "rb") as f:
         for paragraph in f.read().split(b"\n\n"):
@@ -255,9 +255,9 @@ def packages():
             for line in re.sub(rb"\n[ \t]", b" ", paragraph).splitlines():
                 name, colon, value = line.partition(b":")
                 if colon:
-                    fields[name.lower()] = value.strip()
-            if b"package" in fields:
-                found[b"pkg:" + fields[b"package"]] = fields
+                    fields[name] = value.strip()
+            if b"Package" in fields:
+                found[b"pkg:" + fields[b"Package"]] = fields
     return found
 
 

@@ -19,9 +19,9 @@ from jobkit import (Jobs, as_commands, as_rows, at_once, documents, example, for
 def needed(data):
     count = Counter()
     for fields in data.values():
-        count.update(set(re.findall(rb"([A-Za-z0-9.+-]+)[^,|]*", fields.get(b"depends", b""))))
+        count.update(set(re.findall(rb"([A-Za-z0-9.+-]+)[^,|]*", fields.get(b"Depends", b""))))
     best = sorted(count, key=lambda name: (-count[name], name))[:10]
-    return {name: str(count[name]).encode() for name in best}
+    return [(b"%2d %s" % (i, name), b"%d" % count[name]) for i, name in enumerate(best, 1)]
 
 
 def index(docs):
@@ -66,7 +66,7 @@ def the_examples_give_what_a_loop_in_python_gives(env):
     expect(jobs.result("words2").dict() == as_rows(counts), "words of hashes")
     expect(jobs.result("words2").rows == sorted(jobs.result("words2").rows), "rows come in the order of their keys")
     expect(read_prefix(c.nodes[1], "word:") == index(docs), "index")
-    expect(jobs.result("needed").dict() == needed(pkgs), "needed:", jobs.result("needed").dict(), needed(pkgs))
+    expect(jobs.result("needed").rows == needed(pkgs), "needed:", jobs.result("needed").rows, needed(pkgs))
     expect(read_prefix(c.nodes[2], "bill:") == bills(sales), "joined")
     pi = jobs.result("pi").dict()
     expect(pi == jobs.result("pi again").dict(), "the same darts give the same pi")
@@ -99,58 +99,58 @@ def near(a, b):
 
 
 def check_numbers(jobs, data, ask):
-    sizes = [int(number(v)) for _, v in values_of(data, b"size")]
+    sizes = [int(number(v)) for _, v in values_of(data, b"Size")]
     expect(len(sizes) > 100, "the sample has sizes")
     records = str(len(data)).encode()
     for op, twin in (("SUM", sum(sizes)), ("MIN", min(sizes)), ("MAX", max(sizes))):
-        got = ask(op, "FIELD", "size")
+        got = ask(op, "FIELD", "Size")
         expect(got.rows == [(op.lower().encode(), str(twin).encode())], op, got.rows, twin)
         expect(got.notes[b"records"] == records and got.notes[b"values"] == b"%d" % len(sizes), got.notes)
-    got = ask("AVG", "FIELD", "size")
+    got = ask("AVG", "FIELD", "Size")
     expect(got.rows[0][0] == b"avg" and near(got.rows[0][1], Fraction(sum(sizes), len(sizes))), "AVG", got.rows)
     expect(ask("COUNT").rows == [(b"count", records)], "COUNT")
-    expect(ask("COUNT", "FIELD", "tag").rows == [(b"count", b"%d" % len(values_of(data, b"tag")))], "COUNT FIELD")
-    skips = ask("SUM", "FIELD", "version")  # of which some are numbers and most are not
-    told = [number(v) for _, v in values_of(data, b"version")]
+    expect(ask("COUNT", "FIELD", "Tag").rows == [(b"count", b"%d" % len(values_of(data, b"Tag")))], "COUNT FIELD")
+    skips = ask("SUM", "FIELD", "Version")  # of which some are numbers and most are not
+    told = [number(v) for _, v in values_of(data, b"Version")]
     expect(near(skips.rows[0][1], sum(v for v in told if v is not None)), "SUM of versions", skips.rows)
     expect(skips.notes[b"skipped"] == b"%d" % sum(v is None for v in told), skips.notes)
     ranks = sorted(sizes)
-    got = ask("QUANTILES", "FIELD", "size")
+    got = ask("QUANTILES", "FIELD", "Size")
     expect(got.notes[b"method"] == b"exact" and len(got.rows) == 12, got.notes)
     for q, v in got.rows:
         at = max(0, math.ceil(float(q) * len(ranks)) - 1)
         expect(int(v) == ranks[at], f"quantile {q} is {v}, not {ranks[at]}")
-    got = ask("HISTOGRAM", "STEP", 50000, "FIELD", "size")
+    got = ask("HISTOGRAM", "STEP", 50000, "FIELD", "Size")
     width = int(got.notes[b"width"])
     twin = Counter(s // width * width for s in sizes)
     expect(width % 50000 == 0 and [(int(a), int(n)) for a, n in got.rows] == sorted(twin.items()), "HISTOGRAM", got.rows)
 
 
 def check_groups(data, ask):
-    size = {k: int(v) for k, v in values_of(data, b"size")}
+    size = {k: int(v) for k, v in values_of(data, b"Size")}
     groups = defaultdict(list)
-    for key, section in values_of(data, b"section"):
+    for key, section in values_of(data, b"Section"):
         groups[section].append(key)
     for op, fn in (("COUNT", len), ("SUM", lambda k: sum(size[x] for x in k)), ("MIN", lambda k: min(size[x] for x in k)),
                    ("MAX", lambda k: max(size[x] for x in k))):
-        words = (op, "BY", "section") if op == "COUNT" else (op, "FIELD", "size", "BY", "section")
+        words = (op, "BY", "Section") if op == "COUNT" else (op, "FIELD", "Size", "BY", "Section")
         got = ask(*words)
         twin = [(s, b"%d" % fn(k)) for s, k in sorted(groups.items())]
         expect(got.rows == twin, words, got.rows[:4], twin[:4])
-    expect(ask("GROUP", "BY", "section").rows == [(s, b"%d" % len(k)) for s, k in sorted(groups.items())], "GROUP")
+    expect(ask("GROUP", "BY", "Section").rows == [(s, b"%d" % len(k)) for s, k in sorted(groups.items())], "GROUP")
     parts = Counter(k.split(b":")[0] for k in data)
     expect(ask("GROUP", "COUNT", "BY", "PART", 1).rows == [(p, b"%d" % n) for p, n in sorted(parts.items())], "BY PART")
 
 
 def check_rows(data, ask):
-    top = sorted(((-int(v), k) for k, v in values_of(data, b"size")))[:25]
-    expect(ask("TOP", 25, "FIELD", "size").rows == [(k, b"size", b"%d" % -v) for v, k in top], "TOP")
-    sections = {v for _, v in values_of(data, b"section")}
-    got = ask("DISTINCT", "FIELD", "section")
+    top = sorted(((-int(v), k) for k, v in values_of(data, b"Size")))[:25]
+    expect(ask("TOP", 25, "FIELD", "Size").rows == [(k, b"Size", b"%d" % -v) for v, k in top], "TOP")
+    sections = {v for _, v in values_of(data, b"Section")}
+    got = ask("DISTINCT", "FIELD", "Section")
     expect(got.rows == [(b"distinct", b"%d" % len(sections))] and got.notes[b"method"] == b"exact", "DISTINCT", got.rows)
-    got = ask("GREP", "game", "FIELD", "tag")
-    expect([r[0] for r in got.rows] == [k for k, v in values_of(data, b"tag") if b"game" in v], "GREP", got.rows)
-    expect(all(r[1] == b"tag" and b"game" in r[2] for r in got.rows) and got.rows, "GREP shows", got.rows[:2])
+    got = ask("GREP", "game", "FIELD", "Tag")
+    expect([r[0] for r in got.rows] == [k for k, v in values_of(data, b"Tag") if b"game" in v], "GREP", got.rows)
+    expect(all(r[1] == b"Tag" and b"game" in r[2] for r in got.rows) and got.rows, "GREP shows", got.rows[:2])
 
 
 @scenario(limit=120)
@@ -174,10 +174,10 @@ def each_query_gives_what_a_loop_in_python_gives(env):
     expect(joined.rows == twin, "JOIN", joined.rows[:3], twin[:3])
     nothing_left(c)
     expect(jobs.do("HISTORY") == [], "what RUN made is in no history:", jobs.do("HISTORY"))
-    jobs.submit("q", "MAP", "SUM", "FIELD", "size", "BY", "section", "MATCH", "pkg:*", "TYPE", "hash", "PARTITIONS", 5, "INTO", "sum:")
+    jobs.submit("q", "MAP", "SUM", "FIELD", "Size", "BY", "Section", "MATCH", "pkg:*", "TYPE", "hash", "PARTITIONS", 5, "INTO", "sum:")
     sums = Counter()
-    for key, section in values_of(data, b"section"):
-        sums[section] += int(data[key].get(b"size", 0))
+    for key, section in values_of(data, b"Section"):
+        sums[section] += int(data[key].get(b"Size", 0))
     jobs.done("q")
     expect(read_prefix(c.nodes[1], "sum:") == as_rows(sums), "a query's rows INTO keys")
     nothing_left(c)
