@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define POLL_FIRST (20 * MS) /* then half as much longer each time, up to: */
+#define POLL_FIRST (20 * MS) /* then after a sixteenth of the time that was waited, up to: */
 #define POLL_LAST  (500 * MS)
 
 enum call_what {
@@ -36,7 +36,7 @@ struct call {
     struct buf name;
     bool query; /* its result has cells */
     bool polls; /* asks again at poll_at */
-    uint64_t poll_at, poll_after;
+    uint64_t poll_at, began;
     uint64_t until; /* WAIT's timeout */
     struct gather *gather;
 };
@@ -289,9 +289,10 @@ static void said_ok(void *ctx, struct bytes reply)
 static void again_later(struct call *c)
 {
     c->polls = true;
-    c->poll_at = c->node->now + c->poll_after;
-    c->poll_after += c->poll_after / 2;
-    if (c->poll_after > POLL_LAST) c->poll_after = POLL_LAST;
+    uint64_t after = (c->node->now - c->began) / 16;
+    if (after < POLL_FIRST) after = POLL_FIRST;
+    if (after > POLL_LAST) after = POLL_LAST;
+    c->poll_at = c->node->now + after;
 }
 
 static void take_wait(struct call *c, const struct job_rows *rows, const struct job_spec *spec,
@@ -435,7 +436,7 @@ static struct call *call_new(struct client *client, const struct command *cmd,
     *c = (struct call){.node = client->node,
                        .r = request_parent(client, cmd, a),
                        .what = (uint8_t)what,
-                       .poll_after = POLL_FIRST,
+                       .began = client->node->now,
                        .until = UINT64_MAX};
     c->r->children = 1; /* it has its own end */
     list_push(&c->node->jobs->calls, &c->link);

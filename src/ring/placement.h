@@ -21,8 +21,8 @@
  *  R5  A group keeps every voter that R2 to R4 do not take from it, but for R6.
  *  R6  A node's weight should be its fair share. Only a node off by more than the tolerance is
  *      mended, and it ends within half of it if that can be had: so a small drift moves nothing and
- *      a mended node stays quiet. A voter is not moved for R6 out of a group with a voter that is
- *      down.
+ *      a mended node stays quiet. Two voters change places only if that shifts an eighth of what it
+ *      copies. A voter is not moved for R6 out of a group with a voter that is down.
  *  R7  Leaders are on holding nodes where the group has a voter on one. A leader is moved for
  *      balance only off (or onto) a node whose leaders' load is beyond the tolerance, and all
  *      changes of known leaders are at most a quarter of the groups, but for those whose present

@@ -13,6 +13,9 @@
 #define PARTNERS 16
 /* Steps that help less than this are not worth a replica's copying. */
 #define GAIN_LEAST (LEVEL_ONE / 1024)
+/* An exchange shifts at least this part of what it copies: or two groups of nearly one size would
+ * change places with every key that makes the other one the larger (seed 70413). */
+#define EXCHANGE_WORTH 8
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
@@ -139,6 +142,7 @@ static void consider_exchange(const struct plan *pl, uint16_t troubled, uint16_t
             step.outcome = plan_judge(pl, troubled, partner, weight_of(pl, s) - weight_of(pl, b));
             if (step.outcome.verdict == PLAN_WORSE) continue;
             step.copied = copied_of(pl, s) + copied_of(pl, b);
+            if ((weight_of(pl, s) - weight_of(pl, b)) * EXCHANGE_WORTH < step.copied) continue;
             step.leads = leads_now(pl, s) || leads_now(pl, b);
             if (step_is_better(pl, &step, best) && may_move(pl, b) && may_go(pl, b, from))
                 *best = step;

@@ -725,6 +725,24 @@ TEST(two_nodes_exchange_replicas_where_no_single_one_would_do)
 
 /* A founded group goes to the emptier node and is too much for it; it moves on, though one of the
  * node's own would do as well. */
+/* Seed 70413: with every key written the other one of two groups was the larger, and both moved. */
+TEST(groups_of_nearly_one_size_do_not_change_places)
+{
+    struct world *w = world_new(2, 2, 1);
+    w->node[1].capacity = 200;
+    w->group[0].size = 510, ON(w, 0, 1);
+    w->group[1].size = 490, ON(w, 1, 2);
+    plan(w);
+    EXPECT_ON(w, 0, 1);
+    EXPECT_ON(w, 1, 2);
+    w->group[0].size = 800;
+    w->group[1].size = 200;
+    plan(w);
+    EXPECT_ON(w, 0, 2);
+    EXPECT_ON(w, 1, 1);
+    free(w);
+}
+
 TEST(what_this_plan_placed_is_rather_moved_than_what_was_there)
 {
     struct world *w = world_new(2, 101, 1);
