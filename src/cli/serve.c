@@ -66,11 +66,12 @@ static uint64_t server_turn(void *ctx, uint64_t now)
     return s->inner.turn(s->inner.ctx, now);
 }
 
-/* Attempts of jobs' tasks at once: they are at low priority, and each may have LIMITS MEMORY. */
+/* Attempts of jobs' tasks at once: one processor is left to those who ask, and each attempt may have
+ * LIMITS MEMORY. */
 static uint32_t job_slots(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    return cpus < 1 ? 1 : cpus > JOB_SLOTS_MAX ? JOB_SLOTS_MAX : (uint32_t)cpus;
+    return cpus <= 2 ? 1 : cpus > JOB_SLOTS_MAX ? JOB_SLOTS_MAX : (uint32_t)cpus - 1;
 }
 
 static void found_list(const struct server_options *o, char *out, size_t size)
