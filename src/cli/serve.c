@@ -66,8 +66,8 @@ static uint64_t server_turn(void *ctx, uint64_t now)
     return s->inner.turn(s->inner.ctx, now);
 }
 
-/* Attempts of jobs' tasks at once: one processor is left to those who ask, and each attempt may have
- * LIMITS MEMORY. */
+/* Attempts of jobs' tasks at once: one processor is left to those who ask, and each attempt may
+ * have LIMITS MEMORY. */
 static uint32_t job_slots(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
