@@ -153,6 +153,13 @@ uint64_t reader_varint(struct reader *r)
     return 0;
 }
 
+uint64_t reader_bounded(struct reader *r, uint64_t max)
+{
+    uint64_t v = reader_varint(r);
+    if (v > max) r->bad = true;
+    return r->bad ? 0 : v;
+}
+
 struct bytes reader_blob(struct reader *r)
 {
     uint64_t size = reader_varint(r);

@@ -69,6 +69,7 @@ uint16_t reader_u16(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
 uint64_t reader_varint(struct reader *r);
+uint64_t reader_bounded(struct reader *r, uint64_t max); /* a varint; above max: bad, and 0 */
 struct bytes reader_take(struct reader *r, size_t size);
 struct bytes reader_blob(struct reader *r);
 

@@ -36,6 +36,20 @@ bool bytes_to_i64(struct bytes text, int64_t *out)
     return true;
 }
 
+bool bytes_to_hex64(struct bytes text, uint64_t *out)
+{
+    uint64_t v = 0;
+    if (text.size != 16) return false;
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i], letter = (uint8_t)((c | 0x20) - 'a');
+        bool digit = c >= '0' && c <= '9';
+        if (!digit && letter > 5) return false;
+        v = v << 4 | (uint64_t)(digit ? c - '0' : letter + 10);
+    }
+    *out = v;
+    return true;
+}
+
 bool bytes_to_double(struct bytes text, long double *out)
 {
     char copy[5 * 1024], *end; /* Redis writes long doubles out in full: up to 4951 characters */

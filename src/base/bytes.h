@@ -39,12 +39,21 @@ static inline int bytes_compare(struct bytes a, struct bytes b)
     return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
+static inline bool bytes_begins(struct bytes a, const char *word)
+{
+    size_t size = strlen(word);
+    return a.size >= size && memcmp(a.data, word, size) == 0;
+}
+
 /* ASCII letters compared without case, as Redis compares command and option names. */
 bool bytes_equal_nocase(struct bytes a, const char *word);
 
 /* Strict decimal, as Redis's string2ll: no spaces, no plus, no leading zeros, whole range of int64.
  * False leaves *out alone. */
 bool bytes_to_i64(struct bytes text, int64_t *out);
+
+/* Exactly 16 hexadecimal digits, in any case. False leaves *out alone. */
+bool bytes_to_hex64(struct bytes text, uint64_t *out);
 
 /* Strict floating point, as Redis's string2ld accepts it (no spaces, no NaN). False leaves *out
  * alone. */

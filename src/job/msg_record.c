@@ -44,13 +44,6 @@ void job_record_encode(const struct job *j, struct buf *out)
     buf_u64(out, hash64(bytes_of(out->data + start, out->size - start), 0));
 }
 
-static uint64_t bounded(struct reader *r, uint64_t max)
-{
-    uint64_t v = reader_varint(r);
-    if (v > max) r->bad = true;
-    return r->bad ? 0 : v;
-}
-
 static bool head_get(struct reader *r, struct job_record_head *h)
 {
     if (reader_u8(r) != JOB_RECORD_VERSION) r->bad = true;
@@ -60,11 +53,11 @@ static bool head_get(struct reader *r, struct job_record_head *h)
     h->epoch = reader_varint(r);
     h->revision = reader_varint(r);
     h->snapshot = reader_varint(r);
-    h->submitted_ms = (int64_t)bounded(r, INT64_MAX);
-    h->spent_ms = (int64_t)bounded(r, INT64_MAX / 4);
+    h->submitted_ms = (int64_t)reader_bounded(r, INT64_MAX);
+    h->spent_ms = (int64_t)reader_bounded(r, INT64_MAX / 4);
     h->error = reader_blob(r);
-    h->maps = (uint32_t)bounded(r, JOB_TASKS_MAX);
-    h->reduces = (uint32_t)bounded(r, JOB_TASKS_MAX);
+    h->maps = (uint32_t)reader_bounded(r, JOB_TASKS_MAX);
+    h->reduces = (uint32_t)reader_bounded(r, JOB_TASKS_MAX);
     return !r->bad && h->phase <= JOB_CANCELLED && flags <= DROPPED &&
            h->error.size <= JOB_ERROR_MAX && h->epoch && h->reduces &&
            h->maps + h->reduces <= JOB_TASKS_MAX;
@@ -76,8 +69,8 @@ static bool task_get(struct reader *r, struct job_task *t)
     t->failures = reader_u8(r);
     if (t->state == JOB_TASK_DONE) {
         t->winner.epoch = reader_varint(r);
-        t->winner.number = (uint32_t)bounded(r, UINT32_MAX);
-        t->winner_node = (uint32_t)bounded(r, UINT32_MAX);
+        t->winner.number = (uint32_t)reader_bounded(r, UINT32_MAX);
+        t->winner_node = (uint32_t)reader_bounded(r, UINT32_MAX);
         t->records = reader_varint(r);
         t->bytes = reader_varint(r);
     }
@@ -85,7 +78,7 @@ static bool task_get(struct reader *r, struct job_task *t)
     t->unfit = reader_u8(r);
     if (t->holder_count > JOB_HOLDERS_MAX) r->bad = true;
     for (int i = 0; !r->bad && i < t->holder_count; i++)
-        t->holder[i] = (uint32_t)bounded(r, UINT32_MAX);
+        t->holder[i] = (uint32_t)reader_bounded(r, UINT32_MAX);
     return !r->bad && (t->state == JOB_TASK_DONE || t->state == JOB_TASK_WAITING);
 }
 

@@ -52,13 +52,6 @@ void job_spec_encode(const struct job_spec *s, struct buf *out)
     limits_put(&s->limits, out);
 }
 
-static uint64_t bounded(struct reader *r, uint64_t max)
-{
-    uint64_t v = reader_varint(r);
-    if (v > max) r->bad = true;
-    return r->bad ? 0 : v;
-}
-
 static uint8_t below(struct reader *r, uint8_t bound)
 {
     uint8_t v = reader_u8(r);
@@ -79,7 +72,7 @@ static void query_get(struct reader *r, struct job_query *q)
     q->op = below(r, JOB_OPS);
     q->group_op = below(r, JOB_OP_AVG + 1);
     q->by = below(r, JOB_BY_PART + 1);
-    q->n = (uint32_t)bounded(r, JOB_TOP_MAX);
+    q->n = (uint32_t)reader_bounded(r, JOB_TOP_MAX);
     bits = reader_u64(r);
     memcpy(&q->step, &bits, sizeof q->step);
     q->field = blob(r, JOB_FIELD_MAX);
@@ -106,14 +99,14 @@ bool job_spec_decode(struct bytes data, struct job_spec *s)
     s->type = below(&r, RECORD_TYPES + 1);
     s->into = below(&r, 2);
     s->prefix = blob(&r, JOB_PATTERN_MAX);
-    s->partitions = (uint32_t)bounded(&r, JOB_PARTITIONS_MAX);
-    s->tasks = (uint32_t)bounded(&r, UINT32_MAX);
+    s->partitions = (uint32_t)reader_bounded(&r, JOB_PARTITIONS_MAX);
+    s->tasks = (uint32_t)reader_bounded(&r, UINT32_MAX);
     s->snapshot = reader_varint(&r);
-    s->limits.time_ms = bounded(&r, INT64_MAX);
-    s->limits.cpu_ms = bounded(&r, INT64_MAX);
-    s->limits.memory = bounded(&r, INT64_MAX);
-    s->limits.spill = bounded(&r, INT64_MAX);
-    s->limits.output = bounded(&r, INT64_MAX);
+    s->limits.time_ms = reader_bounded(&r, INT64_MAX);
+    s->limits.cpu_ms = reader_bounded(&r, INT64_MAX);
+    s->limits.memory = reader_bounded(&r, INT64_MAX);
+    s->limits.spill = reader_bounded(&r, INT64_MAX);
+    s->limits.output = reader_bounded(&r, INT64_MAX);
     return !r.bad && reader_left(&r) == 0 &&
            (s->kind == JOB_KIND_QUERY) == (s->query.op != JOB_OP_NONE);
 }

@@ -218,13 +218,6 @@ static bool limits(struct parse *p)
                  "expected TIME, CPU, MEMORY, SPILL or OUTPUT, and a number");
 }
 
-static int digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* An id as people see it (redis/cut.h). */
 static bool snapshot(struct parse *p)
 {
@@ -233,13 +226,8 @@ static bool snapshot(struct parse *p)
     struct bytes t;
     if (!more(p)) return wrong(p, "an id is missing", NULL, of);
     t = p->arg[p->at++];
-    p->s->snapshot = 0;
-    bool good = t.size == 16;
-    for (size_t i = 0; good && i < t.size; i++) {
-        good = digit(t.data[i]) >= 0;
-        p->s->snapshot = p->s->snapshot << 4 | (uint64_t)(digit(t.data[i]) & 15);
-    }
-    return (good && p->s->snapshot) || wrong(p, "not an id:", &t, of);
+    bool good = bytes_to_hex64(t, &p->s->snapshot) && p->s->snapshot;
+    return good || wrong(p, "not an id:", &t, of);
 }
 
 /* What SUBMIT and RUN have in common; 0: none of it, -1: wrong. */

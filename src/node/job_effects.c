@@ -145,7 +145,6 @@ bool owned_forgotten(struct owned *o, struct bytes reply)
     (void)jobs_bulk(reply, &bulk, &nil);
     if (!nil) return false;
     tell_all(o, JOB_MSG_DROP);
-    if (o->machine.snapshot && !o->spec.snapshot) jobs_drop_cut(o->node, o->machine.snapshot);
     step_of(o, JOB_EV_DEPOSED);
     return true;
 }
@@ -172,12 +171,6 @@ static void write_record(struct owned *o, const struct job_effect *fx)
 
 /* ---- publishing ---- */
 
-static bool begins(struct bytes reply, const char *text)
-{
-    size_t size = strlen(text);
-    return reply.size >= size && memcmp(reply.data, text, size) == 0;
-}
-
 static void publish_failed(struct owned *o, struct bytes why, bool retry)
 {
     owned_log(o, "the result cannot be published: %.*s", (int)why.size, (const char *)why.data);
@@ -187,13 +180,13 @@ static void publish_failed(struct owned *o, struct bytes why, bool retry)
 static void published(void *ctx, struct bytes reply)
 {
     struct owned *o = ctx;
-    bool passing = begins(reply, "-TRYAGAIN") || begins(reply, "-CLUSTERDOWN") ||
-                   begins(reply, "-TXNABORT") || begins(reply, "-OOM");
+    bool passing = bytes_begins(reply, "-TRYAGAIN") || bytes_begins(reply, "-CLUSTERDOWN") ||
+                   bytes_begins(reply, "-TXNABORT") || bytes_begins(reply, "-OOM");
     if (jobs_said(reply, 1))
         step_of(o, JOB_EV_PUBLISHED);
     else if (jobs_said(reply, 0))
         step_of(o, JOB_EV_DEPOSED);
-    else if (!reply.size || begins(reply, "-UNKNOWN"))
+    else if (!reply.size || bytes_begins(reply, "-UNKNOWN"))
         step_of(o, JOB_EV_PUBLISH_LOST);
     else
         publish_failed(o, error_of(reply), passing);
@@ -255,7 +248,7 @@ static void gathered(void *ctx, struct bytes pairs, const char *error)
     struct buf texts = {0};
     o->gather = NULL;
     if (error) {
-        publish_failed(o, bytes_str(error), begins(bytes_str(error), "TRYAGAIN"));
+        publish_failed(o, bytes_str(error), bytes_begins(bytes_str(error), "TRYAGAIN"));
         return;
     }
     if (put_keys(o, pairs, &texts) > JOB_PUBLISH_KEYS)

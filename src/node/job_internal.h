@@ -112,7 +112,7 @@ void owned_start(struct owned *o, uint32_t task, uint32_t number, uint32_t node)
 void owned_fence(struct owned *o);
 void jobs_drop_cut(struct node *n, uint64_t cut);
 /* Does the reply (nil) say that there is no such job any more? Somebody forgot it, or all: then
- * what it made goes, and it is over. */
+ * nodes drop it at once, and it is over; its snapshot goes as an orphan (job_owner.c). */
 bool owned_forgotten(struct owned *o, struct bytes reply);
 
 /* job_ranges.c: divides the snapshot into the job's map tasks. Asks for the snapshot's row, and

@@ -110,7 +110,7 @@ static void told(void *ctx, struct bytes reply)
 {
     struct owned *o = ctx;
     o->telling = false;
-    if (!o->over && !o->machine.cutting) (void)owned_forgotten(o, reply); /* or a cut is lost */
+    if (!o->over) (void)owned_forgotten(o, reply);
 }
 
 static void news_of(const struct owned *o, struct job_news *news)

@@ -71,13 +71,6 @@ void job_msg_put(struct buf *out, const struct job_msg *m)
 
 /* ---- reading ---- */
 
-static uint64_t bounded(struct reader *r, uint64_t max)
-{
-    uint64_t v = reader_varint(r);
-    if (v > max) r->bad = true;
-    return r->bad ? 0 : v;
-}
-
 static struct bytes rest(struct reader *r, size_t max)
 {
     if (reader_left(r) > max) r->bad = true;
@@ -86,11 +79,11 @@ static struct bytes rest(struct reader *r, size_t max)
 
 static void get_start(struct reader *r, struct job_msg *m)
 {
-    m->maps = (uint32_t)bounded(r, JOB_TASKS_MAX);
-    m->reduces = (uint32_t)bounded(r, JOB_TASKS_MAX);
+    m->maps = (uint32_t)reader_bounded(r, JOB_TASKS_MAX);
+    m->reduces = (uint32_t)reader_bounded(r, JOB_TASKS_MAX);
     m->snapshot = reader_varint(r);
-    m->slot_lo = (uint16_t)bounded(r, SLOT_COUNT);
-    m->slot_hi = (uint16_t)bounded(r, SLOT_COUNT);
+    m->slot_lo = (uint16_t)reader_bounded(r, SLOT_COUNT);
+    m->slot_hi = (uint16_t)reader_bounded(r, SLOT_COUNT);
     m->spec = reader_blob(r);
     m->inputs = rest(r, (size_t)JOB_TASKS_MAX * JOB_INPUT);
     bool reduces = m->task >= m->maps;
@@ -105,9 +98,9 @@ static void get_report(struct reader *r, struct job_msg *m)
     m->status = reader_u8(r);
     m->records = reader_varint(r);
     m->bytes = reader_varint(r);
-    m->input = (uint32_t)bounded(r, JOB_TASKS_MAX - 1);
+    m->input = (uint32_t)reader_bounded(r, JOB_TASKS_MAX - 1);
     m->winner.epoch = reader_varint(r);
-    m->winner.number = (uint32_t)bounded(r, UINT32_MAX);
+    m->winner.number = (uint32_t)reader_bounded(r, UINT32_MAX);
     m->text = rest(r, JOB_TEXT_MAX);
     if (m->status > JOB_REPORT_LOST) r->bad = true;
 }
@@ -115,7 +108,7 @@ static void get_report(struct reader *r, struct job_msg *m)
 static void get_fetch(struct reader *r, struct job_msg *m)
 {
     if (m->type == JOB_MSG_PIECE) m->status = reader_u8(r);
-    m->partition = (uint32_t)bounded(r, JOB_PARTITIONS_MAX - 1);
+    m->partition = (uint32_t)reader_bounded(r, JOB_PARTITIONS_MAX - 1);
     m->offset = reader_varint(r);
     if (m->type == JOB_MSG_PIECE) m->piece = rest(r, JOB_PIECE_BYTES);
     if (m->status > JOB_PIECE_LOST) r->bad = true;
@@ -127,8 +120,8 @@ bool job_msg_get(struct bytes payload, struct job_msg *m)
     *m = (struct job_msg){.type = reader_u8(&r)};
     m->job = reader_u64(&r);
     m->epoch = reader_varint(&r);
-    m->task = (uint32_t)bounded(&r, JOB_TASKS_MAX - 1);
-    m->number = (uint32_t)bounded(&r, UINT32_MAX);
+    m->task = (uint32_t)reader_bounded(&r, JOB_TASKS_MAX - 1);
+    m->number = (uint32_t)reader_bounded(&r, UINT32_MAX);
     switch (m->type) {
     case JOB_MSG_START: get_start(&r, m); break;
     case JOB_MSG_REPORT: get_report(&r, m); break;

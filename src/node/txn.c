@@ -108,12 +108,6 @@ struct answer_for {
     struct buf report;
 };
 
-static bool begins(struct bytes reply, const char *text)
-{
-    size_t size = strlen(text);
-    return reply.size >= size && memcmp(reply.data, text, size) == 0;
-}
-
 static void keep_error(struct transaction *t, struct bytes reply)
 {
     if (t->error.size) return;
@@ -123,11 +117,12 @@ static void keep_error(struct transaction *t, struct bytes reply)
 /* What an answer that is an error means for the machine. */
 static uint8_t refusal(struct transaction *t, struct bytes reply)
 {
-    bool lost = !reply.size || begins(reply, "-UNKNOWN");
-    t->retries = lost || begins(reply, "-TXNLOST") || begins(reply, "-TRYAGAIN");
+    bool lost = !reply.size || bytes_begins(reply, "-UNKNOWN");
+    t->retries = lost || bytes_begins(reply, "-TXNLOST") || bytes_begins(reply, "-TRYAGAIN");
     if (lost) return TXN_EV_LOST;
     if (!t->retries) keep_error(t, reply);
-    if (begins(reply, "-TRYAGAIN") || begins(reply, "-CLUSTERDOWN")) return TXN_EV_FAILED;
+    if (bytes_begins(reply, "-TRYAGAIN") || bytes_begins(reply, "-CLUSTERDOWN"))
+        return TXN_EV_FAILED;
     return TXN_EV_NO;
 }
 
@@ -155,7 +150,8 @@ static void on_answer(struct transaction *t, uint32_t i, struct bytes reply)
     size_t line;
     if (!reply.size || reply.data[0] == '-') {
         transaction_event(t, refusal(t, reply), i);
-    } else if (p->asked == TXN_FX_LOCK && (begins(reply, "$-1") || begins(reply, "_"))) {
+    } else if (p->asked == TXN_FX_LOCK &&
+               (bytes_begins(reply, "$-1") || bytes_begins(reply, "_"))) {
         t->unwatched = true;
         transaction_event(t, TXN_EV_NO, i);
     } else if (p->asked == TXN_FX_LOCK) {

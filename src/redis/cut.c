@@ -105,15 +105,7 @@ void cut_name_put(char name[CUT_NAME + 1], uint64_t cut)
 
 bool cut_name_get(struct bytes name, uint64_t *cut)
 {
-    *cut = 0;
-    if (name.size != CUT_NAME) return false;
-    for (size_t i = 0; i < CUT_NAME; i++) {
-        uint8_t c = name.data[i] | 0x20;
-        bool digit = c >= '0' && c <= '9', letter = c >= 'a' && c <= 'f';
-        if (!digit && !letter) return false;
-        *cut = *cut << 4 | (uint64_t)(digit ? c - '0' : c - 'a' + 10);
-    }
-    return *cut != 0;
+    return bytes_to_hex64(name, cut) && *cut != 0;
 }
 
 /* ---- at a group's leader. They read nothing, so they are never run twice: the hold is theirs to

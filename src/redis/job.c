@@ -188,7 +188,6 @@ static void job_own(struct view *v, const struct cmd_args *a, struct reply *out)
              epoch = last + !(MUTANT(MUTANT_JOB_EPOCH_AGAIN) && last);
     struct buf rows = {0}, row = {0};
     buf_u64(&rows, epoch);
-    buf_u64(&rows, (uint64_t)v->now_ms);
     bool there = put_rows(v, job, "dr", &rows);
     if (there) {
         buf_u64(&row, epoch);

@@ -23,7 +23,7 @@
  *       bulk: job:8. Of a name that is there with the same spec: its job; with another: -JOBEXISTS.
  *       Ended jobs beyond JOB_HISTORY_MAX, the oldest, go
  *   SYNOD JOB OWN job
- *       a new epoch. Bulk (job_owned): epoch:8 now_ms:8 submitted_ms:8 cancelled:1 name, spec,
+ *       a new epoch. Bulk (job_owned): epoch:8 submitted_ms:8 cancelled:1 name, spec,
  *       record (blobs; no record: empty). Nil: no such job
  *   SYNOD JOB RECORD job epoch revision base_epoch base_revision record
  *       :1 it is the record now (or was already), :0 deposed. Nil: no such job. DONE, which
@@ -103,7 +103,7 @@ struct job_rows { /* what GET gives; borrowed */
 };
 bool job_rows_get(struct bytes in, struct job_rows *r);
 struct job_owned { /* what OWN gives; borrowed */
-    uint64_t epoch, now_ms, submitted_ms;
+    uint64_t epoch, submitted_ms;
     bool cancelled;
     struct bytes name, spec, record;
 };

@@ -11,13 +11,6 @@
 
 /* ---- as bytes ---- */
 
-static uint64_t bounded(struct reader *r, uint64_t most)
-{
-    uint64_t v = reader_varint(r);
-    r->bad |= v > most;
-    return r->bad ? 0 : v;
-}
-
 static bool taken(const struct reader *r)
 {
     return !r->bad && reader_left(r) == 0;
@@ -61,10 +54,10 @@ bool job_head_get(struct bytes in, struct job_head *h)
     h->phase = phase(&r);
     h->dropped = flag(&r);
     h->spent_ms = reader_varint(&r);
-    h->maps = (uint32_t)bounded(&r, JOB_TASKS_MAX);
-    h->maps_done = (uint32_t)bounded(&r, h->maps);
-    h->reduces = (uint32_t)bounded(&r, JOB_TASKS_MAX);
-    h->reduces_done = (uint32_t)bounded(&r, h->reduces);
+    h->maps = (uint32_t)reader_bounded(&r, JOB_TASKS_MAX);
+    h->maps_done = (uint32_t)reader_bounded(&r, h->maps);
+    h->reduces = (uint32_t)reader_bounded(&r, JOB_TASKS_MAX);
+    h->reduces_done = (uint32_t)reader_bounded(&r, h->reduces);
     h->error = reader_take(&r, reader_left(&r));
     return !r.bad && version == HEAD_VERSION && h->error.size <= JOB_ERROR_MAX;
 }
@@ -174,7 +167,6 @@ bool job_owned_get(struct bytes in, struct job_owned *o)
 {
     struct reader r = reader_of(in);
     *o = (struct job_owned){.epoch = reader_u64(&r)};
-    o->now_ms = reader_u64(&r);
     o->submitted_ms = reader_u64(&r);
     o->cancelled = flag(&r);
     o->name = reader_blob(&r);

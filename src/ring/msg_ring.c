@@ -91,14 +91,6 @@ void ring_row_encode(const struct ring_row *row, struct buf *out)
     if (row->type == RING_ROW_GROUP) group_put(&row->group, out);
 }
 
-/* A number of at most `max`; else the reader goes bad. */
-static uint64_t bounded(struct reader *r, uint64_t max)
-{
-    uint64_t v = reader_varint(r);
-    if (v > max) r->bad = true;
-    return r->bad ? 0 : v;
-}
-
 static void text(struct reader *r, char *to, size_t size)
 {
     struct bytes b = reader_blob(r);
@@ -110,11 +102,11 @@ static void settings_get(struct reader *r, uint8_t version, struct ring_settings
 {
     s->cluster = reader_u64(r);
     s->epoch = reader_varint(r);
-    s->replicas = (uint32_t)bounded(r, PAXOS_MEMBERS_MAX);
-    s->next_group = (uint32_t)bounded(r, RING_GROUPS_MAX);
-    s->next_node = (uint16_t)bounded(r, RING_NODES_MAX + 1);
-    s->grace_ms = (uint32_t)bounded(r, UINT32_MAX);
-    s->moves_max = (uint32_t)bounded(r, RING_GROUPS_MAX);
+    s->replicas = (uint32_t)reader_bounded(r, PAXOS_MEMBERS_MAX);
+    s->next_group = (uint32_t)reader_bounded(r, RING_GROUPS_MAX);
+    s->next_node = (uint16_t)reader_bounded(r, RING_NODES_MAX + 1);
+    s->grace_ms = (uint32_t)reader_bounded(r, UINT32_MAX);
+    s->moves_max = (uint32_t)reader_bounded(r, RING_GROUPS_MAX);
     s->split_keys = reader_varint(r);
     s->split_ops = reader_varint(r);
     s->merge_keys = version > 1 ? reader_varint(r) : 0;
@@ -122,12 +114,12 @@ static void settings_get(struct reader *r, uint8_t version, struct ring_settings
 
 static void node_get(struct reader *r, struct ring_node *n)
 {
-    n->id = (uint16_t)bounded(r, RING_NODES_MAX);
+    n->id = (uint16_t)reader_bounded(r, RING_NODES_MAX);
     n->state = reader_u8(r);
     uint8_t flags = reader_u8(r);
     n->drained = flags & NODE_DRAINED;
     n->witness = flags & NODE_WITNESS;
-    n->capacity = (uint32_t)bounded(r, 1000000);
+    n->capacity = (uint32_t)reader_bounded(r, 1000000);
     n->disk = reader_u64(r);
     n->epoch = reader_varint(r);
     n->since_ms = (int64_t)reader_varint(r);
@@ -141,29 +133,29 @@ static void node_get(struct reader *r, struct ring_node *n)
 
 static void group_get(struct reader *r, uint8_t version, struct ring_group *g)
 {
-    g->id = (uint32_t)bounded(r, RING_GROUPS_MAX - 1);
+    g->id = (uint32_t)reader_bounded(r, RING_GROUPS_MAX - 1);
     g->state = reader_u8(r);
     g->epoch = reader_varint(r);
-    g->slot_lo = (uint16_t)bounded(r, SLOT_COUNT);
-    g->slot_hi = (uint16_t)bounded(r, SLOT_COUNT);
+    g->slot_lo = (uint16_t)reader_bounded(r, SLOT_COUNT);
+    g->slot_hi = (uint16_t)reader_bounded(r, SLOT_COUNT);
     g->config_position = reader_varint(r);
-    g->config.next_replica = (uint16_t)bounded(r, UINT16_MAX);
+    g->config.next_replica = (uint16_t)reader_bounded(r, UINT16_MAX);
     g->config.count = reader_u8(r);
     if (g->config.count > PAXOS_MEMBERS_MAX) r->bad = true;
     for (int i = 0; i < g->config.count && !r->bad; i++) {
-        g->config.member[i].replica = (uint16_t)bounded(r, UINT16_MAX);
-        g->config.member[i].node = (uint16_t)bounded(r, RING_NODES_MAX);
+        g->config.member[i].replica = (uint16_t)reader_bounded(r, UINT16_MAX);
+        g->config.member[i].node = (uint16_t)reader_bounded(r, RING_NODES_MAX);
         g->config.member[i].role = reader_u8(r);
     }
     g->target_count = reader_u8(r);
     if (g->target_count > PAXOS_MEMBERS_MAX) r->bad = true;
     for (int i = 0; i < g->target_count && !r->bad; i++)
-        g->target[i] = (uint16_t)bounded(r, RING_NODES_MAX);
-    g->leader = (uint16_t)bounded(r, RING_NODES_MAX);
-    g->split_id = (uint32_t)bounded(r, RING_GROUPS_MAX - 1);
-    g->split_at = (uint16_t)bounded(r, SLOT_COUNT);
+        g->target[i] = (uint16_t)reader_bounded(r, RING_NODES_MAX);
+    g->leader = (uint16_t)reader_bounded(r, RING_NODES_MAX);
+    g->split_id = (uint32_t)reader_bounded(r, RING_GROUPS_MAX - 1);
+    g->split_at = (uint16_t)reader_bounded(r, SLOT_COUNT);
     if (version > 1) {
-        g->merge_id = (uint32_t)bounded(r, RING_GROUPS_MAX - 1);
+        g->merge_id = (uint32_t)reader_bounded(r, RING_GROUPS_MAX - 1);
         g->merging = reader_u8(r) != 0;
         g->sealed = reader_varint(r);
     }

@@ -66,11 +66,6 @@ static void caller_send(struct caller *c)
 
 /* ---- answers ---- */
 
-static bool begins(struct bytes text, const char *word)
-{
-    return text.size >= strlen(word) && memcmp(text.data, word, strlen(word)) == 0;
-}
-
 /* Errors that say: nothing was done. */
 static bool is_refusal(struct bytes text)
 {
@@ -80,7 +75,7 @@ static bool is_refusal(struct bytes text)
                                         "EXECABORT",        "NOSNAPSHOT",  "ERR there are 32",
                                         "ERR there are 16", "IOERR"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (begins(text, words[i])) return true;
+        if (bytes_begins(text, words[i])) return true;
     return false;
 }
 
@@ -119,8 +114,8 @@ static void caller_failed(struct caller *c, struct bytes text)
     world_say(all->s->w, all->s->clients_host, "%s %u, node %u: %s: %s", all->owner->name, c->id,
               c->node + 1, c->asks, c->refusal);
     c->next_at = io_now(all->io) + callers_draw(all, 5, 80) * MILLISECOND;
-    c->leaves |= all->s->calm && begins(bytes_str(c->refusal), "CLUSTERDOWN this");
-    if (begins(text, "UNKNOWN"))
+    c->leaves |= all->s->calm && bytes_begins(bytes_str(c->refusal), "CLUSTERDOWN this");
+    if (bytes_begins(text, "UNKNOWN"))
         caller_unanswered(c);
     else
         caller_ended(c, CALLER_REFUSED, text);
@@ -177,7 +172,7 @@ static void caller_answered(struct caller *c, struct bytes whole)
         caller_committed(c);
     else if (v.kind != REPLY_ERROR)
         caller_ended(c, CALLER_DONE, whole);
-    else if (is_refusal(v.text) || begins(v.text, "UNKNOWN"))
+    else if (is_refusal(v.text) || bytes_begins(v.text, "UNKNOWN"))
         caller_failed(c, v.text);
     else if (c->all->owner->takes && c->all->owner->takes(c->all->ctx, c, v.text))
         caller_ended(c, CALLER_DONE, whole);

@@ -7,8 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define CHAINS     2
-#define SPLITS_MAX 64
+#define CHAINS 2
 /* A hold lasts for some ten ways from node to node, and may take no more than 250 ms. */
 #define LATENCY_MAX (10 * MILLISECOND)
 
@@ -36,7 +35,8 @@ struct cuts {
     bool quiet, wants;
     /* the cut under way */
     enum ask next;
-    char id[20], split[SPLITS_MAX][16], cursor[24];
+    char id[20], cursor[24];
+    reply_split split[REPLY_SPLITS_MAX];
     uint32_t splits, at, tries;
     struct bank_cut *bank;
     int64_t floor[CHAINS], most[CHAINS];
@@ -195,20 +195,10 @@ static bool take_scan(struct cuts *k, struct bytes whole)
     return true;
 }
 
-/* [[split, [address, ...]], ...] */
 static bool take_splits(struct cuts *k, struct bytes whole)
 {
-    struct bytes item[SPLITS_MAX], part[2];
-    struct reply_view v = reply_read(whole);
-    if (v.kind != REPLY_MANY || v.number < 1 || v.number > SPLITS_MAX ||
-        !reply_items(whole, item, (uint32_t)v.number))
-        return false;
-    k->splits = (uint32_t)v.number;
-    for (uint32_t i = 0; i < k->splits; i++) {
-        if (!reply_items(item[i], part, 2)) return false;
-        struct bytes name = reply_read(part[0]).text;
-        snprintf(k->split[i], sizeof k->split[i], "%.*s", (int)name.size, (const char *)name.data);
-    }
+    k->splits = reply_splits(whole, k->split);
+    if (!k->splits) return false;
     k->next = ASK_SCAN;
     return true;
 }

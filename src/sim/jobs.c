@@ -258,11 +258,6 @@ static void clerk_ended(void *ctx, struct caller *c, enum caller_outcome how, st
         clerk_refused(k, &k->clerk[c->id], c, how);
 }
 
-static bool text_begins(struct bytes text, const char *word)
-{
-    return text.size >= strlen(word) && memcmp(text.data, word, strlen(word)) == 0;
-}
-
 /* Errors that are answers. */
 static bool clerk_takes(void *ctx, const struct caller *c, struct bytes text)
 {
@@ -281,10 +276,10 @@ static bool clerk_takes(void *ctx, const struct caller *c, struct bytes text)
         {ASK_END_FORGET, "NOJOB"},
         {ASK_END_FORGET, "JOBRUNS"},
     };
-    if (what == ASK_FORGET && w->job[w->at].ghost && text_begins(text, "JOBRUNS"))
+    if (what == ASK_FORGET && w->job[w->at].ghost && bytes_begins(text, "JOBRUNS"))
         return true; /* it was forgotten, and made anew by a SUBMIT that came late */
     for (size_t i = 0; i < sizeof may / sizeof *may; i++)
-        if (may[i].of == what && text_begins(text, may[i].text)) return true;
+        if (may[i].of == what && bytes_begins(text, may[i].text)) return true;
     return false;
 }
 

@@ -56,19 +56,10 @@ static bool take_created(struct clerk *w, struct bytes whole)
     return true;
 }
 
-/* [[split, [address, ...]], ...] */
 static bool take_splits(struct clerk *w, struct bytes whole)
 {
-    struct bytes item[SPLITS_MAX], part[2];
-    struct reply_view v = reply_read(whole);
-    if (v.kind != REPLY_MANY || v.number < 1 || v.number > SPLITS_MAX ||
-        !reply_items(whole, item, (uint32_t)v.number))
-        return false;
-    w->splits = (uint32_t)v.number;
-    for (uint32_t i = 0; i < w->splits; i++) {
-        if (!reply_items(item[i], part, 2)) return false;
-        text_take(w->split[i], sizeof w->split[i], reply_read(part[0]).text);
-    }
+    w->splits = reply_splits(whole, w->split);
+    if (!w->splits) return false;
     w->next = ASK_SCAN;
     return true;
 }

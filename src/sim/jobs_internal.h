@@ -12,7 +12,6 @@
 #define CLERKS         2
 #define LATENCY_MAX    (10 * MILLISECOND) /* sim/cuts.c: above it holds may take too long */
 #define ROUND_JOBS_MAX 3
-#define SPLITS_MAX     64
 
 enum clerk_ask {
     ASK_NOTHING, /* between two rounds */
@@ -66,7 +65,8 @@ struct clerk {
     struct errand *twin; /* of the other's */
     bool wants;          /* one more job must be done */
     /* its snapshot */
-    char id[20], split[SPLITS_MAX][16], cursor[24];
+    char id[20], cursor[24];
+    reply_split split[REPLY_SPLITS_MAX];
     bool drops_early, dropped, read;
     uint32_t splits, split_at, tries;
     struct jobs_records records;

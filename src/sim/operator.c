@@ -233,11 +233,6 @@ static void ask(struct operator* o)
 
 /* ---- answers ---- */
 
-static bool begins(struct bytes text, const char *word)
-{
-    return text.size >= strlen(word) && memcmp(text.data, word, strlen(word)) == 0;
-}
-
 static void answered(struct operator* o, struct bytes whole)
 {
     static const char *const words[] = {"TRYAGAIN",  "CLUSTERDOWN",   "OOM",
@@ -254,12 +249,12 @@ static void answered(struct operator* o, struct bytes whole)
         SIM_COUNT(s, asked_ok);
         return;
     }
-    if (v.kind == REPLY_ERROR && begins(v.text, "UNKNOWN")) {
+    if (v.kind == REPLY_ERROR && bytes_begins(v.text, "UNKNOWN")) {
         SIM_COUNT(s, asked_unknown);
         return;
     }
     for (size_t i = 0; i < sizeof words / sizeof *words && v.kind == REPLY_ERROR; i++) {
-        if (!begins(v.text, words[i])) continue;
+        if (!bytes_begins(v.text, words[i])) continue;
         SIM_COUNT(s, asked_refused);
         o->leaves = s->calm;
         return;

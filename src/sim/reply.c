@@ -2,6 +2,8 @@
 
 #include "base/assert.h"
 
+#include <stdio.h>
+
 #define REPLY_DEPTH_MAX 8
 #define REPLY_LINE_MAX  (64u << 10)
 #define REPLY_BULK_MAX  (64 << 20)
@@ -107,4 +109,19 @@ bool reply_items(struct bytes whole, struct bytes *item, uint32_t count)
         at += (size_t)size;
     }
     return true;
+}
+
+uint32_t reply_splits(struct bytes whole, reply_split name[REPLY_SPLITS_MAX])
+{
+    struct bytes item[REPLY_SPLITS_MAX], part[2];
+    struct reply_view v = reply_read(whole);
+    if (v.kind != REPLY_MANY || v.number < 1 || v.number > REPLY_SPLITS_MAX ||
+        !reply_items(whole, item, (uint32_t)v.number))
+        return 0;
+    for (uint32_t i = 0; i < (uint32_t)v.number; i++) {
+        if (!reply_items(item[i], part, 2)) return 0;
+        struct bytes text = reply_read(part[0]).text;
+        (void)snprintf(name[i], sizeof name[i], "%.*s", (int)text.size, (const char *)text.data);
+    }
+    return (uint32_t)v.number;
 }

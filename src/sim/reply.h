@@ -18,4 +18,9 @@ struct reply_view reply_read(struct bytes whole);
 /* The replies in a whole one, borrowed from it; false: it is not an array of just so many. */
 bool reply_items(struct bytes whole, struct bytes *item, uint32_t count);
 
+/* SNAPSHOT SPLITS' [[split, [address, ...]], ...]: their names. 0: it is no such answer. */
+#define REPLY_SPLITS_MAX 64
+typedef char reply_split[16];
+uint32_t reply_splits(struct bytes whole, reply_split name[REPLY_SPLITS_MAX]);
+
 #endif

@@ -22,6 +22,26 @@ TEST(integers_are_parsed_as_strictly_as_redis_does)
     assert_int_equal(v, 0);
 }
 
+TEST(ids_are_sixteen_hexadecimal_digits_and_nothing_else)
+{
+    static const char *const bad[] = {"",
+                                      "123",
+                                      "0123456789abcde",
+                                      "0123456789abcdef0",
+                                      "0123456789abcdeg",
+                                      "0123456789abcd\x15"
+                                      "f",
+                                      "-123456789abcdef",
+                                      "0123456789abcd f",
+                                      "0x23456789abcdef"};
+    uint64_t v = 7;
+    assert_true(bytes_to_hex64(BYTES("0123456789abcdef"), &v) && v == 0x0123456789abcdef);
+    assert_true(bytes_to_hex64(BYTES("FEDCBA9876543210"), &v) && v == 0xfedcba9876543210);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(bytes_to_hex64(bytes_str(bad[i]), &v));
+    assert_true(v == 0xfedcba9876543210);
+}
+
 TEST(globs_match_as_in_redis)
 {
     static const struct {
@@ -78,6 +98,19 @@ TEST(a_map_agrees_with_an_array_under_random_use)
     for (size_t i = 0; i < KEYS; i++) expected += there[i];
     assert_int_equal(seen, expected);
     map_deinit(&m);
+}
+
+TEST(a_bounded_number_is_no_larger_than_its_bound)
+{
+    struct buf b = {0};
+    for (uint64_t v = 0; v < 3; v++) buf_varint(&b, 999 + v);
+    struct reader r = reader_of(buf_bytes(&b));
+    assert_int_equal(reader_bounded(&r, 1000), 999);
+    assert_int_equal(reader_bounded(&r, 1000), 1000);
+    assert_false(r.bad);
+    assert_int_equal(reader_bounded(&r, 1000), 0);
+    assert_true(r.bad);
+    buf_deinit(&b);
 }
 
 TEST(a_reader_takes_apart_what_a_buffer_wrote_and_never_reads_past_the_end)

@@ -324,7 +324,7 @@ TEST(each_owner_has_a_higher_epoch)
     uint64_t job = new_job(&w, "a", true);
     w.now_ms += 5;
     struct job_owned o = own(&w, job);
-    assert_true(o.epoch == 1 && o.now_ms == (uint64_t)w.now_ms && o.submitted_ms + 5 == o.now_ms);
+    assert_true(o.epoch == 1 && o.submitted_ms + 5 == (uint64_t)w.now_ms);
     assert_true(!o.cancelled && bytes_equal(o.name, BYTES("a")) && o.record.size == 0);
     EXPECT_RECORD(&w, job, 0, 0, "1", 1, 1, JOB_MAP, false);
     assert_string_equal(ask(&w, "CANCEL", job), "1");
