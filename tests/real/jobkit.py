@@ -309,6 +309,14 @@ def kill_worker(pid):
 
 DOCS = documents(300)
 COUNTS = as_rows(word_counts(DOCS.values()))
+
+
+def begun(env):
+    """A cluster that has DOCS, and jobs there."""
+    c = env.cluster(groups=8).up()
+    jobs = Jobs(c)
+    load(c, as_commands(DOCS))
+    return c, jobs
 WORDS = SPIN + """
 function map(k, v, emit) spin(%d) for w in v:gmatch('%%a+') do emit(w, 1) end end
 function reduce(w, counts, emit)

@@ -8,8 +8,8 @@ import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
 from harness import Err, Skip, expect, main, run, scenario, until
-from jobkit import (DOCS, ENDED, SPIN, Jobs, as_commands, at_once, exact, forgotten, kill_worker, load, met, nothing_left, read_prefix, slow,
-                    still_mine, workers)
+from jobkit import (DOCS, ENDED, SPIN, Jobs, as_commands, at_once, begun, exact, forgotten, kill_worker, load, met, nothing_left, read_prefix,
+                    slow, still_mine, workers)
 
 MIB = 1 << 20
 
@@ -37,9 +37,7 @@ def worker_killed(c, jobs, state):
 
 @scenario(limit=90, backends=("epoll",))
 def workers_that_are_killed_are_replaced(env):
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     worker_killed(c, jobs, "map")
     worker_killed(c, jobs, "reduce")
     jobs.submit("hopeless", "TASKS", 1, "LUA", "function task(i, n, emit) while true do end end", "REDUCE", "SUM")
@@ -73,9 +71,7 @@ def a_worker_that_is_stopped_is_given_up(env):
 
 @scenario(limit=90, backends=("uring",))
 def cancel_ends_a_job_in_any_state(env):
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     for state in ("cut", "map", "reduce", "committing"):
         other = c.others(jobs.owner())[0]
         name, twin = met(c, jobs, state, paused=other)
@@ -104,9 +100,7 @@ def cancel_ends_a_job_in_any_state(env):
 @scenario(limit=60, backends=("epoll",))
 def what_a_job_made_goes_when_the_job_is_forgotten_meanwhile(env):
     """A snapshot that is made after the job's end and after its rows went, and workers of a job whose rows all went at once."""
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     other = c.others(jobs.owner())[0]
     name, _ = met(c, jobs, "cut", paused=other)
     expect(jobs.do("CANCEL", name, node=jobs.owner()) == b"OK")
@@ -129,9 +123,7 @@ def what_a_job_made_goes_when_the_job_is_forgotten_meanwhile(env):
 
 @scenario(limit=60, backends=("epoll",))
 def a_job_whose_snapshot_is_dropped_says_so(env):
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     name, twin = met(c, jobs, "map")
     row = c.any().do("SNAPSHOT", "LIST")
     expect(len(row) == 1, "a running job has one snapshot", row)
@@ -186,9 +178,7 @@ def a_node_whose_disk_is_full_fails_its_attempts_and_others_make_them(env):
 def jobs_end_well_whoever_dies_and_when(env):
     """Jobs of all kinds while two of three nodes die at random and come back, and workers are killed: all are done, for the third one keeps
     their snapshots."""
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     total = 0
     for turn in range(env.seconds(1, 20)):
         twins = {}

@@ -7,7 +7,7 @@ import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
 from harness import expect, main, scenario, until
-from jobkit import DOCS, SPIN, Jobs, as_commands, exact, failed_cleanly, forgotten, load, met, nothing_left, still_mine, workers
+from jobkit import SPIN, begun, exact, failed_cleanly, forgotten, met, nothing_left, still_mine, workers
 
 
 STATES = ("cut", "map", "reduce", "committing")
@@ -32,9 +32,7 @@ def dies(c, jobs, state, victim, paused):
 
 @scenario(limit=120, backends=("epoll",))
 def a_job_goes_on_when_a_node_dies_in_any_state(env):
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     for state in STATES:
         began = time.monotonic()
         victim = c.others(jobs.owner())[0]
@@ -45,9 +43,7 @@ def a_job_goes_on_when_a_node_dies_in_any_state(env):
 
 @scenario(limit=120, backends=("uring",))
 def a_job_goes_on_when_its_owner_dies_in_any_state(env):
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     for state in STATES:
         began = time.monotonic()
         owner = jobs.owner()
@@ -58,9 +54,7 @@ def a_job_goes_on_when_its_owner_dies_in_any_state(env):
 
 @scenario(limit=180, backends=("epoll",))
 def an_owner_that_was_away_longer_than_its_lease_does_no_harm(env):
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     for state in ("map", "reduce", "committing"):
         name, twin = met(c, jobs, state)
         owner = jobs.owner()
@@ -82,9 +76,7 @@ def an_owner_that_was_away_longer_than_its_lease_does_no_harm(env):
 @scenario(limit=90, backends=("uring",))
 def when_all_nodes_die_a_job_goes_on_or_says_that_its_snapshot_is_gone(env):
     """A snapshot survives no restart, but where the log is replayed from before the cut it is made again."""
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     for state in ("map", "reduce"):
         name, twin = met(c, jobs, state)
         jobs.submit("tasks", "TASKS", 12, "LUA", SPIN + "function task(i, n, emit) spin(300) emit('n', i) end", "REDUCE", "SUM", "INTO", "tasks:")
@@ -101,9 +93,7 @@ def when_all_nodes_die_a_job_goes_on_or_says_that_its_snapshot_is_gone(env):
 
 @scenario(limit=90, backends=("epoll",))
 def a_node_that_restarts_at_once_has_lost_its_outputs_and_they_are_made_again(env):
-    c = env.cluster(groups=8).up()
-    jobs = Jobs(c)
-    load(c, as_commands(DOCS))
+    c, jobs = begun(env)
     victim = c.others(jobs.owner())[1]
     name, twin = met(c, jobs, "reduce")
     victim.kill()
