@@ -160,7 +160,7 @@ enum job_event_type {
     JOB_EV_DROPPED,
     JOB_EV_DROP_FAILED,
     JOB_EV_CANCEL,
-    JOB_EV_TICK /* about once a second */
+    JOB_EV_TICK /* a few times a second */
 };
 
 struct job_event {

@@ -97,7 +97,7 @@ struct owned {
     struct buf log; /* lines that are not written yet */
     bool telling;
     uint8_t told_phase;
-    uint64_t tell_at, resend_at, ranges_at;
+    uint64_t tell_at, tick_at, resend_at, ranges_at;
 };
 
 void owned_step(struct owned *o, struct job_event ev);

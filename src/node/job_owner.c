@@ -12,6 +12,7 @@
 
 #define LOOK_EVERY   (5000 * MS)
 #define FENCE_EVERY  (5000 * MS)
+#define TICK_EVERY   (250 * MS) /* each walks over all tasks */
 #define TELL_EVERY   (1000 * MS)
 #define LOOK_AGAIN   (500 * MS)
 #define RESEND_AFTER 2000        /* ms */
@@ -454,6 +455,8 @@ static void owned_slow(struct owned *o, bool fence)
     resend(o);
     tell(o);
     owned_look_at_nodes(o);
+    if (o->node->now < o->tick_at) return;
+    o->tick_at = o->node->now + TICK_EVERY;
     owned_step(o, (struct job_event){.type = JOB_EV_TICK});
 }
 

@@ -174,10 +174,11 @@ void job_on_frame(struct peer *p, struct bytes payload)
 bool jobs_turn(struct node *n)
 {
     struct buf said = n->jobs->self;
+    if (n->jobs->look) jobs_look_now(n);
+    if (!said.size) return false;
     struct reader r = reader_of(buf_bytes(&said));
     n->jobs->self = (struct buf){0};
     while (reader_left(&r) && !n->dead) receive(n, n->identity.node, reader_blob(&r));
     buf_deinit(&said);
-    if (n->jobs->look) jobs_look_now(n);
     return n->jobs->self.size > 0;
 }
