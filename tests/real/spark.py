@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 
 from redis.crc import key_slot
 
@@ -154,9 +155,22 @@ def what_there_is_not_is_refused_and_the_page_says_which(env):
             expect(not isinstance(conn.do(name, *WANTED[name]), Err), name)
 
 
+def led(c):
+    """Who leads what, as each node knows it; None while one does not know it of a group. In the first second after founding it changes."""
+    leaders = [[g["leader"] for g in n.status()["groups"]] for n in c.nodes]
+    return leaders if all(all(l) for l in leaders) else None
+
+
+def at_rest(c):
+    before = led(c)
+    time.sleep(0.5)
+    return before and before == led(c)
+
+
 @scenario()
 def cluster_clients_start_up(env):
     c = env.cluster(groups=8).up()
+    until(20, "leaderships have gone home", lambda: at_rest(c))
     for n in c.nodes:
         with n.conn(5) as conn:  # Lettuce, redis-rb, Jedis, go-redis: all that any of them sends
             for words in (("CLIENT", "SETINFO", "LIB-NAME", "test"), ("CLIENT", "SETINFO", "LIB-VER", "1.0"), ("CLIENT", "SETNAME", "me"), ("READONLY",), ("READWRITE",), ("ASKING",)):
