@@ -14,7 +14,7 @@
 #include "paxos/paxos.h"
 #include "redis/command.h"
 
-#define WIRE_VERSION 7
+#define WIRE_VERSION 8
 #define WIRE_HEAD    16
 #define WIRE_FRAME_MAX                                                                             \
     (96u << 20) /* a window of entries in a promise, or a request with the largest value */

@@ -1,6 +1,7 @@
 /* Reading a cut: keys and values as whoever computes on them, or saves them, wants them. */
 #include "base/mutant.h"
 #include "redis/cut.h"
+#include "redis/fields.h"
 #include "redis/scan.h"
 #include "redis/txn.h"
 #include "ring/slot.h"
@@ -62,10 +63,10 @@ struct reading {
     uint64_t items;
 };
 
-static bool put_item(void *ctx, struct bytes key, struct bytes value)
+static bool put_item(void *ctx, struct bytes name, struct bytes value)
 {
     struct reading *r = ctx;
-    buf_blob(r->records, keys_user(key, KEYS_SUB_HEAD));
+    buf_blob(r->records, name);
     buf_blob(r->records, value);
     r->items += 2;
     r->too_large |= r->records->size - r->value_from > r->what->value_max;
@@ -75,9 +76,15 @@ static bool put_item(void *ctx, struct bytes key, struct bytes value)
 static void put_items(struct reading *r, const struct object *o)
 {
     struct buf whole = {0}, *records = r->records;
+    if (fields_packed(o)) { /* as they are */
+        buf_varint(records, 2 * o->count);
+        buf_append_bytes(records, o->string);
+        r->too_large |= o->string.size > r->what->value_max;
+        return;
+    }
     r->records = &whole;
     r->value_from = r->items = 0;
-    (void)scan_elements(r->view, o, (struct bytes){0}, put_item, r);
+    (void)fields_each(r->view, o, (struct bytes){0}, put_item, r);
     r->records = records;
     buf_varint(records, r->items);
     buf_append_bytes(records, buf_bytes(&whole));

@@ -1,125 +1,19 @@
-/* Hashes. The meta record has the object's id and the number of fields; each field is a record of
- * its own, 's' objid field -> value (shard/keys.h). So fields stand in the order of their bytes, a
- * field's cost does not depend on the size of its hash, and a walk over all fields is one range.
- *
- * Writing: the meta record is written only when the number of fields changes. A field's name is
- * part of an engine key and so has the limit of keys. */
+/* Hashes: the commands. How fields are stored: redis/fields.h. */
 #include "base/assert.h"
-#include "base/hash.h"
 #include "base/mem.h"
+#include "redis/fields.h"
 #include "redis/scan.h"
 #include "redis/types.h"
-#include "shard/keys.h"
 
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
-
-/* ---- fields ---- */
-
-static enum view_result field_get(struct view *v, const struct object *o, struct bytes field,
-                                  struct bytes *value)
-{
-    *value = (struct bytes){0};
-    if (o->type == OBJECT_NONE) return VIEW_ABSENT;
-    struct buf key = {0};
-    keys_sub(&key, o->slot, o->objid, field);
-    enum view_result r = view_get(v, buf_bytes(&key), value);
-    buf_deinit(&key);
-    return r;
-}
-
-static void field_put(struct view *v, const struct object *o, struct bytes field,
-                      struct bytes value)
-{
-    struct buf key = {0};
-    ASSERT(o->type == OBJECT_HASH && o->objid);
-    keys_sub(&key, o->slot, o->objid, field);
-    view_put(v, buf_bytes(&key), value);
-    buf_deinit(&key);
-}
-
-static void field_delete(struct view *v, const struct object *o, struct bytes field)
-{
-    struct buf key = {0};
-    keys_sub(&key, o->slot, o->objid, field);
-    view_del(v, buf_bytes(&key));
-    buf_deinit(&key);
-}
-
-static struct bytes field_of(struct bytes engine_key)
-{
-    ASSERT(engine_key.size >= KEYS_SUB_HEAD);
-    return keys_user(engine_key, KEYS_SUB_HEAD);
-}
 
 static bool fields_fit(const struct cmd_args *a, uint32_t first, uint32_t step, struct reply *out)
 {
     for (uint32_t i = first; i < a->count; i += step)
         if (a->v[i].size > COMMAND_KEY_MAX)
             return reply_error(out, "ERR field is longer than the limit of 64 KiB"), false;
-    return true;
-}
-
-/* One field's new value; the hash is created if there is none. */
-static void field_store(struct view *v, struct object *o, struct bytes field, struct bytes value,
-                        bool existed)
-{
-    if (!existed) {
-        struct object was = *o;
-        o->type = OBJECT_HASH;
-        o->count++;
-        object_put_collection(v, &was, o);
-    }
-    field_put(v, o, field, value);
-}
-
-/* The number of different names among n pairs, so that a new hash's meta record can be written once
- * and no field of an object that did not exist is looked up in the engine. */
-static uint64_t distinct_names(struct view *v, const struct bytes *pairs, uint32_t n)
-{
-    if (n == 1) return 1;
-    uint64_t distinct = 0, seed = prng_u64(&v->random); /* names chosen to collide cannot know it */
-    uint32_t capacity = 4;
-    while (capacity < 2 * n) capacity *= 2;
-    uint32_t *table = mem_zalloc(capacity * sizeof *table); /* index + 1 */
-
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t at = (uint32_t)hash64(pairs[2 * i], seed) & (capacity - 1);
-        while (table[at] && !bytes_equal(pairs[2 * (table[at] - 1)], pairs[2 * i]))
-            at = (at + 1) & (capacity - 1);
-        if (table[at]) continue;
-        table[at] = i + 1;
-        distinct++;
-    }
-    mem_free(table);
-    return distinct;
-}
-
-/* Stores n pairs; a name that comes twice gets its last value. False: the view missed. */
-static bool fields_store(struct view *v, struct object *o, const struct bytes *pairs, uint32_t n,
-                         uint64_t *added)
-{
-    struct object was = *o;
-    bool fresh = o->type == OBJECT_NONE;
-
-    *added = 0;
-    if (fresh) {
-        *added = distinct_names(v, pairs, n);
-        o->type = OBJECT_HASH;
-        o->count = *added;
-        object_put_collection(v, &was, o);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        struct bytes old;
-        if (!fresh) *added += field_get(v, o, pairs[2 * i], &old) == VIEW_ABSENT;
-        if (v->missed) return false;
-        field_put(v, o, pairs[2 * i], pairs[2 * i + 1]);
-    }
-    if (!fresh && *added) {
-        o->count += *added;
-        object_put_collection(v, &was, o);
-    }
     return true;
 }
 
@@ -137,22 +31,40 @@ static bool pairs_fit(const struct cmd_args *a, const char *name, struct reply *
     return fields_fit(a, 2, 2, out);
 }
 
+/* Sets the pairs from argument 2 on. False: answered or missed. */
+static bool put_pairs(struct view *v, const struct cmd_args *a, const char *name, uint64_t *added,
+                      struct reply *out)
+{
+    struct object o;
+    struct fields_edit e;
+    if (!pairs_fit(a, name, out) || !hash_get(v, a, &o, out)) return false;
+    fields_begin(&e, v, &o);
+    if (!fields_put_all(&e, a->v + 2, (a->count - 2) / 2, added)) return false;
+    fields_end(&e);
+    return true;
+}
+
 /* HSET key field value [field value ...] -> the number of new fields */
 static void cmd_hset(struct view *v, const struct cmd_args *a, struct reply *out)
 {
-    struct object o;
     uint64_t added;
-    if (!pairs_fit(a, "hset", out) || !hash_get(v, a, &o, out)) return;
-    if (fields_store(v, &o, a->v + 2, (a->count - 2) / 2, &added)) reply_i64(out, (int64_t)added);
+    if (put_pairs(v, a, "hset", &added, out)) reply_i64(out, (int64_t)added);
 }
 
 /* HMSET key field value [field value ...] -> OK */
 static void cmd_hmset(struct view *v, const struct cmd_args *a, struct reply *out)
 {
-    struct object o;
     uint64_t added;
-    if (!pairs_fit(a, "hmset", out) || !hash_get(v, a, &o, out)) return;
-    if (fields_store(v, &o, a->v + 2, (a->count - 2) / 2, &added)) reply_ok(out);
+    if (put_pairs(v, a, "hmset", &added, out)) reply_ok(out);
+}
+
+static void put_one(struct view *v, struct object *o, struct bytes field, struct bytes value,
+                    bool existed)
+{
+    struct fields_edit e;
+    fields_begin(&e, v, o);
+    fields_put(&e, field, value, existed);
+    fields_end(&e);
 }
 
 /* HSETNX key field value -> 1 if it was set */
@@ -161,9 +73,9 @@ static void cmd_hsetnx(struct view *v, const struct cmd_args *a, struct reply *o
     struct object o;
     struct bytes old;
     if (!fields_fit(a, 2, 2, out) || !hash_get(v, a, &o, out)) return;
-    enum view_result there = field_get(v, &o, a->v[2], &old);
+    enum view_result there = fields_get(v, &o, a->v[2], &old);
     if (v->missed) return;
-    if (there == VIEW_ABSENT) field_store(v, &o, a->v[2], a->v[3], false);
+    if (there == VIEW_ABSENT) put_one(v, &o, a->v[2], a->v[3], false);
     reply_i64(out, there == VIEW_ABSENT);
 }
 
@@ -177,13 +89,13 @@ static void cmd_hincrby(struct view *v, const struct cmd_args *a, struct reply *
 
     if (!bytes_to_i64(a->v[3], &delta)) return reply_error(out, ERR_NOT_INTEGER);
     if (!fields_fit(a, 2, 2, out) || !hash_get(v, a, &o, out)) return;
-    enum view_result there = field_get(v, &o, a->v[2], &old);
+    enum view_result there = fields_get(v, &o, a->v[2], &old);
     if (v->missed) return;
     if (there == VIEW_FOUND && !bytes_to_i64(old, &was))
         return reply_error(out, "ERR hash value is not an integer");
     if (__builtin_add_overflow(was, delta, &sum)) return reply_error(out, ERR_OVERFLOW);
 
-    field_store(v, &o, a->v[2], bytes_of(text, reply_format_i64(text, sum)), there == VIEW_FOUND);
+    put_one(v, &o, a->v[2], bytes_of(text, reply_format_i64(text, sum)), there == VIEW_FOUND);
     reply_i64(out, sum);
 }
 
@@ -198,7 +110,7 @@ static void cmd_hincrbyfloat(struct view *v, const struct cmd_args *a, struct re
     if (!bytes_to_double(a->v[3], &delta)) return reply_error(out, ERR_NOT_FLOAT);
     if (isinf(delta)) return reply_error(out, "ERR value is NaN or Infinity");
     if (!fields_fit(a, 2, 2, out) || !hash_get(v, a, &o, out)) return;
-    enum view_result there = field_get(v, &o, a->v[2], &old);
+    enum view_result there = fields_get(v, &o, a->v[2], &old);
     if (v->missed) return;
     if (there == VIEW_FOUND && !bytes_to_double(old, &was))
         return reply_error(out, "ERR hash value is not a float");
@@ -206,48 +118,40 @@ static void cmd_hincrbyfloat(struct view *v, const struct cmd_args *a, struct re
         return reply_error(out, "ERR increment would produce NaN or Infinity");
 
     struct bytes sum = bytes_of(text, reply_format_human(text, was + delta));
-    field_store(v, &o, a->v[2], sum, there == VIEW_FOUND);
+    put_one(v, &o, a->v[2], sum, there == VIEW_FOUND);
     reply_bulk(out, sum);
 }
 
 /* ---- deleting ---- */
 
-/* Writes the meta record after `gone` fields were deleted; the last one takes the key with it. */
-static void fields_deleted(struct view *v, struct object *o, uint64_t gone)
-{
-    struct object was = *o;
-    ASSERT(gone <= o->count);
-    if (!gone) return;
-    o->count -= gone;
-    object_put_collection(v, &was, o);
-}
-
 /* HDEL key field [field ...] -> how many were there */
 static void cmd_hdel(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct object o;
+    struct fields_edit e;
     struct bytes old;
-    uint64_t gone = 0;
+    int64_t gone = 0;
 
     if (!hash_get(v, a, &o, out)) return;
+    fields_begin(&e, v, &o);
     for (uint32_t i = 2; i < a->count; i++) {
-        enum view_result there = field_get(v, &o, a->v[i], &old);
+        enum view_result there = fields_get(v, &o, a->v[i], &old);
         if (v->missed) return;
         if (there == VIEW_ABSENT) continue;
-        field_delete(v, &o, a->v[i]);
+        fields_delete(&e, a->v[i]);
         gone++;
     }
-    fields_deleted(v, &o, gone);
-    reply_i64(out, (int64_t)gone);
+    fields_end(&e);
+    reply_i64(out, gone);
 }
 
 /* HGETDEL key FIELDS n field [field ...] -> the values, which are deleted */
 static void cmd_hgetdel(struct view *v, const struct cmd_args *a, struct reply *out)
 {
     struct object o;
+    struct fields_edit e;
     struct bytes old;
     int64_t n;
-    uint64_t gone = 0;
 
     if (!bytes_equal_nocase(a->v[2], "fields"))
         return reply_error(out,
@@ -259,18 +163,18 @@ static void cmd_hgetdel(struct view *v, const struct cmd_args *a, struct reply *
     if (!hash_get(v, a, &o, out)) return;
 
     reply_array(out, (size_t)n);
+    fields_begin(&e, v, &o);
     for (uint32_t i = 4; i < a->count; i++) {
-        enum view_result there = field_get(v, &o, a->v[i], &old);
+        enum view_result there = fields_get(v, &o, a->v[i], &old);
         if (v->missed) return;
         if (there == VIEW_ABSENT) {
             reply_nil(out);
             continue;
         }
         reply_bulk(out, old);
-        field_delete(v, &o, a->v[i]);
-        gone++;
+        fields_delete(&e, a->v[i]);
     }
-    fields_deleted(v, &o, gone);
+    fields_end(&e);
 }
 
 /* ---- reading fields ---- */
@@ -279,7 +183,7 @@ static void reply_field(struct view *v, const struct object *o, struct bytes fie
                         struct reply *out)
 {
     struct bytes value;
-    switch (field_get(v, o, field, &value)) {
+    switch (fields_get(v, o, field, &value)) {
     case VIEW_FOUND: reply_bulk(out, value); break;
     case VIEW_ABSENT: reply_nil(out); break;
     case VIEW_MISS: break;
@@ -305,7 +209,7 @@ static void cmd_hexists(struct view *v, const struct cmd_args *a, struct reply *
     struct object o;
     struct bytes value;
     if (!hash_get(v, a, &o, out)) return;
-    enum view_result there = field_get(v, &o, a->v[2], &value);
+    enum view_result there = fields_get(v, &o, a->v[2], &value);
     if (!v->missed) reply_i64(out, there == VIEW_FOUND);
 }
 
@@ -314,7 +218,7 @@ static void cmd_hstrlen(struct view *v, const struct cmd_args *a, struct reply *
     struct object o;
     struct bytes value;
     if (!hash_get(v, a, &o, out)) return;
-    (void)field_get(v, &o, a->v[2], &value);
+    (void)fields_get(v, &o, a->v[2], &value);
     if (!v->missed) reply_i64(out, (int64_t)value.size);
 }
 
@@ -334,10 +238,10 @@ struct all {
     uint64_t seen;
 };
 
-static bool all_one(void *ctx, struct bytes key, struct bytes value)
+static bool all_one(void *ctx, struct bytes name, struct bytes value)
 {
     struct all *all = ctx;
-    if (all->with & WITH_NAME) reply_bulk(all->out, field_of(key));
+    if (all->with & WITH_NAME) reply_bulk(all->out, name);
     if (all->with & WITH_VALUE) reply_bulk(all->out, value);
     all->seen++;
     return true;
@@ -347,8 +251,7 @@ static bool all_one(void *ctx, struct bytes key, struct bytes value)
 static void reply_all(struct view *v, const struct object *o, int with, struct reply *out)
 {
     struct all all = {out, with, 0};
-    if (o->type == OBJECT_NONE) return;
-    if (scan_elements(v, o, (struct bytes){0}, all_one, &all)) ASSERT(all.seen == o->count);
+    if (fields_each(v, o, (struct bytes){0}, all_one, &all)) ASSERT(all.seen == o->count);
 }
 
 static void cmd_hgetall(struct view *v, const struct cmd_args *a, struct reply *out)
@@ -395,10 +298,9 @@ struct choosing {
     struct buf text;
 };
 
-static bool choose_one(void *ctx, struct bytes key, struct bytes value)
+static bool choose_one(void *ctx, struct bytes name, struct bytes value)
 {
     struct choosing *c = ctx;
-    struct bytes name = field_of(key);
     size_t start = c->text.size;
 
     if (c->at < c->count && c->choices[c->at].index == c->index) {
@@ -460,7 +362,7 @@ static void choose(struct view *v, const struct object *o, uint32_t count, bool 
     else
         draw_distinct(v, &c, o->count);
     qsort(c.choices, count, sizeof *c.choices, choice_by_index);
-    if (scan_elements(v, o, (struct bytes){0}, choose_one, &c)) {
+    if (fields_each(v, o, (struct bytes){0}, choose_one, &c)) {
         ASSERT(c.at == count);
         for (uint32_t i = 0; i < count; i++) size += c.choices[i].name + c.choices[i].value;
         if (repeat && size > RANDOM_REPLY_MAX) {
@@ -479,7 +381,7 @@ static void random_field(struct view *v, const struct object *o, struct reply *o
 {
     struct choice one = {.index = prng_below(&v->random, o->count)};
     struct choosing c = {.choices = &one, .count = 1};
-    if (scan_elements(v, o, (struct bytes){0}, choose_one, &c)) {
+    if (fields_each(v, o, (struct bytes){0}, choose_one, &c)) {
         ASSERT(c.at == 1);
         reply_choice(out, &c, &one, false);
     }
@@ -549,10 +451,9 @@ struct hscan {
     uint64_t visited, limit, place, next;
 };
 
-static bool hscan_one(void *ctx, struct bytes key, struct bytes value)
+static bool hscan_one(void *ctx, struct bytes name, struct bytes value)
 {
     struct hscan *s = ctx;
-    struct bytes name = field_of(key);
     uint64_t place = field_place(name);
 
     if (s->visited >= s->limit && place != s->place) {
@@ -587,7 +488,7 @@ static void cmd_hscan(struct view *v, const struct cmd_args *a, struct reply *ou
     if (!whole && cursor >> 8 * PLACE_BYTES) return scan_reply(out, 0, 0, &items);
     struct hscan s = {
         &options, {&items, out->version}, .limit = whole ? UINT64_MAX : options.count};
-    if (scan_elements(v, &o, whole ? (struct bytes){0} : place_name(cursor, name), hscan_one, &s)) {
+    if (fields_each(v, &o, whole ? (struct bytes){0} : place_name(cursor, name), hscan_one, &s)) {
         ASSERT(s.next == 0 || (!whole && s.next > cursor));
         scan_reply(out, s.next, s.count, &items);
     }

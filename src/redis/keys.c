@@ -1,6 +1,7 @@
 /* Commands that concern keys of any type: existence, expiry, renaming, and what OBJECT and MEMORY
  * tell. */
 #include "base/assert.h"
+#include "redis/fields.h"
 #include "redis/scan.h"
 #include "redis/types.h"
 #include "shard/keys.h"
@@ -177,10 +178,10 @@ struct contents {
     bool too_large;
 };
 
-static bool contents_field(void *ctx, struct bytes key, struct bytes value)
+static bool contents_field(void *ctx, struct bytes name, struct bytes value)
 {
     struct contents *c = ctx;
-    buf_blob(&c->bytes, keys_user(key, KEYS_SUB_HEAD));
+    buf_blob(&c->bytes, name);
     buf_blob(&c->bytes, value);
     c->too_large = c->bytes.size > COMMAND_VALUE_MAX;
     return !c->too_large;
@@ -194,7 +195,7 @@ static bool contents_read(struct view *v, const struct object *from, struct cont
         buf_append_bytes(&c->bytes, from->string);
         return true;
     }
-    if (!scan_elements(v, from, (struct bytes){0}, contents_field, c)) return false;
+    if (!fields_each(v, from, (struct bytes){0}, contents_field, c)) return false;
     if (c->too_large)
         reply_error(out, "ERR the key is larger than 32 MiB, the limit of what can be copied");
     return !c->too_large;
@@ -209,21 +210,7 @@ static void contents_write(struct view *v, const struct contents *c, const struc
         object_put_string(v, to, buf_bytes(&c->bytes), from->expire_ms);
         return;
     }
-    struct object o = {.type = from->type,
-                       .slot = to->slot,
-                       .key = to->key,
-                       .expire_ms = from->expire_ms,
-                       .count = from->count};
-    object_put_collection(v, to, &o);
-
-    struct reader r = reader_of(buf_bytes(&c->bytes));
-    struct buf key = {0};
-    while (reader_left(&r)) {
-        keys_sub(&key, o.slot, o.objid, reader_blob(&r));
-        view_put(v, buf_bytes(&key), reader_blob(&r));
-    }
-    ASSERT(!r.bad);
-    buf_deinit(&key);
+    fields_write(v, buf_bytes(&c->bytes), from, to);
 }
 
 static bool copy_contents(struct view *v, const struct object *from, const struct object *to,
@@ -262,12 +249,12 @@ static void cmd_copy(struct view *v, const struct cmd_args *a, struct reply *out
     if (copy_contents(v, &from, &to, out)) reply_i64(out, 1);
 }
 
-/* Gives `from`'s contents to `to`'s key. A collection that stays in its slot keeps its elements
- * where they are: only the meta record moves. */
+/* Gives `from`'s contents to `to`'s key. A hash that stays in its slot keeps its fields where they
+ * are, unless they are in the meta record: only that moves. */
 static bool rename_object(struct view *v, const struct object *from, const struct object *to,
                           struct reply *out)
 {
-    if (from->type == OBJECT_STRING || from->slot != to->slot) {
+    if (from->objid == 0 || from->slot != to->slot) {
         if (!copy_contents(v, from, to, out)) return false;
         object_delete(v, from);
     } else {
@@ -313,10 +300,10 @@ static void cmd_renamenx(struct view *v, const struct cmd_args *a, struct reply 
 #define LISTPACK_VALUE  64
 #define EMBSTR_BYTES    44
 
-static bool fits_listpack(void *ctx, struct bytes key, struct bytes value)
+static bool fits_listpack(void *ctx, struct bytes name, struct bytes value)
 {
     bool *fits = ctx;
-    *fits = key.size - KEYS_SUB_HEAD <= LISTPACK_VALUE && value.size <= LISTPACK_VALUE;
+    *fits = name.size <= LISTPACK_VALUE && value.size <= LISTPACK_VALUE;
     return *fits;
 }
 
@@ -324,7 +311,7 @@ static const char *hash_encoding(struct view *v, const struct object *o)
 {
     bool fits = o->count <= LISTPACK_FIELDS;
     if (!fits) return "hashtable";
-    (void)scan_elements(v, o, (struct bytes){0}, fits_listpack, &fits);
+    (void)fields_each(v, o, (struct bytes){0}, fits_listpack, &fits);
     return fits ? "listpack" : "hashtable";
 }
 
@@ -379,10 +366,10 @@ struct usage {
     uint64_t bytes, fields, limit;
 };
 
-static bool usage_field(void *ctx, struct bytes key, struct bytes value)
+static bool usage_field(void *ctx, struct bytes name, struct bytes value)
 {
     struct usage *u = ctx;
-    u->bytes += key.size + value.size + RECORD_BYTES;
+    u->bytes += KEYS_SUB_HEAD + name.size + value.size + RECORD_BYTES;
     return ++u->fields < u->limit;
 }
 
@@ -401,10 +388,10 @@ static void cmd_memory_usage(struct view *v, const struct cmd_args *a, struct re
 
     uint64_t bytes = KEYS_META_HEAD + o.key.size + 2 + RECORD_BYTES;
     if (o.expire_ms >= 0) bytes += 8 + KEYS_EXPIRY_HEAD + o.key.size + RECORD_BYTES;
-    if (o.type == OBJECT_STRING) return reply_i64(out, (int64_t)(bytes + o.string.size));
+    if (o.objid == 0) return reply_i64(out, (int64_t)(bytes + o.string.size));
 
     struct usage u = {.limit = samples ? (uint64_t)samples : UINT64_MAX};
-    if (!scan_elements(v, &o, (struct bytes){0}, usage_field, &u)) return;
+    if (!fields_each(v, &o, (struct bytes){0}, usage_field, &u)) return;
     ASSERT(u.fields > 0);
     reply_i64(out, (int64_t)(bytes + 16 + u.bytes / u.fields * o.count +
                              u.bytes % u.fields * o.count / u.fields));

@@ -4,6 +4,7 @@
 #include "shard/keys.h"
 
 #define FLAG_EXPIRES 1
+#define FLAG_PACKED  2
 
 /* A buffer that lives on the stack as long as what it will hold fits: most keys and values do.
  * `size_max` is what will be written. */
@@ -39,7 +40,7 @@ static uint64_t le64_get(const uint8_t *p)
 
 static bool decode_value(struct bytes value, struct object *o)
 {
-    if (value.size < 2 || value.data[1] > FLAG_EXPIRES) return false;
+    if (value.size < 2 || value.data[1] > (FLAG_EXPIRES | FLAG_PACKED)) return false;
     const uint8_t *p = value.data + 2, *end = value.data + value.size;
 
     o->type = value.data[0];
@@ -51,6 +52,12 @@ static bool decode_value(struct bytes value, struct object *o)
         o->expire_ms = (int64_t)le64_get(p);
         if (o->expire_ms < 0) return false;
         p += 8;
+    }
+    if (value.data[1] & FLAG_PACKED) {
+        struct reader r = {p, end, false};
+        o->count = reader_varint(&r);
+        o->string = bytes_of(r.at, reader_left(&r));
+        return o->type == OBJECT_HASH && !r.bad && o->count != 0;
     }
     if (o->type == OBJECT_STRING) {
         o->string = bytes_of(p, (size_t)(end - p));
@@ -72,10 +79,14 @@ bool object_decode(struct bytes meta_key, struct bytes meta_value, struct object
 
 static void encode_value(struct buf *out, const struct object *o)
 {
+    bool packed = o->type != OBJECT_STRING && o->objid == 0;
     buf_u8(out, o->type);
-    buf_u8(out, o->expire_ms >= 0 ? FLAG_EXPIRES : 0);
+    buf_u8(out, (o->expire_ms >= 0 ? FLAG_EXPIRES : 0) | (packed ? FLAG_PACKED : 0));
     if (o->expire_ms >= 0) buf_u64(out, (uint64_t)o->expire_ms);
     if (o->type == OBJECT_STRING) {
+        buf_append_bytes(out, o->string);
+    } else if (packed) {
+        buf_varint(out, o->count);
         buf_append_bytes(out, o->string);
     } else {
         buf_u64(out, o->objid);
@@ -171,7 +182,7 @@ static void put_meta(struct view *v, const struct object *o)
     size_t key_size = KEYS_META_HEAD + o->key.size, value_size = 2 + 8 + 16 + o->string.size;
     struct buf *key = scratch_init(&s, key_size), *value = scratch_init(&t, value_size);
 
-    ASSERT(o->type == OBJECT_STRING || (o->objid != 0 && o->count > 0));
+    ASSERT(o->type == OBJECT_STRING || (o->count > 0 && (o->objid == 0) == (o->string.size > 0)));
     ASSERT(o->expire_ms >= -1);
     keys_meta(key, o->slot, o->key);
     encode_value(value, o);
@@ -205,13 +216,11 @@ void object_put_collection(struct view *v, const struct object *was, struct obje
         object_delete(v, &bare);
         return;
     }
-    if (o->objid == 0) o->objid = view_new_objid(v);
+    bool same = was->type == o->type && was->objid == o->objid && was->count == o->count &&
+                was->expire_ms == o->expire_ms;
+    if (same && o->objid) return; /* only elements changed */
+    put_meta(v, o);               /* first: what is packed may be borrowed until the next write */
     if (was->objid != o->objid) trash_elements(v, was);
-    if (was->type == o->type && was->objid == o->objid && was->count == o->count &&
-        was->expire_ms == o->expire_ms)
-        return;
-    o->string = (struct bytes){0};
-    put_meta(v, o);
     index_expiry(v, was, was->expire_ms, o->expire_ms);
     if (was->type == OBJECT_NONE) view_count(v, o->slot, 1);
 }

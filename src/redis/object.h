@@ -1,10 +1,11 @@
 /* Redis objects over a view: one meta record a key, elements of collections as sub records.
  *
- * Meta value: type:1, flags:1 (bit 0: has expiry), [expire_ms:8 little-endian if it has], then for
- * a string its bytes, for a hash objid:8, count:8 (little-endian). A key whose expiry has come is
- * treated as absent by everybody, and the first to meet it deletes it in the same effects (so that
- * no later leader with a slower clock shows it again); readers too: a read that meets an expired
- * key has effects. As in Redis, a key lives through the millisecond that its expiry names.
+ * Meta value: type:1, flags:1 (bit 0: has expiry, bit 1: packed), [expire_ms:8 little-endian if it
+ * has], then for a string its bytes, for a hash objid:8, count:8 (little-endian), or if it is
+ * packed the count (LEB128) and its fields (redis/fields.h). A key whose expiry has come is treated
+ * as absent by everybody, and the first to meet it deletes it in the same effects (so that no later
+ * leader with a slower clock shows it again); readers too: a read that meets an expired key has
+ * effects. As in Redis, a key lives through the millisecond that its expiry names.
  *
  * An expiry has an index record beside the meta record (shard/keys.h, 'x'), written and deleted
  * with it here and nowhere else. So is the count of live keys (view_count). */
@@ -20,8 +21,8 @@ struct object {
     uint16_t slot;
     struct bytes key;
     int64_t expire_ms;     /* -1: never */
-    struct bytes string;   /* STRING: borrowed as view_get's values */
-    uint64_t objid, count; /* collections */
+    struct bytes string;   /* STRING, and packed collections: borrowed as view_get's values */
+    uint64_t objid, count; /* collections; objid is 0 of packed ones */
 };
 
 enum object_result { OBJECT_OK, OBJECT_MISSED };
@@ -37,10 +38,9 @@ enum object_result object_get_typed(struct view *v, struct bytes key, uint8_t ty
  * what object_get gave. */
 void object_put_string(struct view *v, const struct object *o, struct bytes value,
                        int64_t expire_ms);
-/* Writes a collection's meta (type, objid, count, expiry) as they now stand in o; creates it (fresh
- * objid, key count + 1) if o->objid is 0; deletes the key if count is 0. `was` is what object_get
- * gave. With count 0 the caller has deleted the
- * elements: only the key goes. */
+/* Writes a collection's meta (type, objid, count, what is packed, expiry) as they now stand in o;
+ * deletes the key if count is 0: then the caller has deleted the elements, and only the key goes.
+ * `was` is what object_get gave. */
 void object_put_collection(struct view *v, const struct object *was, struct object *o);
 /* Changes only the expiry; counts as a write for WATCH even if it is the same, as with Redis.
  * o->string is no longer valid afterwards. */

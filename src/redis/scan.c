@@ -123,19 +123,6 @@ bool scan_slots(struct view *v, uint64_t from, uint16_t slot_end, scan_each *eac
     return !v->missed;
 }
 
-bool scan_elements(struct view *v, const struct object *o, struct bytes from, view_each *each,
-                   void *ctx)
-{
-    struct buf lo = {0}, hi = {0};
-    ASSERT(o->objid != 0 && o->objid != UINT64_MAX);
-    keys_sub(&lo, o->slot, o->objid, from);
-    keys_sub(&hi, o->slot, o->objid + 1, (struct bytes){0});
-    (void)view_range(v, buf_bytes(&lo), buf_bytes(&hi), false, each, ctx);
-    buf_deinit(&lo);
-    buf_deinit(&hi);
-    return !v->missed;
-}
-
 /* The node sends these commands by slot; where the slot is not this group's (it moved meanwhile),
  * asking again is right: an empty answer would pass for the truth. */
 static bool slot_is_here(const struct view *v, uint64_t slot, struct reply *out)

@@ -48,11 +48,6 @@ typedef bool scan_each(void *ctx, uint64_t place, const struct object *o);
  * and one seek for each slot that holds collections or expiries. */
 bool scan_slots(struct view *v, uint64_t from, uint16_t slot_end, scan_each *each, void *ctx);
 
-/* Visits a collection's elements whose member is >= `from`, in order, until `each` returns false.
- * Its keys are engine keys, the member behind KEYS_SUB_HEAD bytes. False: the view missed. */
-bool scan_elements(struct view *v, const struct object *o, struct bytes from, view_each *each,
-                   void *ctx);
-
 void scan_cmd_scan(struct view *v, const struct cmd_args *a, struct reply *out);
 void scan_cmd_keys(struct view *v, const struct cmd_args *a, struct reply *out);
 void scan_cmd_randomkey(struct view *v, const struct cmd_args *a, struct reply *out);

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "node/wire.h"
+#include "redis/fields.h"
 #include "redis/resp.h"
 #include "ring/ring.h"
 
@@ -268,7 +269,7 @@ void client_send(struct client *c, struct bytes bytes)
 
 void client_say(struct client *c, const char *format, ...)
 {
-    char line[1000];
+    char line[2000];
     va_list args;
     va_start(args, format);
     int size = vsnprintf(line, sizeof line - 2, format, args);
@@ -297,6 +298,14 @@ void client_says(struct client *c, const char *line, const char *reply)
 {
     client_say(c, "%s", line);
     client_expect(c, reply);
+}
+
+void client_unpack(struct client *c, const char *key)
+{
+    client_say(c, "HSET %s ~ %0*d", key, FIELDS_PACKED_MAX, 0);
+    client_expect(c, ":1\r\n");
+    client_say(c, "HDEL %s ~", key);
+    client_expect(c, ":1\r\n");
 }
 
 struct bytes client_reply(struct client *c, struct buf *storage)

@@ -73,6 +73,9 @@ void client_await(struct client *c, size_t bytes);
 void client_expect(struct client *c, const char *text);
 /* Says it, and that is what comes next: all before it was answered. */
 void client_says(struct client *c, const char *line, const char *reply);
+/* The fields of this hash lie in records of their own from now on, as those of a large one do
+ * (redis/fields.h). */
+void client_unpack(struct client *c, const char *key);
 #define QUEUED "+QUEUED\r\n"
 /* The next whole reply; valid until the next call. */
 struct bytes client_reply(struct client *c, struct buf *storage);

@@ -193,6 +193,7 @@ TEST(a_snapshot_stays_as_it_was_on_every_replica)
     struct client *k = client_open(&c, 1);
     client_says(k, "MSET a 1 b 2 c 3 d 4", "+OK\r\n");
     client_says(k, "HSET h f v g w", ":2\r\n");
+    client_unpack(k, "h");
     client_says(k, "PSETEX gone 10 x", "+OK\r\n");
     cluster_run(&c, 100);
     struct snapshot s = create(k);

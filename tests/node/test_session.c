@@ -34,6 +34,7 @@ TEST(commands_are_answered_one_by_one_and_seen_by_others_only_after_commit)
     client_says(k, "INCRBY a 10", ":11\r\n");
     client_says(k, "GET a", "$2\r\n11\r\n");
     client_says(k, "HSET c f v g w", ":2\r\n");
+    client_unpack(k, "c");
     client_says(k, "RENAME c d", "+OK\r\n");
     client_says(k, "HGETALL d", "*4\r\n$1\r\nf\r\n$1\r\nv\r\n$1\r\ng\r\n$1\r\nw\r\n");
     client_says(k, "NOSUCH a", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' \r\n");
@@ -63,6 +64,8 @@ TEST(what_is_rolled_back_was_never_done)
     client_says(k, "SET a 3", "+OK\r\n");
     client_says(k, "HSET b f v", ":1\r\n");
     client_says(k, "SAVEPOINT two", "+OK\r\n");
+    client_says(k, "HSET c f v", ":1\r\n");
+    client_unpack(k, "c");
     for (int i = 0; i < 20; i++) { /* more than are searched one by one */
         char line[32];
         snprintf(line, sizeof line, "HSET c f%d v", i);

@@ -114,6 +114,10 @@ TEST(a_transaction_is_followed_through_its_groups)
                     "FINISH(3) FINISH(1)",
                     NULL, "$1\r\n3\r\n");
         client_says(k, "HSET a f v", ":1\r\n");
+        expect_path(k, "RENAME a b", "TRY LOCK(3) LOCK(0) EVALUATE PREPARE(3) PREPARE(0) ANSWER",
+                    "30", "+OK\r\n");
+        client_says(k, "HSET a f v", ":1\r\n");
+        client_unpack(k, "a");
         /* The elements are asked for once it is known that there are any. */
         expect_path(k, "RENAME a b",
                     "TRY LOCK(3) LOCK(0) EVALUATE LOCK(3) EVALUATE PREPARE(3) PREPARE(0) ANSWER",
@@ -275,7 +279,7 @@ TEST(nobody_is_left_to_answer)
     }
 }
 
-/* 300 hashes are fetched one after the other: more steps than are kept. */
+/* 300 large hashes are fetched one after the other: more steps than are kept. */
 TEST(a_long_path_is_cut)
 {
     struct cluster c;
@@ -285,6 +289,8 @@ TEST(a_long_path_is_cut)
     for (int i = 0; i < 300; i++) {
         snprintf(line, sizeof line, "HSET {%s}%d f v", i % 2 ? "a" : "b", i);
         client_says(k, line, ":1\r\n");
+        snprintf(line, sizeof line, "{%s}%d", i % 2 ? "a" : "b", i);
+        client_unpack(k, line);
     }
     client_says(k, "MULTI", "+OK\r\n");
     for (int i = 0; i < 300; i++) {

@@ -3,6 +3,7 @@
 #include "cluster.h"
 
 #include "base/prng.h"
+#include "redis/fields.h"
 #include "ring/ring.h"
 
 /* Slots 15495, 3300, 7365, 11298: of four groups, all of them apart. */
@@ -29,33 +30,54 @@ TEST(commands_take_keys_of_any_groups)
     cluster_deinit(&c);
 }
 
+static void queue_unpack(struct client *k, const char *key)
+{
+    client_say(k, "HSET %s ~ %0*d", key, FIELDS_PACKED_MAX, 0);
+    client_say(k, "HDEL %s ~", key);
+    client_expect(k, QUEUED QUEUED);
+}
+
 /* Objects get their ids where they live: what is made elsewhere meets no other object's elements.
- */
-TEST(collections_and_their_expiry_move_between_groups)
+ * `large`: with fields in records of their own. */
+static void collections_move(bool large)
 {
     struct cluster c;
     cluster_init(&c, 3, 4, 3);
     struct client *k = client_open(&c, 0);
     client_says(k, "HSET a f v g w", ":2\r\n");
+    if (large) client_unpack(k, "a");
     client_says(k, "PEXPIREAT a 4000000000000", ":1\r\n");
     client_says(k, "RENAME a b", "+OK\r\n");
     client_says(k, "PEXPIRETIME b", ":4000000000000\r\n");
     client_says(k, "HGETALL b", "*4\r\n$1\r\nf\r\n$1\r\nv\r\n$1\r\ng\r\n$1\r\nw\r\n");
+    if (large) client_unpack(k, "b");
     client_says(k, "COPY b c", ":1\r\n");
     client_says(k, "HSET c f other", ":0\r\n");
     client_says(k, "HGET b f", "$1\r\nv\r\n");
     client_says(k, "MULTI", "+OK\r\n");
     client_says(k, "HSET x 1 1", QUEUED);
+    if (large) queue_unpack(k, "x");
     client_says(k, "HSET y 2 2", QUEUED);
+    if (large) queue_unpack(k, "y");
     client_says(k, "HSET x 3 3", QUEUED);
     client_says(k, "DEL x", QUEUED);
     client_says(k, "HSET x 4 4", QUEUED);
+    if (large) queue_unpack(k, "x");
     client_says(k, "HLEN x", QUEUED);
-    client_says(k, "EXEC", "*6\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n");
+    client_says(
+        k, "EXEC",
+        large ? "*12\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n"
+              : "*6\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n");
     client_says(k, "HGETALL x", "*2\r\n$1\r\n4\r\n$1\r\n4\r\n");
     client_says(k, "HGETALL y", "*2\r\n$1\r\n2\r\n$1\r\n2\r\n");
     client_says(k, "DBSIZE", ":4\r\n");
     cluster_deinit(&c);
+}
+
+TEST(collections_and_their_expiry_move_between_groups)
+{
+    collections_move(false);
+    collections_move(true);
 }
 
 TEST(an_exec_over_groups_is_as_one_in_a_group)

@@ -3,6 +3,8 @@
 #include "redis/world.h"
 #include "base/mem.h"
 #include "base/prng.h"
+#include "redis/fields.h"
+#include "shard/effects.h"
 #include "shard/keys.h"
 
 #define WORLD(w)                                                                                   \
@@ -25,12 +27,36 @@ TEST(hset_counts_new_fields_and_the_last_value_of_a_name_wins)
     world_deinit(&w);
 }
 
+static void put_sized(struct world *w, const char *key, const char *name, size_t size)
+{
+    struct buf value = {0};
+    memset(buf_reserve(&value, size), 'v', size);
+    value.size = size;
+    struct bytes v[4] = {BYTES("hset"), bytes_str(key), bytes_str(name), buf_bytes(&value)};
+    world_run_args(w, v, 4);
+    buf_deinit(&value);
+}
+
+static uint32_t effect_count(const struct world *w)
+{
+    struct reader r = reader_of(buf_bytes(&w->effects));
+    struct effect e;
+    uint32_t count = 0;
+    while (effects_next(&r, &e) == 1) count++;
+    return count;
+}
+
 TEST(setting_a_field_that_exists_writes_one_record)
 {
     WORLD(w);
     EXPECT_RUN(&w, "hset h a 1", "1");
-    size_t first = w.effects.size;
+    assert_int_equal(effect_count(&w), 2); /* and one key more */
     EXPECT_RUN(&w, "hset h a 2", "0");
+    assert_int_equal(effect_count(&w), 1);
+    put_sized(&w, "h", "big", FIELDS_PACKED_MAX);
+    size_t first = w.effects.size;
+    EXPECT_RUN(&w, "hset h a 3", "0");
+    assert_int_equal(effect_count(&w), 1);
     assert_true(w.effects.size < first / 2);
     world_deinit(&w);
 }
@@ -418,12 +444,13 @@ static void twin_expect(struct world *w, const char *line, int64_t expected)
     assert_string_equal(world_run(w, line), text);
 }
 
-TEST(random_commands_agree_with_an_array)
+/* `prefix` of all names: how long they are decides how the hash is stored. */
+static void twin_run(const char *prefix)
 {
     WORLD(w);
     struct twin t = {0};
     struct prng r;
-    char line[96];
+    char line[320];
     prng_init(&r, 3);
     for (int step = 0; step < 3000; step++) {
         int f = (int)prng_below(&r, TWIN_FIELDS), g = (int)prng_below(&r, TWIN_FIELDS);
@@ -431,26 +458,26 @@ TEST(random_commands_agree_with_an_array)
         switch (prng_below(&r, 6)) {
         case 0:
             expected = !t.there[f] + (f != g && !t.there[g]);
-            snprintf(line, sizeof line, "hset h f%d %lld f%d %lld", f, (long long)n, g,
-                     (long long)n + 1);
+            snprintf(line, sizeof line, "hset h %s%d %lld %s%d %lld", prefix, f, (long long)n,
+                     prefix, g, (long long)n + 1);
             t.there[f] = t.there[g] = true;
             t.value[f] = n, t.value[g] = n + 1;
             break;
         case 1:
             expected = t.there[f] + (f != g && t.there[g]);
-            snprintf(line, sizeof line, "hdel h f%d f%d", f, g);
+            snprintf(line, sizeof line, "hdel h %s%d %s%d", prefix, f, prefix, g);
             t.there[f] = t.there[g] = false;
             break;
         case 2:
             t.value[f] = expected = (t.there[f] ? t.value[f] : 0) + n;
             t.there[f] = true;
-            snprintf(line, sizeof line, "hincrby h f%d %lld", f, (long long)n);
+            snprintf(line, sizeof line, "hincrby h %s%d %lld", prefix, f, (long long)n);
             break;
         case 3:
             expected = !t.there[f];
             if (!t.there[f]) t.value[f] = n;
             t.there[f] = true;
-            snprintf(line, sizeof line, "hsetnx h f%d %lld", f, (long long)n);
+            snprintf(line, sizeof line, "hsetnx h %s%d %lld", prefix, f, (long long)n);
             break;
         case 4:
             expected = twin_count(&t);
@@ -466,9 +493,80 @@ TEST(random_commands_agree_with_an_array)
             }
         }
         twin_expect(&w, line, expected);
-        snprintf(line, sizeof line, "hincrby h f%d 0", g);
+        snprintf(line, sizeof line, "hincrby h %s%d 0", prefix, g);
         if (t.there[g]) twin_expect(&w, line, t.value[g]);
     }
+    world_deinit(&w);
+}
+
+TEST(random_commands_agree_with_an_array)
+{
+    char prefix[128];
+    for (size_t size = 0; size < sizeof prefix;
+         size += 9) { /* from 80 on it does not stay packed */
+        memset(prefix, 'f', size);
+        prefix[size] = 0;
+        twin_run(prefix);
+    }
+}
+
+/* ---- packed, and not ---- */
+
+#define FITS (FIELDS_PACKED_MAX - 1 - 1 - 2) /* beside a name of one byte and the two lengths */
+
+TEST(a_hash_is_one_record_up_to_a_size_and_records_past_it)
+{
+    WORLD(w);
+    put_sized(&w, "h", "a", FITS);
+    assert_int_equal(w.count, 1);
+    put_sized(&w, "h", "a", FITS + 1);
+    assert_int_equal(world_rows(&w, KEYS_SUB), 1);
+    put_sized(&w, "h", "a", 1); /* it stays as it is */
+    put_sized(&w, "h", "b", 1);
+    EXPECT_RUN(&w, "hgetall h", "['a', 'v', 'b', 'v']");
+    assert_int_equal(w.count, 3);
+    EXPECT_RUN(&w, "del h", "1");
+    put_sized(&w, "h", "a", 1);
+    assert_int_equal(world_rows(&w, KEYS_META), 1);
+    assert_int_equal(world_rows(&w, KEYS_SUB), 0);
+    world_deinit(&w);
+}
+
+TEST(a_hash_that_grows_past_the_size_keeps_every_field_once)
+{
+    WORLD(w);
+    char text[1200];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    struct bytes v[] = {BYTES("hset"), BYTES("h"),      BYTES("b"), BYTES("new"),
+                        BYTES("big"),  bytes_str(text), BYTES("d"), BYTES("4"),
+                        BYTES("d"),    BYTES("5"),      BYTES("a"), BYTES("one")};
+    world_run(&w, "hset h a 1 b 2 c 3");
+    assert_string_equal(world_run_args(&w, v, 12), "2");
+    EXPECT_RUN(&w, "hlen h", "5");
+    EXPECT_RUN(&w, "hmget h a b c d", "['one', 'new', '3', '5']");
+    EXPECT_RUN(&w, "hstrlen h big", "1199");
+    EXPECT_RUN(&w, "hkeys h", "['a', 'b', 'big', 'c', 'd']");
+    world_deinit(&w);
+}
+
+TEST(what_is_packed_is_copied_renamed_and_expires_as_the_rest)
+{
+    WORLD(w);
+    world_run(&w, "hset {k}h a 1 b 2");
+    world_run(&w, "pexpire {k}h 100");
+    EXPECT_RUN(&w, "copy {k}h {k}c", "1");
+    EXPECT_RUN(&w, "rename {k}h {k}r", "OK");
+    EXPECT_RUN(&w, "copy {k}r other", "1");
+    EXPECT_RUN(&w, "hincrby {k}r a 1", "2");
+    EXPECT_RUN(&w, "hgetall {k}c", "['a', '1', 'b', '2']");
+    EXPECT_RUN(&w, "hgetall {k}r", "['a', '2', 'b', '2']");
+    EXPECT_RUN(&w, "hgetall other", "['a', '1', 'b', '2']");
+    EXPECT_RUN(&w, "persist {k}c", "1");
+    EXPECT_RUN(&w, "hget {k}c b", "'2'");
+    w.now_ms += 101;
+    EXPECT_RUN(&w, "exists {k}h {k}r other", "0");
+    EXPECT_RUN(&w, "hlen {k}c", "2");
     world_deinit(&w);
 }
 
