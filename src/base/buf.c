@@ -138,10 +138,9 @@ uint64_t reader_u64(struct reader *r)
     return reader_fixed(r, 8);
 }
 
-uint64_t reader_varint(struct reader *r)
+uint64_t reader_long_varint(struct reader *r)
 {
     uint64_t v = 0;
-    if (!r->bad && r->at < r->end && *r->at < 0x80) return *r->at++; /* most are small */
     for (unsigned shift = 0; shift < 64; shift += 7) {
         struct bytes s = reader_take(r, 1);
         if (r->bad) return 0;
@@ -158,14 +157,4 @@ uint64_t reader_bounded(struct reader *r, uint64_t max)
     uint64_t v = reader_varint(r);
     if (v > max) r->bad = true;
     return r->bad ? 0 : v;
-}
-
-struct bytes reader_blob(struct reader *r)
-{
-    uint64_t size = reader_varint(r);
-    if (size > reader_left(r)) {
-        r->bad = true;
-        return (struct bytes){0};
-    }
-    return reader_take(r, (size_t)size);
 }

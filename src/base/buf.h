@@ -68,9 +68,24 @@ uint8_t reader_u8(struct reader *r);
 uint16_t reader_u16(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
-uint64_t reader_varint(struct reader *r);
+uint64_t reader_long_varint(struct reader *r);
+static inline uint64_t reader_varint(struct reader *r)
+{
+    if (!r->bad && r->at < r->end && *r->at < 0x80) return *r->at++; /* most are small */
+    return reader_long_varint(r);
+}
 uint64_t reader_bounded(struct reader *r, uint64_t max); /* a varint; above max: bad, and 0 */
 struct bytes reader_take(struct reader *r, size_t size);
-struct bytes reader_blob(struct reader *r);
+static inline struct bytes reader_blob(struct reader *r)
+{
+    uint64_t size = reader_varint(r);
+    struct bytes s = {r->at, (size_t)size};
+    if (r->bad || size > reader_left(r)) {
+        r->bad = true;
+        return (struct bytes){0};
+    }
+    r->at += size;
+    return s;
+}
 
 #endif

@@ -47,7 +47,7 @@ static int host_epoll_start(struct host *h, char *why, size_t why_size)
     h->poller = mem_alloc(sizeof *h->poller);
     h->poller->fd = fd;
     h->poller->timer_fd = -1;
-    h->file_pool = pool_new(2, 0, (void (*)(void *))host_wake, h);
+    h->file_pool = pool_new(2, false, (void (*)(void *))host_wake, h);
     host_epoll_add(h->poller, h->wake_fd, EPOLLIN | EPOLLET, &epoll_wake_mark);
     return 0;
 }

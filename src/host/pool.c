@@ -3,8 +3,8 @@
 #include "base/mem.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define POOL_THREADS_MAX 64
@@ -15,17 +15,17 @@ struct pool {
     struct list waiting, done; /* under the mutex, as is `ending` */
     bool ending;
     unsigned threads, started;
-    int nice;
+    bool idle;
     void (*wake)(void *ctx);
     void *ctx;
     pthread_t thread[POOL_THREADS_MAX];
 };
 
-struct pool *pool_new(unsigned threads, int nice, void (*wake)(void *ctx), void *ctx)
+struct pool *pool_new(unsigned threads, bool idle, void (*wake)(void *ctx), void *ctx)
 {
     struct pool *p = mem_zalloc(sizeof *p);
     p->threads = threads < 1 ? 1 : threads > POOL_THREADS_MAX ? POOL_THREADS_MAX : threads;
-    p->nice = nice;
+    p->idle = idle;
     p->wake = wake;
     p->ctx = ctx;
     pthread_mutex_init(&p->mutex, NULL);
@@ -39,8 +39,7 @@ static void *pool_thread(void *arg)
 {
     struct pool *p = arg;
     /* Of this thread alone: Linux has it so. Without it things go on all the same. */
-    id_t self = (id_t)gettid();
-    if (p->nice) (void)setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + p->nice);
+    if (p->idle) (void)sched_setscheduler(gettid(), SCHED_IDLE, &(struct sched_param){0});
     pthread_mutex_lock(&p->mutex);
     for (;;) {
         while (!p->ending && list_empty(&p->waiting)) pthread_cond_wait(&p->arrived, &p->mutex);

@@ -5,18 +5,18 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 #include <signal.h>
 #include <linux/close_range.h>
 
-enum { NICE = 10, READ_BYTES = 64 << 10 };
+enum { READ_BYTES = 64 << 10 };
 
 struct work {
     struct worker_task task;
@@ -220,7 +220,7 @@ int worker_main(void)
     close_others(w.spill_fd);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)setenv("TZ", "UTC0", 1); /* else the C library would look for a file */
-    (void)setpriority(PRIO_PROCESS, 0, NICE);
+    (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0}); /* see host/pool.h */
     tzset();
     if (!start_beating(&w)) _exit(1);
     while (frames(&w) && receive(&w)) continue;

@@ -8,10 +8,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Of a snapshot, in one step. Each piece begins with a seek, which has to pass over all that was
- * written since the snapshot: so they are large. */
-#define READ_BYTES  (4u << 20) /* of records, before the last one */
-#define READ_KEYS   (256u << 10)
+/* Of a snapshot: what is read in one step, in pieces that a processor's cache holds. */
+#define STEP_BYTES  (4u << 20)
+#define STEP_KEYS   (256u << 10)
+#define PIECE_BYTES (256u << 10) /* of records, before the last one */
+#define PIECE_KEYS  (16u << 10)
 #define STEP_PIECES 16 /* of each map's output, for a reduce */
 #define PUMP_MS     20
 
@@ -143,7 +144,7 @@ static void feed_records(struct task_attempt *a, bool values)
         task_engine_record(a->engine, &to);
     }
     a->bytes_done += a->records_read.size;
-    if (a->records_read.capacity > 2 * READ_BYTES)
+    if (a->records_read.capacity > 4 * PIECE_BYTES)
         buf_deinit(&a->records_read);
     else
         buf_clear(&a->records_read);
@@ -152,8 +153,8 @@ static void feed_records(struct task_attempt *a, bool values)
 static void read_piece(struct task_attempt *a)
 {
     bool values = wants_values(&a->spec);
-    struct cut_reading what = {.count = READ_KEYS,
-                               .bytes_max = READ_BYTES,
+    struct cut_reading what = {.count = PIECE_KEYS,
+                               .bytes_max = PIECE_BYTES,
                                .value_max = SNAPSHOT_VALUE_MAX,
                                .no_values = !values,
                                .wants = wants,
@@ -177,7 +178,11 @@ void attempt_run_map(struct task_attempt *a)
 {
     begin(a);
     if (!a->stream) a->all_read = true;
-    if (!a->all_read && task_engine_has_room(a->engine)) read_piece(a);
+    uint64_t bytes = a->bytes_done;
+    for (uint32_t i = 0; i < STEP_KEYS / PIECE_KEYS && !a->all_read && !a->failed &&
+                         a->bytes_done - bytes < STEP_BYTES && task_engine_has_room(a->engine);
+         i++)
+        read_piece(a);
     if (a->failed) return;
     if (a->all_read)
         end_input(a);

@@ -8,9 +8,10 @@
 #include "base/buf.h"
 #include "store/space.h"
 
-/* Each reading begins with a seek, which passes over all that was written since the snapshot. */
-#define READ_AHEAD_BYTES     (4u << 20) /* then to the end of the slot, but for: */
-#define READ_AHEAD_BYTES_MAX (8u << 20)
+/* Each reading begins with a seek, which passes over all that was written since the snapshot; but
+ * what is much larger than a processor's cache is written to memory and read from there again. */
+#define READ_AHEAD_BYTES     (1u << 20) /* then to the end of the slot, but for: */
+#define READ_AHEAD_BYTES_MAX (2u << 20)
 
 struct read_ahead_row {
     uint32_t at, key_size, value_size; /* in `rows`: the key, then the value */
