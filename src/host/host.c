@@ -14,7 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 uint64_t host_now(void)
 {
     struct timespec t;
@@ -185,8 +184,8 @@ struct host *host_new(const struct host_options *options, char *error, size_t er
     host_init_lists(h);
     pthread_mutex_init(&h->files_mutex, NULL);
     h->pool = pool_new(options->pool_threads ? options->pool_threads : 2, false, host_pool_wake, h);
-    h->batch_pool = pool_new(options->batch_threads ? options->batch_threads : 2, true,
-                             host_pool_wake, h);
+    h->batch_pool =
+        pool_new(options->batch_threads ? options->batch_threads : 2, true, host_pool_wake, h);
     h->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
     if (h->wake_fd < 0 || getrandom(&seed, sizeof seed, 0) != sizeof seed) {

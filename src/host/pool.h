@@ -18,8 +18,8 @@ struct pool_job {
     void (*drop)(struct pool_job *job); /* instead of finish, when the pool is freed first */
 };
 
-/* idle: its threads compute (SCHED_IDLE): whatever else wakes up in the process's session or control
- * group takes the processor from them at once. */
+/* idle: its threads compute (SCHED_IDLE): whatever else wakes up in the process's session or
+ * control group takes the processor from them at once. */
 struct pool *pool_new(unsigned threads, bool idle, void (*wake)(void *ctx), void *ctx);
 /* Waits for running jobs; those that wait or are unfinished are dropped. */
 void pool_free(struct pool *p);

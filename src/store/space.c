@@ -251,6 +251,7 @@ struct space_pin {
     struct engine *engine;
     struct engine_snap *snap;
     struct table *recent, *frozen; /* NULL: none */
+    bool copied;                   /* recent is its own */
     uint64_t upto;
 };
 
@@ -268,7 +269,10 @@ struct space_pin *space_pin_new(struct space *s)
 void space_pin_free(struct space_pin *p)
 {
     if (!p) return;
-    if (p->recent) table_unkeep(p->recent, p->upto);
+    if (p->copied)
+        table_free(p->recent);
+    else if (p->recent)
+        table_unkeep(p->recent, p->upto);
     if (p->frozen) table_unkeep(p->frozen, p->upto);
     engine_snap_free(p->engine, p->snap);
     mem_free(p);
@@ -276,7 +280,36 @@ void space_pin_free(struct space_pin *p)
 
 bool space_pin_settled(const struct space_pin *p)
 {
-    return !p->recent || table_is_frozen(p->recent);
+    return !p->recent || p->copied || table_is_frozen(p->recent);
+}
+
+/* What is seen of a table at a position, as a table of its own. It has no wipe. */
+static struct table *table_copy(const struct table *t, uint64_t upto)
+{
+    struct table *copy = table_new(0);
+    struct table_cursor c;
+    struct bytes key, value;
+    enum table_found found;
+    table_seek(t, (struct bytes){0}, upto, &c);
+    while ((found = table_next(&c, &key, &value)) != TABLE_NONE) {
+        if (found == TABLE_VALUE)
+            table_put(copy, upto, key, value);
+        else
+            table_del(copy, upto, key);
+    }
+    table_set_applied(copy, upto);
+    return copy;
+}
+
+bool space_pin_settle(struct space_pin *p)
+{
+    if (space_pin_settled(p)) return true;
+    if (table_bytes(p->recent) > SPACE_PIN_COPY || table_wiped(p->recent, p->upto)) return false;
+    struct table *copy = table_copy(p->recent, p->upto);
+    table_unkeep(p->recent, p->upto);
+    p->recent = copy;
+    p->copied = true;
+    return true;
 }
 
 static void pin_merge(const struct space_pin *p, struct merge *m)

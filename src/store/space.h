@@ -138,6 +138,10 @@ void space_pin_free(struct space_pin *p);
  * has begun a flush since (or there was nothing, or the space is gone). Before that it is the
  * reactor's. */
 bool space_pin_settled(const struct space_pin *p);
+/* Makes it so by a copy, if what it has in memory is small (SPACE_PIN_COPY): then
+ * nobody needs to flush for it. Returns space_pin_settled. */
+bool space_pin_settle(struct space_pin *p);
+#define SPACE_PIN_COPY (512u << 10) /* bytes of the table */
 /* As space_range_applied, with blocking, of that state. Several may read at once. */
 enum engine_result space_pin_range(const struct space_pin *p, struct bytes lo, struct bytes hi,
                                    bool (*each)(void *ctx, struct bytes key, struct bytes value),

@@ -312,6 +312,7 @@ static void step_kept(struct model *m)
         *k = (struct kept){space_pin_new(m->w.space), m->applied};
         return;
     }
+    if (prng_below(&m->r, 2)) (void)space_pin_settle(k->pin);
     struct walk walk = {&k->state, false, 0, KEYS, UINT32_MAX};
     assert_int_equal(space_pin_range(k->pin, BYTES("a"), BYTES("z"), walk_each, &walk),
                      ENGINE_ABSENT);
