@@ -1,7 +1,7 @@
 /* The program: `synod COMMAND ...`. Everything else is in the command's own file. */
 #include "cli/commands.h"
 #include "cli/options.h"
-#include "job/worker.h"
+#include "job/nursery.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -66,7 +66,7 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     const char *name = argv[1];
-    if (strcmp(name, "job-worker") == 0) return worker_main(); /* a node's own; not for people */
+    if (strcmp(name, "job-nursery") == 0) return nursery_main(); /* a node's own; not for people */
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-v") == 0) name = "version";
     signal(SIGPIPE, SIG_IGN); /* a closed connection is an error of that connection */

@@ -38,8 +38,7 @@ static void check_run(struct task_engine *e)
 
 static void begin_worker(struct task_engine *e)
 {
-    struct worker_options wo = {
-        .program = e->o.program, .argument = "job-worker", .spill_fd = e->spill_fd};
+    struct worker_options wo = {.nursery = e->o.nursery, .spill_fd = e->spill_fd};
     char error[WORKER_ERROR_MAX];
     e->worker = worker_spawn(&wo, e->o.spec, &e->o.task, error);
     if (!e->worker) fail(e, error);
@@ -58,7 +57,7 @@ struct task_engine *task_engine_new(const struct task_engine_options *o)
         if (e->spill_fd < 0) fail(e, text);
     }
     if (e->failed) return e;
-    if (o->program && !query) {
+    if (o->nursery && !query) {
         begin_worker(e);
         return e;
     }

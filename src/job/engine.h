@@ -1,8 +1,8 @@
 /* What computes one attempt, in one of two ways behind one interface: users' Lua in a process of
  * its own (worker.h), built-in queries (trusted C, and much faster without a pipe) where they are.
- * Lua runs in this process too if no program is given.
+ * Lua runs in this process too if no nursery is given.
  *
- * One thread at a time; with a program, one that outlives the engine. Each call does a bounded
+ * One thread at a time. Each call does a bounded
  * amount of work and returns, but for the last pump of an engine in this process, which does what
  * is left when all input is there. */
 #ifndef SYNOD_JOB_ENGINE_H
@@ -14,12 +14,13 @@
     (256u << 10) /* so much of a stream can always be fed where there is room */
 
 struct task_engine;
+struct nursery; /* job/nursery.h */
 
 struct task_engine_options {
     const struct job_spec *spec; /* borrowed until task_engine_free */
     struct worker_task task;
-    const char *program; /* for users' Lua, see worker_options; NULL: in this process */
-    const char *dir;     /* for the spill file; NULL: there is none */
+    struct nursery *nursery; /* of workers for users' Lua; NULL: in this process */
+    const char *dir;         /* for the spill file; NULL: there is none */
     task_out *out;
     void *ctx;
 };

@@ -1,11 +1,11 @@
 /* The parent's side of a worker. */
 #include "job/worker.h"
 #include "base/mem.h"
+#include "job/nursery.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -51,37 +51,6 @@ static void put_start(struct worker *w, const struct job_spec *spec, const struc
     buf_deinit(&b);
 }
 
-/* Descriptors land above those that the child will use, so that no dup2 covers one it needs. */
-static int above(int fd)
-{
-    return fcntl(fd, F_DUPFD_CLOEXEC, 16);
-}
-
-static int start_process(const struct worker_options *o, int socket_fd, int spill_fd, pid_t *pid)
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    char *argv[] = {(char *)o->program, (char *)o->argument, NULL}, *environment[] = {NULL};
-    int bad;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawnattr_init(&attributes);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setsigdefault(&attributes, &all);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    bad = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0) ||
-          posix_spawn_file_actions_adddup2(&actions, 0, 1) ||
-          posix_spawn_file_actions_adddup2(&actions, socket_fd, WORKER_FD) ||
-          (spill_fd >= 0 ? posix_spawn_file_actions_adddup2(&actions, spill_fd, WORKER_SPILL_FD)
-                         : posix_spawn_file_actions_addclose(&actions, WORKER_SPILL_FD));
-    if (!bad) bad = posix_spawn(pid, o->program, &actions, &attributes, argv, environment);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    (void)posix_spawnattr_destroy(&attributes);
-    return bad;
-}
-
 struct worker *worker_spawn(const struct worker_options *o, const struct job_spec *spec,
                             const struct worker_task *task, char *error)
 {
@@ -91,16 +60,10 @@ struct worker *worker_spawn(const struct worker_options *o, const struct job_spe
         return NULL;
     }
     struct worker *w = mem_zalloc(sizeof *w);
-    int child = above(pair[1]), spill = o->spill_fd >= 0 ? above(o->spill_fd) : -1;
-    bool ready = child >= 0 && (spill >= 0) == (o->spill_fd >= 0) &&
-                 fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
-    int bad = ready ? start_process(o, child, spill, &w->pid) : errno;
+    (void)fcntl(pair[0], F_SETFL, O_NONBLOCK);
+    w->pid = nursery_birth(o->nursery, pair[1], o->spill_fd, error, WORKER_ERROR_MAX);
     (void)close(pair[1]);
-    if (child >= 0) (void)close(child);
-    if (spill >= 0) (void)close(spill);
-    if (bad) {
-        (void)snprintf(error, WORKER_ERROR_MAX, "the worker %s cannot be started (%s)", o->program,
-                       strerror(bad));
+    if (w->pid < 0) {
         (void)close(pair[0]);
         mem_free(w);
         return NULL;

@@ -14,9 +14,8 @@
  * (worker_sandbox.h). Memory is bounded by RLIMIT_AS, CPU time by RLIMIT_CPU, the spill file by
  * RLIMIT_FSIZE and the spec.
  *
- * The parent: nothing here blocks but worker_free, which kills and reaps. One thread at a time; it
- * must be one that outlives the worker, for the kernel kills a worker when the thread ends that
- * spawned it. */
+ * The parent: nothing here blocks but worker_spawn, for a moment, and worker_free, which kills and
+ * reaps. One thread at a time. */
 #ifndef SYNOD_JOB_WORKER_H
 #define SYNOD_JOB_WORKER_H
 
@@ -45,10 +44,10 @@ enum worker_frame {
 int worker_main(void);
 
 struct worker;
+struct nursery; /* job/nursery.h */
 
 struct worker_options {
-    const char *program; /* that calls worker_main, started with `argument` as its only argument */
-    const char *argument;
+    struct nursery *nursery; /* that it is born of */
     int spill_fd; /* worker_spill_open; -1: none. Stays the caller's, who may close it after the
                      spawn */
 };

@@ -159,6 +159,8 @@ static bool decode_start(struct work *w)
 static bool begin(struct work *w, struct bytes payload)
 {
     const char *step;
+    /* By now it is the child of who wrote this, and not of the nursery's (nursery.h). */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     buf_append_bytes(&w->start, payload);
     if (!decode_start(w)) return fail(w, "the task came damaged, or from another version");
     const struct job_limits *l = &w->spec.limits;
@@ -218,7 +220,6 @@ int worker_main(void)
 {
     struct work w = {.spill_fd = lseek(WORKER_SPILL_FD, 0, SEEK_CUR) < 0 ? -1 : WORKER_SPILL_FD};
     close_others(w.spill_fd);
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)setenv("TZ", "UTC0", 1); /* else the C library would look for a file */
     (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0}); /* see host/pool.h */
     tzset();

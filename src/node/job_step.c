@@ -72,7 +72,7 @@ static void begin(struct task_attempt *a)
                                                .tasks = a->spec.tasks,
                                                .partitions = a->reduces,
                                                .reduces = reduces},
-                                      .program = a->node->config.job_program,
+                                      .nursery = a->node->tasks->nursery,
                                       .dir = a->node->config.job_dir,
                                       .out = job_output_put,
                                       .ctx = a->output});

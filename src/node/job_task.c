@@ -2,6 +2,7 @@
 #include "node/task.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "job/nursery.h"
 #include "ring/slot.h"
 
 #include <stdarg.h>
@@ -505,6 +506,7 @@ void tasks_on_message(struct node *n, uint16_t from, const struct job_msg *m)
 void tasks_init(struct node *n)
 {
     struct tasks *t = n->tasks = mem_zalloc(sizeof *t);
+    if (n->config.job_program) t->nursery = nursery_new(n->config.job_program, "job-nursery");
     struct list *all[] = {&t->jobs, &t->waiting, &t->over, &t->gone, &t->sends};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) list_init(all[i]);
 }
@@ -526,6 +528,7 @@ void tasks_free(struct node *n)
     }
     free_all(&t->gone);
     outputs_free(n);
+    nursery_free(t->nursery);
     mem_free(t);
     n->tasks = NULL;
 }
@@ -536,7 +539,7 @@ static void attempt_slow(struct task_attempt *a)
     if (a->state == TASK_OPENS && !a->opening && n->now >= a->retry_at) open_now(a);
     if (a->state == TASK_RUNS && attempt_reduces(a)) {
         fetch_slow(a);
-        if (!a->working && n->config.job_program) a->more = true; /* it may have said something */
+        if (!a->working && n->tasks->nursery) a->more = true; /* it may have said something */
     }
     if (a->state == TASK_RUNS || (a->state == TASK_STAGES && n->now >= a->retry_at))
         attempt_next(a);

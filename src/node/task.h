@@ -122,6 +122,7 @@ struct tasks {
     struct list jobs, waiting, over, gone, sends;
     size_t held_bytes; /* of specs and lists of inputs */
     uint32_t job_count, known, over_count, running, send_count;
+    struct nursery *nursery; /* of workers; NULL: users' Lua runs in this process */
 };
 
 static inline bool attempt_reduces(const struct task_attempt *a)

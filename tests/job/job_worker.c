@@ -1,7 +1,7 @@
-/* The program that the tests start as a worker. */
-#include "job/worker.h"
+/* The program that the tests start as a nursery of workers. */
+#include "job/nursery.h"
 
 int main(void)
 {
-    return worker_main();
+    return nursery_main();
 }

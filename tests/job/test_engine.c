@@ -47,7 +47,6 @@ static struct result run(const struct job_spec *s, const struct rig_options *o, 
 {
     struct result r = {0};
     enum task_engine_state state;
-    assert_non_null(getenv("JOB_WORKER"));
     struct task_engine *e = task_engine_new(
         &(struct task_engine_options){.spec = s,
                                       .task = {.task = o->task,
@@ -55,7 +54,7 @@ static struct result run(const struct job_spec *s, const struct rig_options *o, 
                                                .tasks = s->tasks,
                                                .partitions = o->partitions ? o->partitions : 1,
                                                .reduces = o->reduces},
-                                      .program = process ? getenv("JOB_WORKER") : NULL,
+                                      .nursery = process ? rig_nursery() : NULL,
                                       .dir = "/tmp",
                                       .out = put,
                                       .ctx = &r});

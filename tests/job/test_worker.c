@@ -6,12 +6,17 @@
 #include "base/mem.h"
 #include "base/prng.h"
 #include "job/aggregate.h"
+#include "job/nursery.h"
 #include "job/task_value.h"
 #include "job/worker_sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -693,6 +698,93 @@ TEST(every_query_works_behind_the_sandbox)
         aggregate_free(a);
     }
     buf_deinit(&in);
+}
+
+/* ---- where they come from ---- */
+
+static pid_t child_named(const char *name)
+{
+    char path[64], line[4096] = "", comm[32];
+    FILE *f = fopen("/proc/thread-self/children", "r");
+    assert_non_null(f);
+    (void)!fgets(line, sizeof line, f);
+    (void)fclose(f);
+    for (char *at = line, *end; *at; at = end + 1) {
+        long pid = strtol(at, &end, 10);
+        (void)snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+        f = fopen(path, "r");
+        if (!f) continue;
+        bool is = fgets(comm, sizeof comm, f) && strncmp(comm, name, strlen(name)) == 0;
+        (void)fclose(f);
+        if (is) return (pid_t)pid;
+    }
+    return 0;
+}
+
+static void works(void)
+{
+    struct rig_result r = fails("function map() error('here') end", &(struct rig_options){0});
+    if (!strstr(r.error, "here")) fail_msg("%s", r.error);
+    rig_free(&r);
+    assert_int_equal(child_named("job-worker"), 0);
+}
+
+TEST(a_nursery_that_dies_or_stands_still_is_replaced)
+{
+    works();
+    pid_t first = child_named("job-nursery");
+    assert_true(first > 0);
+    works();
+    assert_int_equal(child_named("job-nursery"), first);
+    assert_int_equal(kill(first, SIGKILL), 0);
+    works();
+    pid_t second = child_named("job-nursery");
+    assert_true(second > 0 && second != first);
+    assert_int_equal(kill(second, SIGSTOP), 0);
+    works(); /* after ten seconds */
+    assert_true(child_named("job-nursery") != second);
+}
+
+TEST(a_program_that_is_none_is_told)
+{
+    static const char *const programs[] = {"/bin/true", "/no/such/program"};
+    static const char *const said[] = {"it ends at once", "No such file or directory"};
+    struct job_spec s = RIG_SPEC("j", "MAP", "LUA", "function map() end", "REDUCE", "COUNT");
+    for (int i = 0; i < 2; i++) {
+        char error[WORKER_ERROR_MAX] = "";
+        struct nursery *n = nursery_new(programs[i], "job-nursery");
+        struct worker_options wo = {.nursery = n, .spill_fd = -1};
+        assert_null(worker_spawn(&wo, &s, &(struct worker_task){0}, error));
+        if (!strstr(error, programs[i]) || !strstr(error, said[i])) fail_msg("%s", error);
+        nursery_free(n);
+    }
+}
+
+/* Several threads may want one at once. */
+static void *spawns(void *nursery)
+{
+    struct job_spec s = RIG_SPEC("j", "MAP", "LUA", "function map() end", "REDUCE", "COUNT");
+    struct worker_options wo = {.nursery = nursery, .spill_fd = -1};
+    char error[WORKER_ERROR_MAX];
+    for (int i = 0; i < 20; i++) {
+        struct worker *w = worker_spawn(&wo, &s, &(struct worker_task){0}, error);
+        if (!w) return "a worker was not born";
+        worker_free(w);
+    }
+    return NULL;
+}
+
+TEST(threads_share_a_nursery)
+{
+    pthread_t thread[4];
+    struct nursery *n = nursery_new(getenv("JOB_WORKER"), "job-nursery");
+    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&thread[i], NULL, spawns, n), 0);
+    for (int i = 0; i < 4; i++) {
+        void *wrong;
+        assert_int_equal(pthread_join(thread[i], &wrong), 0);
+        if (wrong) fail_msg("%s", (char *)wrong);
+    }
+    nursery_free(n);
 }
 
 TEST_MAIN

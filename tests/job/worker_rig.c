@@ -1,6 +1,7 @@
 #include "worker_rig.h"
 #include "test.h"
 #include "base/mem.h"
+#include "job/nursery.h"
 #include "job/task_value.h"
 
 #include <poll.h>
@@ -75,13 +76,20 @@ static void feed(struct worker *w, struct bytes *input, bool *ended, uint64_t *f
     (void)worker_write(w);
 }
 
+struct nursery *rig_nursery(void)
+{
+    static struct nursery *nursery;
+    assert_non_null(getenv("JOB_WORKER"));
+    if (!nursery) nursery = nursery_new(getenv("JOB_WORKER"), "job-nursery");
+    return nursery;
+}
+
 struct rig_result rig_run(const struct job_spec *spec, const struct rig_options *o,
                           struct bytes input)
 {
     struct rig_result r = {0};
     int spill = o->spill_fd ? o->spill_fd : worker_spill_open("/tmp");
-    struct worker_options wo = {
-        .program = getenv("JOB_WORKER"), .argument = "job-worker", .spill_fd = spill};
+    struct worker_options wo = {.nursery = rig_nursery(), .spill_fd = spill};
     struct worker_task task = {.task = o->task,
                                .attempt = o->attempt,
                                .tasks = spec->tasks,
@@ -91,7 +99,6 @@ struct rig_result rig_run(const struct job_spec *spec, const struct rig_options 
     int64_t end = now_ms() + timeout_ms;
     bool ended = false;
     uint64_t fed = 0;
-    assert_non_null(wo.program);
     struct worker *w = worker_spawn(&wo, spec, &task, r.error);
     if (!w) fail_msg("%s", r.error);
     for (bool on = true; on;) {

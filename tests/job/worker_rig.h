@@ -33,6 +33,9 @@ struct job_spec rig_spec(const char *const *word, size_t count);
     rig_spec((const char *const[]){__VA_ARGS__},                                                   \
              sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
+/* Of JOB_WORKER; one for all tests of a program. */
+struct nursery *rig_nursery(void);
+
 /* Fails the test if nothing has ended after the timeout. */
 struct rig_result rig_run(const struct job_spec *spec, const struct rig_options *o,
                           struct bytes input);

@@ -271,7 +271,7 @@ static bool dies_while_snapshots_expire(uint64_t ms)
 TEST(where_the_snapshot_is_gone_for_a_new_owner_nothing_else_is_read)
 {
     int done = 0, failed = 0;
-    for (uint64_t ms = 0; ms <= 200; ms += 20) {
+    for (uint64_t ms = 0; ms <= 400; ms += 40) {
         bool is = dies_while_snapshots_expire(ms);
         done += is, failed += !is;
     }

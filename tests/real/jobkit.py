@@ -172,8 +172,8 @@ def workers(node):
     found = []
     for pid in children(node.process.pid):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                if b"job-worker" in f.read():
+            with open(f"/proc/{pid}/comm", "rb") as f:
+                if f.read() == b"job-worker\n":
                     found.append(pid)
         except OSError:
             pass
