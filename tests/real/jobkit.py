@@ -167,17 +167,22 @@ def children(pid):
     return found
 
 
-def workers(node):
-    """The worker processes of a node, by pid."""
+def named(pids, name):
+    """Those of the processes whose name it is; ended ones that nobody waited for among them."""
     found = []
-    for pid in children(node.process.pid):
+    for pid in pids:
         try:
-            with open(f"/proc/{pid}/comm", "rb") as f:
-                if f.read() == b"job-worker\n":
+            with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+                if f.read() == name + "\n":
                     found.append(pid)
         except OSError:
             pass
     return found
+
+
+def workers(node):
+    """The worker processes of a node, by pid."""
+    return named(children(node.process.pid), "job-worker")
 
 
 def unnamed_files(node):
@@ -207,7 +212,8 @@ def nothing_left(c, seconds=30):
         for n in [n for n in c.nodes if n.alive()]:
             expect(jobs.do("LIST", node=n) == [], f"JOB LIST through node {n.number} shows", jobs.do("LIST", node=n))
             expect(n.do("SNAPSHOT", "LIST") == [], f"SNAPSHOT LIST through node {n.number} shows", n.do("SNAPSHOT", "LIST"))
-            expect(children(n.process.pid) == [], f"node {n.number} has children", children(n.process.pid))
+            kept = children(n.process.pid)  # but for the one that workers are forked from
+            expect(kept == named(kept, "job-nursery")[:1], f"node {n.number} has children", kept)
             expect(unnamed_files(n) == [], f"node {n.number} has open", unnamed_files(n))
             expect(not any(tasks(n)), f"node {n.number} has tasks running, waiting, bytes of outputs:", tasks(n))
         return True
