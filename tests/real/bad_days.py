@@ -249,7 +249,7 @@ def strangers_at_the_peer_port_are_refused_and_change_nothing(env):
         for node in c.nodes:
             answer = peer_says(node, hello)
             expect(answer and b"this is cluster" in answer, "another cluster's HELLO was answered", answer)
-            expect(hello[6:8] == b"\x01\x07", "type and version are where FORMAT.md has them", hello[:16])
+            expect(hello[6:8] == b"\x01\x08", "type and version are where FORMAT.md has them", hello[:16])
             expect(peer_says(node, hello[:7] + b"\x01" + hello[8:]) == b"", "a frame of version 1 ends the connection")
             for _ in range(40):
                 at = choose.randrange(4, len(hello))
