@@ -241,6 +241,7 @@ static void caller_connect(struct caller *c)
     c->node = to;
     snprintf(address, sizeof address, "10.0.0.%u:7000", to + 1);
     c->conn = io_connect(all->io, address, &caller_handler, c);
+    io_conn_set_limit(c->conn, 16u << 20); /* a job's result */
     c->asked_at = io_now(all->io);
 }
 
