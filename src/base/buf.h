@@ -47,6 +47,12 @@ void buf_u16(struct buf *b, uint16_t v);
 void buf_u32(struct buf *b, uint32_t v);
 void buf_u64(struct buf *b, uint64_t v);
 void buf_varint(struct buf *b, uint64_t v);
+static inline uint32_t varint_size(uint64_t v)
+{
+    uint32_t size = 1;
+    while (v >>= 7) size++;
+    return size;
+}
 /* varint length, then the bytes. */
 void buf_blob(struct buf *b, struct bytes s);
 

@@ -66,7 +66,8 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     const char *name = argv[1];
-    if (strcmp(name, "job-nursery") == 0) return nursery_main(); /* a node's own; not for people */
+    if (strcmp(name, NURSERY_ARGUMENT) == 0)
+        return nursery_main(); /* a node's own; not for people */
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-v") == 0) name = "version";
     signal(SIGPIPE, SIG_IGN); /* a closed connection is an error of that connection */

@@ -2,9 +2,8 @@
  * its own (worker.h), built-in queries (trusted C, and much faster without a pipe) where they are.
  * Lua runs in this process too if no nursery is given.
  *
- * One thread at a time. Each call does a bounded
- * amount of work and returns, but for the last pump of an engine in this process, which does what
- * is left when all input is there. */
+ * One thread at a time. Each call does a bounded amount of work and returns, but for the last pump
+ * of an engine in this process, which does what is left when all input is there. */
 #ifndef SYNOD_JOB_ENGINE_H
 #define SYNOD_JOB_ENGINE_H
 

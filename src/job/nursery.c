@@ -20,7 +20,7 @@
 enum { CONTROL_FD = 3, PATIENCE_S = 10 };
 
 struct nursery {
-    const char *program, *argument;
+    const char *program;
     pthread_mutex_t mutex;
     pid_t pid; /* 0: none */
     int fd;
@@ -34,10 +34,10 @@ union control {
 
 /* ---- the parent's side ---- */
 
-struct nursery *nursery_new(const char *program, const char *argument)
+struct nursery *nursery_new(const char *program)
 {
     struct nursery *n = mem_zalloc(sizeof *n);
-    *n = (struct nursery){.program = program, .argument = argument, .fd = -1};
+    *n = (struct nursery){.program = program, .fd = -1};
     pthread_mutex_init(&n->mutex, NULL);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     return n;
@@ -65,7 +65,7 @@ static int spawn(struct nursery *n, int fd)
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
-    char *argv[] = {(char *)n->program, (char *)n->argument, NULL}, *environment[] = {NULL};
+    char *argv[] = {(char *)n->program, NURSERY_ARGUMENT, NULL}, *environment[] = {NULL};
     (void)sigemptyset(&none);
     (void)sigfillset(&all);
     (void)posix_spawn_file_actions_init(&actions);
@@ -202,7 +202,7 @@ static int32_t bear(const struct birth *b, volatile int32_t *pid)
 int nursery_main(void)
 {
     struct birth b;
-    (void)prctl(PR_SET_NAME, "job-nursery");
+    (void)prctl(PR_SET_NAME, NURSERY_ARGUMENT);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)close_range(CONTROL_FD + 1, ~0u, 0);
     volatile int32_t *pid =

@@ -13,9 +13,9 @@
 
 struct nursery;
 
-/* program: calls nursery_main when started with `argument` as its only argument. Both are borrowed.
- */
-struct nursery *nursery_new(const char *program, const char *argument);
+/* program: calls nursery_main when started with this as its only argument. Borrowed. */
+#define NURSERY_ARGUMENT "job-nursery"
+struct nursery *nursery_new(const char *program);
 void nursery_free(struct nursery *n); /* NULL is fine. Workers live on */
 /* A worker with these descriptors as WORKER_FD and WORKER_SPILL_FD (-1: none); both stay the
  * caller's. Any thread. Waits for it, a millisecond on the whole. Its pid, or -1: `error` says why.

@@ -506,7 +506,7 @@ void tasks_on_message(struct node *n, uint16_t from, const struct job_msg *m)
 void tasks_init(struct node *n)
 {
     struct tasks *t = n->tasks = mem_zalloc(sizeof *t);
-    if (n->config.job_program) t->nursery = nursery_new(n->config.job_program, "job-nursery");
+    if (n->config.job_program) t->nursery = nursery_new(n->config.job_program);
     struct list *all[] = {&t->jobs, &t->waiting, &t->over, &t->gone, &t->sends};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) list_init(all[i]);
 }

@@ -53,17 +53,17 @@ struct node_config {
     size_t cache_bytes;  /* value cache; 0: 32 MiB */
     uint32_t lease_ms;   /* 0: 400 */
     uint32_t drift_ppm;  /* 0: 5000 */
-    uint32_t heartbeat_ms;   /* 0: 50 */
-    uint32_t election_ms;    /* 0: 300 */
-    uint32_t campaigns_max;  /* groups of this node that campaign at once; 0: 128 */
-    uint32_t clients_max;    /* 0: 10000 */
-    uint32_t job_slots;      /* attempts of jobs' tasks at once; 0: none */
-    const char *job_dir;     /* where their unnamed files are made; NULL: outputs stay in memory */
-    const char *job_program; /* is run anew with the argument "job-nursery" for users' Lua, and then
-                                calls nursery_main; NULL: Lua runs in the node's own process */
-    uint64_t snapshot_rate;  /* bytes a second of each snapshot that is sent; 0: no limit */
-    size_t snapshot_chunk;   /* bytes of a chunk of one; 0: SNAPSHOT_CHUNK */
-    struct trace *trace;     /* where its last events go; NULL: a place of its own */
+    uint32_t heartbeat_ms;    /* 0: 50 */
+    uint32_t election_ms;     /* 0: 300 */
+    uint32_t campaigns_max;   /* groups of this node that campaign at once; 0: 128 */
+    uint32_t clients_max;     /* 0: 10000 */
+    uint32_t job_slots;       /* attempts of jobs' tasks at once; 0: none */
+    const char *job_dir;      /* where their unnamed files are made; NULL: outputs stay in memory */
+    const char *job_program;  /* of a nursery of workers for users' Lua (job/nursery.h); NULL: Lua
+                                 runs in the node's own process */
+    uint64_t snapshot_rate;   /* bytes a second of each snapshot that is sent; 0: no limit */
+    size_t snapshot_chunk;    /* bytes of a chunk of one; 0: SNAPSHOT_CHUNK */
+    struct trace *trace;      /* where its last events go; NULL: a place of its own */
     const char *backend_name; /* for INFO: "io_uring", "epoll", "sim" */
 
     void (*log_line)(void *ctx, const char *line); /* one line for the operator; may be NULL */

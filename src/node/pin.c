@@ -243,7 +243,7 @@ static bool settles(struct pin *p)
 {
     if (space_pin_settle(p->state)) return true;
     (void)group_flush(p->group);
-    return space_pin_settled(p->state);
+    return space_pin_settle(p->state);
 }
 
 static void open_look(struct snapshot_stream *s)

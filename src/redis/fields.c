@@ -29,9 +29,7 @@ static struct place pack_find(struct bytes pack, struct bytes name)
 
 static size_t blob_size(struct bytes s)
 {
-    size_t head = 1;
-    for (size_t n = s.size; n >= 0x80; n >>= 7) head++;
-    return head + s.size;
+    return varint_size(s.size) + s.size;
 }
 
 /* The pack with other bytes at `p`: the one that is not in use is written. NULL name: none. False:

@@ -183,13 +183,6 @@ static void effects_room(struct view *v, struct bytes *key, struct bytes *value)
         value->data = v->effects.data + (value->data - was);
 }
 
-static uint32_t varint_size(uint64_t n)
-{
-    uint32_t size = 1;
-    while (n >>= 7) size++;
-    return size;
-}
-
 void view_put(struct view *v, struct bytes key, struct bytes value)
 {
     if (!may_write(v, key, value.size)) return;

@@ -278,11 +278,6 @@ void space_pin_free(struct space_pin *p)
     mem_free(p);
 }
 
-bool space_pin_settled(const struct space_pin *p)
-{
-    return !p->recent || p->copied || table_is_frozen(p->recent);
-}
-
 /* What is seen of a table at a position, as a table of its own. It has no wipe. */
 static struct table *table_copy(const struct table *t, uint64_t upto)
 {
@@ -303,7 +298,7 @@ static struct table *table_copy(const struct table *t, uint64_t upto)
 
 bool space_pin_settle(struct space_pin *p)
 {
-    if (space_pin_settled(p)) return true;
+    if (!p->recent || p->copied || table_is_frozen(p->recent)) return true;
     if (table_bytes(p->recent) > SPACE_PIN_COPY || table_wiped(p->recent, p->upto)) return false;
     struct table *copy = table_copy(p->recent, p->upto);
     table_unkeep(p->recent, p->upto);

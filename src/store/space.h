@@ -134,14 +134,12 @@ struct space_pin;
 struct space_pin *space_pin_new(struct space *s);
 /* The reactor's, while nobody reads. It outlives the space, but not the engine. */
 void space_pin_free(struct space_pin *p);
-/* It may be read on any thread: the space does not write to what was in memory any more, that is,
- * has begun a flush since (or there was nothing, or the space is gone). Before that it is the
- * reactor's. */
-bool space_pin_settled(const struct space_pin *p);
-/* Makes it so by a copy, if what it has in memory is small (SPACE_PIN_COPY): then
- * nobody needs to flush for it. Returns space_pin_settled. */
+/* May it be read on any thread? So it is once the space does not write to what was in memory any
+ * more, that is, has begun a flush since (or there was nothing, or the space is gone); before that
+ * it is the reactor's. A table of at most SPACE_PIN_COPY bytes without a wipe is copied, and then
+ * it is so at once, without a flush. */
 bool space_pin_settle(struct space_pin *p);
-#define SPACE_PIN_COPY (512u << 10) /* bytes of the table */
+#define SPACE_PIN_COPY (512u << 10)
 /* As space_range_applied, with blocking, of that state. Several may read at once. */
 enum engine_result space_pin_range(const struct space_pin *p, struct bytes lo, struct bytes hi,
                                    bool (*each)(void *ctx, struct bytes key, struct bytes value),

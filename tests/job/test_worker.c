@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -729,6 +730,19 @@ static void works(void)
     assert_int_equal(child_named("job-worker"), 0);
 }
 
+TEST(a_worker_computes_when_nothing_else_does)
+{
+    char error[WORKER_ERROR_MAX];
+    struct job_spec s = RIG_SPEC("j", "MAP", "LUA", "function map() end", "REDUCE", "COUNT");
+    struct worker_options wo = {.nursery = rig_nursery(), .spill_fd = -1};
+    struct worker *w = worker_spawn(&wo, &s, &(struct worker_task){0}, error);
+    if (!w) fail_msg("%s", error);
+    for (int i = 0; i < 1000 && sched_getscheduler(worker_pid(w)) != SCHED_IDLE; i++) usleep(10000);
+    assert_int_equal(sched_getscheduler(worker_pid(w)), SCHED_IDLE);
+    assert_int_equal(sched_getscheduler(child_named("job-nursery")), SCHED_OTHER);
+    worker_free(w);
+}
+
 TEST(a_nursery_that_dies_or_stands_still_is_replaced)
 {
     works();
@@ -752,7 +766,7 @@ TEST(a_program_that_is_none_is_told)
     struct job_spec s = RIG_SPEC("j", "MAP", "LUA", "function map() end", "REDUCE", "COUNT");
     for (int i = 0; i < 2; i++) {
         char error[WORKER_ERROR_MAX] = "";
-        struct nursery *n = nursery_new(programs[i], "job-nursery");
+        struct nursery *n = nursery_new(programs[i]);
         struct worker_options wo = {.nursery = n, .spill_fd = -1};
         assert_null(worker_spawn(&wo, &s, &(struct worker_task){0}, error));
         if (!strstr(error, programs[i]) || !strstr(error, said[i])) fail_msg("%s", error);
@@ -777,7 +791,7 @@ static void *spawns(void *nursery)
 TEST(threads_share_a_nursery)
 {
     pthread_t thread[4];
-    struct nursery *n = nursery_new(getenv("JOB_WORKER"), "job-nursery");
+    struct nursery *n = nursery_new(getenv("JOB_WORKER"));
     for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&thread[i], NULL, spawns, n), 0);
     for (int i = 0; i < 4; i++) {
         void *wrong;

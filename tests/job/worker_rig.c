@@ -80,7 +80,7 @@ struct nursery *rig_nursery(void)
 {
     static struct nursery *nursery;
     assert_non_null(getenv("JOB_WORKER"));
-    if (!nursery) nursery = nursery_new(getenv("JOB_WORKER"), "job-nursery");
+    if (!nursery) nursery = nursery_new(getenv("JOB_WORKER"));
     return nursery;
 }
 

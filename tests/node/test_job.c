@@ -230,6 +230,42 @@ TEST(another_owner_goes_on)
     for (uint64_t ms = 0; ms <= 400; ms += 80) dies(true, ms);
 }
 
+/* The owner dies when some maps have ended, and what they and the others read has changed: pairs of
+ * keys of one section, each by an amount of its own, so that its sum stays what it was at each
+ * moment, and at no two of them together. */
+static void dies_while_sizes_move(uint64_t ms)
+{
+    struct cluster c;
+    cluster_init(&c, 3, 1, 3);
+    uint32_t leader = cluster_leader(&c, 0);
+    struct client *k = client_open(&c, (leader + 2) % 3);
+    struct buf reply = {0};
+    fill(k);
+    submit(k, "j", MAP, NULL);
+    cluster_run(&c, ms);
+    client_say(k, "MULTI");
+    for (int i = 0; i < KEYS / 2; i++) {
+        client_say(k, "HINCRBY p:%d size %d", i, 1000 + i);
+        client_say(k, "HINCRBY p:%d size -%d", i + KEYS / 2, 1000 + i);
+    }
+    client_say(k, "EXEC");
+    for (int i = 0; i <= KEYS + 1; i++) {
+        struct bytes r = client_reply(k, &reply);
+        assert_true(r.data[0] == (i <= KEYS ? '+' : '*'));
+        buf_clear(&reply);
+    }
+    cluster_kill(&c, leader);
+    client_says(k, "JOB WAIT j 9000", "$4\r\ndone\r\n");
+    expect_sections(k, "JOB RESULT j");
+    buf_deinit(&reply);
+    cluster_deinit(&c);
+}
+
+TEST(another_owner_reads_what_the_first_one_read)
+{
+    for (uint64_t ms = 0; ms <= 200; ms += 20) dies_while_sizes_move(ms);
+}
+
 /* Found by the simulator (elastic seed 5021). The new owner's clock is a day ahead, so the row of
  * the snapshot has expired, while nodes keep what is in it. */
 static bool dies_while_snapshots_expire(uint64_t ms)

@@ -641,7 +641,7 @@ TEST(attempts_in_processes_of_their_own_give_the_same_and_are_killed_in_endless_
     assert_non_null(getenv("JOB_WORKER"));
     owner_init(&o, KEYS);
     for (uint16_t i = 1; i <= 2; i++) {
-        node_of(&o, i)->tasks->nursery = nursery_new(getenv("JOB_WORKER"), "job-nursery");
+        node_of(&o, i)->tasks->nursery = nursery_new(getenv("JOB_WORKER"));
         node_of(&o, i)->config.job_dir = "/tmp";
     }
     BEGIN(&o, "MAP", "LUA", BY_THREE, "REDUCE", "SUM");

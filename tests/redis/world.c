@@ -388,7 +388,7 @@ static size_t rows_below(const struct world *w, struct bytes prefix)
 }
 
 /* The fields of a packed hash; they rise. */
-static uint64_t world_pack_count(struct bytes pack)
+static uint64_t pack_count(struct bytes pack)
 {
     struct reader r = reader_of(pack);
     struct bytes last = {0};
@@ -425,7 +425,7 @@ void world_check(struct world *w)
         }
         if (o.type == OBJECT_STRING) continue;
         if (o.objid == 0) {
-            assert_int_equal(world_pack_count(o.string), o.count);
+            assert_int_equal(pack_count(o.string), o.count);
             continue;
         }
         keys_sub(&key, o.slot, o.objid, (struct bytes){0});

@@ -250,6 +250,56 @@ TEST(a_limited_fetch_reaches_past_keys_that_are_deleted_in_memory)
     world_deinit(&w);
 }
 
+static bool count_one(void *ctx, struct bytes key, struct bytes value)
+{
+    (void)key, (void)value;
+    ++*(int *)ctx;
+    return true;
+}
+
+static void pin_holds(const struct space_pin *p, int keys)
+{
+    int seen = 0;
+    assert_int_equal(space_pin_range(p, BYTES("a"), BYTES("z"), count_one, &seen), ENGINE_ABSENT);
+    assert_int_equal(seen, keys);
+}
+
+TEST(a_kept_state_is_settled_by_a_copy_if_it_is_small_and_by_a_flush_if_not)
+{
+    BOTH(w, 0)
+    {
+        static char large[SPACE_PIN_COPY + 1];
+        memset(large, 'v', sizeof large - 1);
+        world_put(&w, 1, "a1", "one");
+        world_put(&w, 1, "a2", "two");
+        world_flush(&w, 1, "r");
+        world_put(&w, 2, "a3", "three");
+        space_del(w.space, 2, BYTES("a1"));
+        space_set_applied(w.space, 2);
+        struct space_pin *small = space_pin_new(w.space);
+        world_put(&w, 3, "a4", "later");
+        space_del(w.space, 3, BYTES("a2"));
+        space_set_applied(w.space, 3);
+        assert_true(space_pin_settle(small));
+        assert_false(space_flushing(w.space));
+        world_put(&w, 4, "a3", large);
+        space_set_applied(w.space, 4);
+        struct space_pin *big = space_pin_new(w.space);
+        assert_false(space_pin_settle(big));
+        assert_true(space_flush(w.space, 4, BYTES("r")));
+        assert_true(space_pin_settle(big));
+        pool_finish(&w.pool);
+        pin_holds(small, 2); /* a2 and a3 */
+        pin_holds(big, 2);   /* a3 and a4 */
+        space_wipe(w.space, 5);
+        space_set_applied(w.space, 5);
+        struct space_pin *wiped = space_pin_new(w.space);
+        assert_false(space_pin_settle(wiped)); /* a copy would not hide what is below */
+        pin_holds(wiped, 0);
+        space_pin_free(small), space_pin_free(big), space_pin_free(wiped);
+    }
+}
+
 /* The pool read the old value, then the key was written and flushed, then the read reported: the
  * cache must not take it. */
 TEST(a_fetch_that_comes_back_late_does_not_cache_what_was_overwritten_meanwhile)
