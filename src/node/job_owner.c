@@ -376,7 +376,8 @@ void jobs_look(struct node *n)
 void jobs_look_now(struct node *n)
 {
     struct jobs *j = n->jobs;
-    if (!owns(n) || j->looking || (!j->look && n->now < j->look_at)) return;
+    if (!owns(n) || j->era != n->group[0]->era) return; /* the slow turn begins an ownership */
+    if (j->looking || (!j->look && n->now < j->look_at)) return;
     j->look = false;
     j->looking = true;
     j->look_at = n->now + LOOK_EVERY;
@@ -472,9 +473,9 @@ void jobs_slow(struct node *n)
         j->era = n->group_count ? n->group[0]->era : 0;
         if (!owns(n)) return;
     }
+    for (uint16_t id = 1; id <= NODE_NODES_MAX; id++) look_at_node(n, id, &j->seen[id]);
     jobs_look_now(n);
     look_for_orphans(n);
-    for (uint16_t id = 1; id <= NODE_NODES_MAX; id++) look_at_node(n, id, &j->seen[id]);
     bool fence = n->now >= j->fence_at;
     if (fence) j->fence_at = n->now + FENCE_EVERY;
     for (struct list *l = j->owned.next; l != &j->owned; l = next) {
