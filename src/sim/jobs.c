@@ -238,8 +238,14 @@ static void clerk_refused(struct clerks *k, struct clerk *w, struct caller *c,
         SIM_COUNT(k->callers.s, jobs_unread);
         clerk_read(w, false);
         break;
-    case ASK_SUBMIT: e->ghost |= how == CALLER_UNKNOWN; break;
-    case ASK_TWIN: clerk_twin_ended(w, how); break;
+    case ASK_SUBMIT:
+        e->ghost |= how == CALLER_UNKNOWN;
+        k->ghosts |= how == CALLER_UNKNOWN;
+        break;
+    case ASK_TWIN:
+        clerk_twin_ended(w, how);
+        k->ghosts |= how == CALLER_UNKNOWN;
+        break;
     case ASK_DROP: clerk_dropped(w); break;
     default: break;
     }

@@ -33,6 +33,6 @@ void clerks_demand(struct clerks *k);
 bool clerks_satisfied(const struct clerks *k, char *missing, size_t size);
 /* After that: all jobs are ended and forgotten, and it is seen whether anything is left. */
 void clerks_sweep(struct clerks *k);
-bool clerks_swept(const struct clerks *k, char *missing, size_t size);
+bool clerks_swept(struct clerks *k, char *missing, size_t size);
 
 #endif

@@ -89,6 +89,7 @@ struct clerks {
     uint32_t books, books_capacity;
     /* the end */
     bool sweeps, swept;
+    bool ghosts; /* a SUBMIT was not answered: it may come when all were forgotten */
     char name[40];
     int64_t wall_ms; /* of that node */
     uint32_t wall_node;
