@@ -47,15 +47,12 @@ static int host_epoll_start(struct host *h, char *why, size_t why_size)
     h->poller = mem_alloc(sizeof *h->poller);
     h->poller->fd = fd;
     h->poller->timer_fd = -1;
-    h->file_pool = pool_new(2, false, (void (*)(void *))host_wake, h);
     host_epoll_add(h->poller, h->wake_fd, EPOLLIN | EPOLLET, &epoll_wake_mark);
     return 0;
 }
 
 static void host_epoll_stop(struct host *h)
 {
-    pool_free(h->file_pool);
-    h->file_pool = NULL;
     close(h->poller->fd);
     if (h->poller->timer_fd >= 0) close(h->poller->timer_fd);
     mem_free(h->poller);
@@ -246,61 +243,6 @@ static void host_epoll_cancel(struct host *h, struct conn *c)
     ASSERT(c->ops == 0); /* here nothing is ever under way: closing the descriptor is all */
 }
 
-/* ---- files ---- */
-
-struct host_epoll_op {
-    struct pool_job job; /* first */
-    struct io_file *file;
-    struct io_write *write; /* either of the two */
-    struct io_read *read;
-    uint64_t since;
-    int64_t result;
-};
-
-static void host_epoll_op_run(struct pool_job *job)
-{
-    struct host_epoll_op *op = (struct host_epoll_op *)job;
-    if (op->write)
-        op->result =
-            files_write_whole(op->file, op->write->data, op->write->size, op->write->offset);
-    else
-        op->result = files_read_whole(op->file, op->read->data, op->read->size, op->read->offset);
-}
-
-static void host_epoll_op_finish(struct pool_job *job)
-{
-    struct host_epoll_op op = *(struct host_epoll_op *)job;
-    mem_free(job);
-    if (op.write)
-        files_write_done(op.file, op.write, op.since, (int)op.result);
-    else
-        files_read_done(op.file, op.read, op.result);
-}
-
-static void host_epoll_op_drop(struct pool_job *job)
-{
-    mem_free(job);
-}
-
-static void host_epoll_op_start(struct host *h, struct host_epoll_op op)
-{
-    struct host_epoll_op *job = mem_alloc(sizeof *job);
-    op.job = (struct pool_job){
-        .run = host_epoll_op_run, .finish = host_epoll_op_finish, .drop = host_epoll_op_drop};
-    *job = op;
-    pool_push(h->file_pool, &job->job);
-}
-
-static void host_epoll_file_write(struct host *h, struct io_file *f, struct io_write *w)
-{
-    host_epoll_op_start(h, (struct host_epoll_op){.file = f, .write = w, .since = host_now()});
-}
-
-static void host_epoll_file_read(struct host *h, struct io_file *f, struct io_read *r)
-{
-    host_epoll_op_start(h, (struct host_epoll_op){.file = f, .read = r});
-}
-
 const struct poller_ops epoll_ops = {
     .name = "epoll",
     .start = host_epoll_start,
@@ -315,7 +257,7 @@ const struct poller_ops epoll_ops = {
     .read = host_epoll_read,
     .send = host_epoll_send,
     .cancel = host_epoll_cancel,
-    .file_write = host_epoll_file_write,
-    .file_read = host_epoll_file_read,
+    .file_write = file_pool_write,
+    .file_read = file_pool_read,
     .socket_flags = SOCK_NONBLOCK,
 };

@@ -184,6 +184,7 @@ struct host *host_new(const struct host_options *options, char *error, size_t er
     host_init_lists(h);
     pthread_mutex_init(&h->files_mutex, NULL);
     h->pool = pool_new(options->pool_threads ? options->pool_threads : 2, false, host_pool_wake, h);
+    h->file_pool = pool_new(2, false, host_pool_wake, h);
     h->batch_pool =
         pool_new(options->batch_threads ? options->batch_threads : 2, true, host_pool_wake, h);
     h->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -197,6 +198,8 @@ struct host *host_new(const struct host_options *options, char *error, size_t er
     host_raise_descriptors();
     if (!fault_parse(&h->fault, options->fault, error, error_size)) goto fail;
     if (options->data_dir && files_start(h, options->data_dir, error, error_size) != 0) goto fail;
+    h->writes_by_threads = options->writes == HOST_WRITES_BY_THREADS ||
+                           (options->writes == HOST_WRITES_AUTO && file_pool_suits(h->dir_fd));
     if (host_start_poller(h, options->backend, error, error_size) != 0) goto fail;
     return h;
 
@@ -256,7 +259,7 @@ static void host_collect(struct host *h)
     atomic_store(&h->wake_sent, false); /* before looking: see host_wake */
     pool_collect(h->pool);
     pool_collect(h->batch_pool);
-    if (h->file_pool) pool_collect(h->file_pool);
+    pool_collect(h->file_pool);
 }
 
 void host_run(struct host *h)

@@ -7,11 +7,14 @@
 #include "base/io.h"
 
 enum host_backend { HOST_AUTO, HOST_URING, HOST_EPOLL };
+/* Who writes files under io_uring: what suits the disk (file_pool.c), or always the one. */
+enum host_writes { HOST_WRITES_AUTO, HOST_WRITES_BY_RING, HOST_WRITES_BY_THREADS };
 
 struct host_options {
     const char *data_dir; /* made if missing; locked (flock on "LOCK") while the host lives; NULL:
                              no files (clients, tests) */
     enum host_backend backend;
+    enum host_writes writes;
     unsigned pool_threads;  /* 0: two */
     unsigned batch_threads; /* of io_work.batch; 0: two */
     /* One line for the operator, without newline (for example: why io_uring is not used). */

@@ -165,7 +165,8 @@ struct host {
     unsigned spares;
     struct pool *pool;       /* io_work */
     struct pool *batch_pool; /* ... that is `batch` */
-    struct pool *file_pool;  /* file operations of the epoll poller: never behind slow work */
+    struct pool *file_pool;  /* file_pool.c: never behind slow work */
+    bool writes_by_threads;  /* under io_uring too (file_pool_suits) */
     struct fault fault;
     int dir_fd, lock_fd;         /* -1: no files */
     pthread_mutex_t files_mutex; /* over `files`: any thread opens and closes */
@@ -260,5 +261,15 @@ int64_t files_room(struct io *io);
 bool fault_parse(struct fault *f, const char *text, char *error, size_t error_size);
 /* Counts a write; true if it is to fail. Any thread. */
 bool fault_write_fails(struct fault *f);
+
+/* ---- file_pool.c: files_write_done or files_read_done follows ---- */
+
+void file_pool_write(struct host *h, struct io_file *f, struct io_write *w);
+void file_pool_read(struct host *h, struct io_file *f, struct io_read *r);
+/* Whether synchronous writes are better left to these threads than to io_uring, on the disk under
+ * this directory. */
+bool file_pool_suits(int dir_fd);
+/* The same of what Linux says about a disk in this directory of sysfs (".../queue"). */
+bool file_pool_suits_queue(const char *queue);
 
 #endif

@@ -217,6 +217,10 @@ static void uring_start_files(struct poller *p)
 static void uring_file_write(struct host *h, struct io_file *f, struct io_write *w)
 {
     struct uring_op *op = uring_write_op(w);
+    if (h->writes_by_threads) {
+        file_pool_write(h, f, w);
+        return;
+    }
     op->file = f;
     op->since = host_now();
     list_push(&h->poller->writes, &op->link);

@@ -1,8 +1,10 @@
 /* host: files are made whole, written durably, and refused with a clear word. */
 #include "world.h"
+#include "host/internal.h"
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 enum { BLOCKS = 64, FILE_BYTES = BLOCKS * IO_BLOCK };
@@ -71,7 +73,7 @@ static void append_name(void *ctx, const char *name)
     strcat(ctx, " ");
 }
 
-BOTH(files_are_made_listed_renamed_and_removed)
+ALL(files_are_made_listed_renamed_and_removed)
 {
     struct world w = {0};
     struct io_file *f;
@@ -101,7 +103,7 @@ BOTH(files_are_made_listed_renamed_and_removed)
     world_end(&w);
 }
 
-BOTH(a_new_file_is_zeros_that_take_up_room)
+ALL(a_new_file_is_zeros_that_take_up_room)
 {
     struct world w = {0};
     struct io_file *f;
@@ -140,7 +142,7 @@ static bool twin_is_done(void *ctx)
     return ((struct twin *)ctx)->done == 16;
 }
 
-BOTH(random_writes_at_once_leave_what_they_leave_in_memory)
+ALL(random_writes_at_once_leave_what_they_leave_in_memory)
 {
     struct world w = {0};
     struct io_file *f;
@@ -185,7 +187,7 @@ BOTH(random_writes_at_once_leave_what_they_leave_in_memory)
     world_end(&w);
 }
 
-BOTH(blocking_reads_and_writes_of_any_alignment_agree_with_memory)
+ALL(blocking_reads_and_writes_of_any_alignment_agree_with_memory)
 {
     struct world w = {0};
     struct io_file *f;
@@ -251,7 +253,7 @@ static void both_ways_done(void *ctx)
     ((struct both_ways *)ctx)->done = true;
 }
 
-BOTH(pool_threads_may_use_files_while_the_reactor_writes)
+ALL(pool_threads_may_use_files_while_the_reactor_writes)
 {
     struct world w = {0};
     struct both_ways b = {.w = &w, .work = {both_ways_run, both_ways_done, &b}};
@@ -269,7 +271,7 @@ BOTH(pool_threads_may_use_files_while_the_reactor_writes)
     world_end(&w);
 }
 
-BOTH(a_file_closed_under_a_write_stays_until_the_write_is_done)
+ALL(a_file_closed_under_a_write_stays_until_the_write_is_done)
 {
     struct world w = {0};
     struct io_file *f;
@@ -298,7 +300,7 @@ BOTH(a_file_closed_under_a_write_stays_until_the_write_is_done)
 
 /* A limit on the file's size makes the kernel write the first half only: the rest must be tried,
  * and its error told. */
-BOTH(a_write_that_the_system_cuts_short_is_never_called_done)
+ALL(a_write_that_the_system_cuts_short_is_never_called_done)
 {
     struct world w = {0};
     struct io_file *f;
@@ -321,7 +323,7 @@ BOTH(a_write_that_the_system_cuts_short_is_never_called_done)
 
 /* ---- faults ---- */
 
-BOTH(planted_faults_fail_writes_delay_them_and_hide_room)
+ALL(planted_faults_fail_writes_delay_them_and_hide_room)
 {
     struct world w = {0};
     struct io_file *f;
@@ -440,7 +442,7 @@ TEST(a_file_that_a_crash_left_half_made_is_removed_at_the_start)
     world_end(&w);
 }
 
-BOTH(a_file_system_without_direct_io_serves_too)
+ALL(a_file_system_without_direct_io_serves_too)
 {
     struct world w = {.dir = "/dev/shm/synod-test-XXXXXX"};
     struct io_file *f;
@@ -459,3 +461,77 @@ BOTH(a_file_system_without_direct_io_serves_too)
 }
 
 TEST_MAIN
+
+/* ---- who writes ---- */
+
+static void put_word(const char *dir, const char *name, const char *word)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, word, strlen(word)), strlen(word));
+    close(fd);
+}
+
+TEST(threads_write_where_the_disk_needs_a_flush_behind_each_write)
+{
+    struct world w = {0};
+    world_make_dir(&w);
+    assert_false(file_pool_suits_queue(w.dir)); /* nothing known: tmpfs, overlay */
+    put_word(w.dir, "write_cache", "write back\n");
+    assert_true(file_pool_suits_queue(w.dir)); /* before 4.7 Linux said nothing of FUA */
+    put_word(w.dir, "fua", "0\n");
+    assert_true(file_pool_suits_queue(w.dir));
+    put_word(w.dir, "fua", "1\n");
+    assert_false(file_pool_suits_queue(w.dir));
+    put_word(w.dir, "write_cache", "write through\n");
+    put_word(w.dir, "fua", "0\n");
+    assert_false(file_pool_suits_queue(w.dir));
+    world_remove_dir(w.dir);
+}
+
+TEST(who_writes_is_asked_of_the_disk_under_the_directory)
+{
+    struct world w = {.dir = "/dev/shm/synod-test-XXXXXX"};
+    struct stat st;
+    char path[128];
+    if (!mkdtemp(w.dir)) skip();
+    int fd = open(w.dir, O_RDONLY | O_DIRECTORY);
+    assert_false(file_pool_suits(fd));
+    assert_false(file_pool_suits(-1));
+    close(fd);
+    world_remove_dir(w.dir);
+
+    world_make_dir(&w);
+    fd = open(w.dir, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(fstat(fd, &st), 0);
+    snprintf(path, sizeof path, "/sys/dev/block/%u:%u/queue", major(st.st_dev), minor(st.st_dev));
+    if (access(path, F_OK) == 0)
+        assert_int_equal(file_pool_suits(fd), file_pool_suits_queue(path));
+    close(fd);
+    world_remove_dir(w.dir);
+}
+
+ALL(files_are_open_for_synchronous_writes)
+{
+    struct world w = {0};
+    struct io_file *f;
+    struct stat st, other;
+    char path[256];
+    int found = 0;
+    world_make_dir(&w);
+    world_start(&w, backend, NULL);
+    assert_int_equal(io_file_open(w.io, "f", FILE_BYTES, &f), 0);
+    snprintf(path, sizeof path, "%s/f", w.dir);
+    assert_int_equal(stat(path, &st), 0);
+    for (int fd = 3; fd < 256; fd++) {
+        if (fstat(fd, &other) != 0 || other.st_ino != st.st_ino || other.st_dev != st.st_dev)
+            continue;
+        found++;
+        assert_true(fcntl(fd, F_GETFL) & O_DSYNC);
+    }
+    assert_int_equal(found, 1);
+    io_file_close(w.io, f);
+    world_end(&w);
+}

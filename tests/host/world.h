@@ -30,6 +30,17 @@
     }                                                                                              \
     static void name##_body(enum host_backend backend)
 
+/* A third world for what is about files: io_uring whose writes go to threads. */
+#define WORLD_WRITES_BY_THREADS ((enum host_backend)100)
+#define ALL(name)                                                                                  \
+    static void name##_body(enum host_backend backend);                                            \
+    TEST(name##_with_writes_by_threads)                                                            \
+    {                                                                                              \
+        if (!world_has_uring()) skip();                                                            \
+        name##_body(WORLD_WRITES_BY_THREADS);                                                      \
+    }                                                                                              \
+    BOTH(name)
+
 #define WORLD_PATIENCE_NS (60 * 1000000000ull) /* only for hangs: no test is about time */
 
 struct world {
@@ -66,8 +77,12 @@ static inline uint64_t world_turn(void *ctx, uint64_t now)
 static inline void world_start(struct world *w, enum host_backend backend, const char *fault)
 {
     char error[256] = "";
+    bool by_threads = backend == WORLD_WRITES_BY_THREADS;
     struct host_options options = {
-        .backend = backend, .data_dir = *w->dir ? w->dir : NULL, .fault = fault};
+        .backend = by_threads ? HOST_URING : backend,
+        .writes = by_threads ? HOST_WRITES_BY_THREADS : HOST_WRITES_BY_RING,
+        .data_dir = *w->dir ? w->dir : NULL,
+        .fault = fault};
     w->host = host_new(&options, error, sizeof error);
     if (!w->host) fail_msg("%s", error);
     w->io = host_io(w->host);
