@@ -1,13 +1,12 @@
 /* File operations by threads that block: all of them under epoll, which knows no files; under
- * io_uring the writes, if the disk needs a flush behind each.
+ * io_uring the writes, if the disk needs a flush behind each and this node computes.
  *
- * Such a disk keeps writes in a cache of its own and cannot be told of one to keep it not (FUA).
+ * Such a disk keeps writes in a cache of its own and cannot be told to keep one out of it (FUA).
  * Linux ends an asynchronous O_DSYNC write there in a kernel thread, which flushes, and which stands
  * in the scheduler beside the whole session of this process: where that computes, the kernel thread
- * waits until the session's time slice is over. A thread of our own that writes and flushes waits
- * for nobody: it belongs to the session, and what computes there is SCHED_IDLE (pool.h). Where no
- * flush is needed no kernel thread is either, and io_uring is the shorter way (docs/BENCHMARKS.md
- * has both). */
+ * waits until the session's time slice is over. A thread of our own that writes and flushes belongs
+ * to the session, where what computes is SCHED_IDLE (pool.h) and gives way at once. Where no flush
+ * is needed, or nothing computes, io_uring is the shorter way (docs/BENCHMARKS.md has all four). */
 #include "base/mem.h"
 #include "host/internal.h"
 
@@ -16,6 +15,10 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+/* So long after computing was last given out it is taken to go on: on this machine, if not in this
+ * node, for a job ends on one node before it ends on another. */
+#define FILE_POOL_COMPUTES_NS 5000000000u
 
 /* ---- the choice ---- */
 
@@ -31,7 +34,7 @@ static void file_pool_word(const char *queue, const char *name, char word[32])
     if (fd >= 0) close(fd);
 }
 
-bool file_pool_suits_queue(const char *queue)
+bool file_pool_queue_flushes(const char *queue)
 {
     char cache[32], fua[32];
     file_pool_word(queue, "write_cache", cache);
@@ -39,7 +42,7 @@ bool file_pool_suits_queue(const char *queue)
     return strcmp(cache, "write back") == 0 && strcmp(fua, "1") != 0;
 }
 
-bool file_pool_suits(int dir_fd)
+bool file_pool_flushes(int dir_fd)
 {
     struct stat st;
     char queue[128];
@@ -47,9 +50,16 @@ bool file_pool_suits(int dir_fd)
     int n = snprintf(queue, sizeof queue, "/sys/dev/block/%u:%u/", major(st.st_dev),
                      minor(st.st_dev));
     (void)snprintf(queue + n, sizeof queue - (size_t)n, "queue");
-    if (file_pool_suits_queue(queue)) return true;
+    if (file_pool_queue_flushes(queue)) return true;
     (void)snprintf(queue + n, sizeof queue - (size_t)n, "../queue"); /* of a partition */
-    return file_pool_suits_queue(queue);
+    return file_pool_queue_flushes(queue);
+}
+
+bool file_pool_writes(const struct host *h, uint64_t now)
+{
+    return h->writes == HOST_WRITES_BY_THREADS ||
+           (h->writes == HOST_WRITES_AUTO && h->computed_at &&
+            now - h->computed_at < FILE_POOL_COMPUTES_NS);
 }
 
 /* ---- operations ---- */

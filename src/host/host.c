@@ -88,10 +88,12 @@ static void host_work_drop(struct pool_job *job)
 
 static void host_io_work(struct io *io, struct io_work *w)
 {
+    struct host *h = host_of(io);
     struct host_work *job = mem_zalloc(sizeof *job);
     *job = (struct host_work){
         {.run = host_work_run, .finish = host_work_finish, .drop = host_work_drop}, w};
-    pool_push(w->batch ? host_of(io)->batch_pool : host_of(io)->pool, &job->job);
+    if (w->batch) h->computed_at = host_now();
+    pool_push(w->batch ? h->batch_pool : h->pool, &job->job);
 }
 
 static const struct io_ops host_io_ops = {
@@ -198,8 +200,9 @@ struct host *host_new(const struct host_options *options, char *error, size_t er
     host_raise_descriptors();
     if (!fault_parse(&h->fault, options->fault, error, error_size)) goto fail;
     if (options->data_dir && files_start(h, options->data_dir, error, error_size) != 0) goto fail;
-    h->writes_by_threads = options->writes == HOST_WRITES_BY_THREADS ||
-                           (options->writes == HOST_WRITES_AUTO && file_pool_suits(h->dir_fd));
+    h->writes = options->writes;
+    if (h->writes == HOST_WRITES_AUTO && !file_pool_flushes(h->dir_fd))
+        h->writes = HOST_WRITES_BY_RING;
     if (host_start_poller(h, options->backend, error, error_size) != 0) goto fail;
     return h;
 

@@ -7,7 +7,8 @@
 #include "base/io.h"
 
 enum host_backend { HOST_AUTO, HOST_URING, HOST_EPOLL };
-/* Who writes files under io_uring: what suits the disk (file_pool.c), or always the one. */
+/* Who writes files under io_uring: whichever suits the disk and the moment (file_pool.c), or always
+ * the one. */
 enum host_writes { HOST_WRITES_AUTO, HOST_WRITES_BY_RING, HOST_WRITES_BY_THREADS };
 
 struct host_options {

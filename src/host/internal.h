@@ -166,7 +166,8 @@ struct host {
     struct pool *pool;       /* io_work */
     struct pool *batch_pool; /* ... that is `batch` */
     struct pool *file_pool;  /* file_pool.c: never behind slow work */
-    bool writes_by_threads;  /* under io_uring too (file_pool_suits) */
+    enum host_writes writes; /* AUTO: by threads for a while after computed_at */
+    uint64_t computed_at;    /* when work that is `batch` was last given out; 0: never */
     struct fault fault;
     int dir_fd, lock_fd;         /* -1: no files */
     pthread_mutex_t files_mutex; /* over `files`: any thread opens and closes */
@@ -266,10 +267,11 @@ bool fault_write_fails(struct fault *f);
 
 void file_pool_write(struct host *h, struct io_file *f, struct io_write *w);
 void file_pool_read(struct host *h, struct io_file *f, struct io_read *r);
-/* Whether synchronous writes are better left to these threads than to io_uring, on the disk under
- * this directory. */
-bool file_pool_suits(int dir_fd);
-/* The same of what Linux says about a disk in this directory of sysfs (".../queue"). */
-bool file_pool_suits_queue(const char *queue);
+/* Whether a write is theirs under io_uring too. */
+bool file_pool_writes(const struct host *h, uint64_t now);
+/* Whether the disk under this directory needs a flush behind each synchronous write; and the same
+ * of what Linux says of a disk in this directory of sysfs (".../queue"). */
+bool file_pool_flushes(int dir_fd);
+bool file_pool_queue_flushes(const char *queue);
 
 #endif

@@ -217,12 +217,13 @@ static void uring_start_files(struct poller *p)
 static void uring_file_write(struct host *h, struct io_file *f, struct io_write *w)
 {
     struct uring_op *op = uring_write_op(w);
-    if (h->writes_by_threads) {
+    uint64_t now = host_now();
+    if (file_pool_writes(h, now)) {
         file_pool_write(h, f, w);
         return;
     }
     op->file = f;
-    op->since = host_now();
+    op->since = now;
     list_push(&h->poller->writes, &op->link);
     if (h->poller->enabled) uring_start_files(h->poller);
 }

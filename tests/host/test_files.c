@@ -474,32 +474,32 @@ static void put_word(const char *dir, const char *name, const char *word)
     close(fd);
 }
 
-TEST(threads_write_where_the_disk_needs_a_flush_behind_each_write)
+TEST(a_disk_with_a_cache_and_without_fua_needs_flushes)
 {
     struct world w = {0};
     world_make_dir(&w);
-    assert_false(file_pool_suits_queue(w.dir)); /* nothing known: tmpfs, overlay */
+    assert_false(file_pool_queue_flushes(w.dir)); /* nothing known: tmpfs, overlay */
     put_word(w.dir, "write_cache", "write back\n");
-    assert_true(file_pool_suits_queue(w.dir)); /* before 4.7 Linux said nothing of FUA */
+    assert_true(file_pool_queue_flushes(w.dir)); /* before 4.7 Linux said nothing of FUA */
     put_word(w.dir, "fua", "0\n");
-    assert_true(file_pool_suits_queue(w.dir));
+    assert_true(file_pool_queue_flushes(w.dir));
     put_word(w.dir, "fua", "1\n");
-    assert_false(file_pool_suits_queue(w.dir));
+    assert_false(file_pool_queue_flushes(w.dir));
     put_word(w.dir, "write_cache", "write through\n");
     put_word(w.dir, "fua", "0\n");
-    assert_false(file_pool_suits_queue(w.dir));
+    assert_false(file_pool_queue_flushes(w.dir));
     world_remove_dir(w.dir);
 }
 
-TEST(who_writes_is_asked_of_the_disk_under_the_directory)
+TEST(flushes_are_asked_of_the_disk_under_the_directory)
 {
     struct world w = {.dir = "/dev/shm/synod-test-XXXXXX"};
     struct stat st;
     char path[128];
     if (!mkdtemp(w.dir)) skip();
     int fd = open(w.dir, O_RDONLY | O_DIRECTORY);
-    assert_false(file_pool_suits(fd));
-    assert_false(file_pool_suits(-1));
+    assert_false(file_pool_flushes(fd));
+    assert_false(file_pool_flushes(-1));
     close(fd);
     world_remove_dir(w.dir);
 
@@ -508,9 +508,24 @@ TEST(who_writes_is_asked_of_the_disk_under_the_directory)
     assert_int_equal(fstat(fd, &st), 0);
     snprintf(path, sizeof path, "/sys/dev/block/%u:%u/queue", major(st.st_dev), minor(st.st_dev));
     if (access(path, F_OK) == 0)
-        assert_int_equal(file_pool_suits(fd), file_pool_suits_queue(path));
+        assert_int_equal(file_pool_flushes(fd), file_pool_queue_flushes(path));
     close(fd);
     world_remove_dir(w.dir);
+}
+
+TEST(threads_write_while_the_node_computes_and_the_disk_needs_flushes)
+{
+    static const uint64_t ms = 1000000;
+    struct host h = {.writes = HOST_WRITES_AUTO};
+    assert_false(file_pool_writes(&h, 5 * ms)); /* nothing was ever computed */
+    h.computed_at = 1000 * ms;
+    assert_true(file_pool_writes(&h, 1000 * ms));
+    assert_true(file_pool_writes(&h, 5999 * ms));
+    assert_false(file_pool_writes(&h, 6000 * ms));
+    h.writes = HOST_WRITES_BY_RING;
+    assert_false(file_pool_writes(&h, 1000 * ms));
+    h.writes = HOST_WRITES_BY_THREADS;
+    assert_true(file_pool_writes(&h, 9000 * ms));
 }
 
 ALL(files_are_open_for_synchronous_writes)
