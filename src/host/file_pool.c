@@ -2,11 +2,12 @@
  * io_uring the writes, if the disk needs a flush behind each and this node computes.
  *
  * Such a disk keeps writes in a cache of its own and cannot be told to keep one out of it (FUA).
- * Linux ends an asynchronous O_DSYNC write there in a kernel thread, which flushes, and which stands
- * in the scheduler beside the whole session of this process: where that computes, the kernel thread
- * waits until the session's time slice is over. A thread of our own that writes and flushes belongs
- * to the session, where what computes is SCHED_IDLE (pool.h) and gives way at once. Where no flush
- * is needed, or nothing computes, io_uring is the shorter way (docs/BENCHMARKS.md has all four). */
+ * Linux ends an asynchronous O_DSYNC write there in a kernel thread, which flushes, and which
+ * stands in the scheduler beside the whole session of this process: where that computes, the kernel
+ * thread waits until the session's time slice is over. A thread of our own that writes and flushes
+ * belongs to the session, where what computes is SCHED_IDLE (pool.h) and gives way at once. Where
+ * no flush is needed, or nothing computes, io_uring is the shorter way (docs/BENCHMARKS.md has all
+ * four). */
 #include "base/mem.h"
 #include "host/internal.h"
 
@@ -47,8 +48,8 @@ bool file_pool_flushes(int dir_fd)
     struct stat st;
     char queue[128];
     if (dir_fd < 0 || fstat(dir_fd, &st) != 0) return false;
-    int n = snprintf(queue, sizeof queue, "/sys/dev/block/%u:%u/", major(st.st_dev),
-                     minor(st.st_dev));
+    int n =
+        snprintf(queue, sizeof queue, "/sys/dev/block/%u:%u/", major(st.st_dev), minor(st.st_dev));
     (void)snprintf(queue + n, sizeof queue - (size_t)n, "queue");
     if (file_pool_queue_flushes(queue)) return true;
     (void)snprintf(queue + n, sizeof queue - (size_t)n, "../queue"); /* of a partition */
@@ -101,8 +102,7 @@ static void file_op_drop(struct pool_job *job)
 static void file_op_start(struct host *h, struct file_op op)
 {
     struct file_op *job = mem_alloc(sizeof *job);
-    op.job =
-        (struct pool_job){.run = file_op_run, .finish = file_op_finish, .drop = file_op_drop};
+    op.job = (struct pool_job){.run = file_op_run, .finish = file_op_finish, .drop = file_op_drop};
     *job = op;
     pool_push(h->file_pool, &job->job);
 }

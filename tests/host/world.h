@@ -78,11 +78,11 @@ static inline void world_start(struct world *w, enum host_backend backend, const
 {
     char error[256] = "";
     bool by_threads = backend == WORLD_WRITES_BY_THREADS;
-    struct host_options options = {
-        .backend = by_threads ? HOST_URING : backend,
-        .writes = by_threads ? HOST_WRITES_BY_THREADS : HOST_WRITES_BY_RING,
-        .data_dir = *w->dir ? w->dir : NULL,
-        .fault = fault};
+    struct host_options options = {.backend = by_threads ? HOST_URING : backend,
+                                   .writes =
+                                       by_threads ? HOST_WRITES_BY_THREADS : HOST_WRITES_BY_RING,
+                                   .data_dir = *w->dir ? w->dir : NULL,
+                                   .fault = fault};
     w->host = host_new(&options, error, sizeof error);
     if (!w->host) fail_msg("%s", error);
     w->io = host_io(w->host);
