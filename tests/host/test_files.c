@@ -460,8 +460,6 @@ ALL(a_file_system_without_direct_io_serves_too)
     world_end(&w);
 }
 
-TEST_MAIN
-
 /* ---- who writes ---- */
 
 static void put_word(const char *dir, const char *name, const char *word)
@@ -480,7 +478,7 @@ TEST(a_disk_with_a_cache_and_without_fua_needs_flushes)
     world_make_dir(&w);
     assert_false(file_pool_queue_flushes(w.dir)); /* nothing known: tmpfs, overlay */
     put_word(w.dir, "write_cache", "write back\n");
-    assert_true(file_pool_queue_flushes(w.dir)); /* before 4.7 Linux said nothing of FUA */
+    assert_true(file_pool_queue_flushes(w.dir)); /* an older Linux says nothing of FUA */
     put_word(w.dir, "fua", "0\n");
     assert_true(file_pool_queue_flushes(w.dir));
     put_word(w.dir, "fua", "1\n");
@@ -550,3 +548,5 @@ ALL(files_are_open_for_synchronous_writes)
     io_file_close(w.io, f);
     world_end(&w);
 }
+
+TEST_MAIN
