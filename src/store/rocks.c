@@ -70,7 +70,7 @@ struct engine_iter {
     struct buf lo, hi;
     struct buf from; /* where to start, if not at lo */
     bool reverse, started;
-    bool scan;      /* of rocks_scan_new */
+    bool kept;      /* of a kept state: what computes reads it */
     unsigned steps; /* wraps */
 };
 
@@ -194,7 +194,7 @@ static enum engine_result rocks_scan_new(struct engine *e, const struct engine_s
     else
         rocksdb_readoptions_set_readahead_size(options, SCAN_AHEAD);
     *out = iter_make(rocks_of(e), lo, hi, false, options);
-    (*out)->scan = true;
+    (*out)->kept = at != NULL;
     return ENGINE_FOUND;
 }
 
@@ -212,10 +212,11 @@ static void rocks_snap_free(struct engine *e, struct engine_snap *s)
 }
 
 /* Some kernels tell a processor that computes of a thread of higher rank only at its next tick,
- * which is 4 ms away: a scan asks before. */
+ * which is 4 ms away: who reads a kept state asks before. Other scans keep their turn: groups that
+ * move wait for them. */
 static void iter_give_way(struct engine_iter *it)
 {
-    if (it->scan && ++it->steps % SCAN_GIVE_WAY == 0) (void)sched_yield();
+    if (it->kept && ++it->steps % SCAN_GIVE_WAY == 0) (void)sched_yield();
 }
 
 static void iter_step(struct engine_iter *it)
