@@ -526,6 +526,60 @@ TEST(threads_write_while_the_node_computes_and_the_disk_needs_flushes)
     assert_true(file_pool_writes(&h, 9000 * ms));
 }
 
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static void set_flag(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+/* Threads of pools; the kernel's own for io_uring are not counted. */
+static int threads(void)
+{
+    int count = 0;
+    char path[300], name[32];
+    DIR *dir = opendir("/proc/self/task");
+    for (const struct dirent *e; (e = readdir(dir));) {
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);
+        int fd = e->d_name[0] == '.' ? -1 : open(path, O_RDONLY);
+        ssize_t n = fd < 0 ? -1 : read(fd, name, sizeof name - 1);
+        name[n > 0 ? n : 0] = 0;
+        count += n > 0 && strncmp(name, "iou-", 4) != 0;
+        if (fd >= 0) close(fd);
+    }
+    closedir(dir);
+    return count;
+}
+
+TEST(batch_work_gives_writes_to_threads)
+{
+    struct world w = {0};
+    struct io_file *f;
+    bool done = false;
+    struct io_work work = {.run = nothing, .done = set_flag, .ctx = &done, .batch = true};
+    if (!world_has_uring()) skip();
+    world_make_dir(&w);
+    world_start(&w, HOST_URING, NULL);
+    w.host->writes = HOST_WRITES_AUTO; /* as on a disk that needs flushes */
+    assert_int_equal(io_file_open(w.io, "f", FILE_BYTES, &f), 0);
+    uint8_t *data = aligned(IO_BLOCK);
+    int before = threads();
+    assert_int_equal(write_and_wait(&w, f, data, IO_BLOCK, 0), 0);
+    assert_int_equal(threads(), before);
+
+    io_work(w.io, &work);
+    world_run(&w, world_is_set, &done);
+    before = threads();
+    assert_int_equal(write_and_wait(&w, f, data, IO_BLOCK, 0), 0);
+    assert_true(threads() > before);
+    io_file_close(w.io, f);
+    free(data);
+    world_end(&w);
+}
+
 ALL(files_are_open_for_synchronous_writes)
 {
     struct world w = {0};

@@ -17,28 +17,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define WORLD_TEST(name, on, backend)                                                              \
+    TEST(name##_##on)                                                                              \
+    {                                                                                              \
+        if ((backend) != HOST_EPOLL && !world_has_uring()) skip();                                 \
+        name##_body(backend);                                                                      \
+    }
 #define BOTH(name)                                                                                 \
     static void name##_body(enum host_backend backend);                                            \
-    TEST(name##_on_io_uring)                                                                       \
-    {                                                                                              \
-        if (!world_has_uring()) skip();                                                            \
-        name##_body(HOST_URING);                                                                   \
-    }                                                                                              \
-    TEST(name##_on_epoll)                                                                          \
-    {                                                                                              \
-        name##_body(HOST_EPOLL);                                                                   \
-    }                                                                                              \
+    WORLD_TEST(name, on_io_uring, HOST_URING)                                                      \
+    WORLD_TEST(name, on_epoll, HOST_EPOLL)                                                         \
     static void name##_body(enum host_backend backend)
 
 /* A third world for what is about files: io_uring whose writes go to threads. */
 #define WORLD_WRITES_BY_THREADS ((enum host_backend)100)
 #define ALL(name)                                                                                  \
     static void name##_body(enum host_backend backend);                                            \
-    TEST(name##_with_writes_by_threads)                                                            \
-    {                                                                                              \
-        if (!world_has_uring()) skip();                                                            \
-        name##_body(WORLD_WRITES_BY_THREADS);                                                      \
-    }                                                                                              \
+    WORLD_TEST(name, with_writes_by_threads, WORLD_WRITES_BY_THREADS)                              \
     BOTH(name)
 
 #define WORLD_PATIENCE_NS (60 * 1000000000ull) /* only for hangs: no test is about time */
