@@ -5,7 +5,7 @@
  * Linux ends an asynchronous O_DSYNC write there in a kernel thread, which flushes, and which
  * stands in the scheduler beside the whole session of this process: where that computes, the kernel
  * thread waits until the session's time slice is over. A thread of our own that writes and flushes
- * belongs to the session, where what computes is SCHED_IDLE (pool.h) and gives way at once. Where
+ * belongs to the session, where what computes is SCHED_IDLE (pool.h) and gives way. Where
  * no flush is needed, or nothing computes, io_uring is the shorter way (docs/BENCHMARKS.md has all
  * four). */
 #include "base/mem.h"

@@ -19,7 +19,7 @@ struct pool_job {
 };
 
 /* idle: its threads compute (SCHED_IDLE): whatever else wakes up in the process's session or
- * control group takes the processor from them at once. */
+ * control group takes the processor from them when the kernel next looks. */
 struct pool *pool_new(unsigned threads, bool idle, void (*wake)(void *ctx), void *ctx);
 /* Waits for running jobs; those that wait or are unfinished are dropped. */
 void pool_free(struct pool *p);
